@@ -1,0 +1,26 @@
+"""Normal: loc + scale * eps, eps standard normal."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..noise import NORMAL
+from .map import Map
+
+
+def normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return loc + scale * eps
+
+
+def normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    return grad, grad * eps
+
+
+NORMAL_MAP = Map(
+    name="normal",
+    parameters=("loc", "scale"),
+    noise=NORMAL,
+    reference=normal_reference,
+    reference_grad=normal_reference_grad,
+    affine=True,
+)

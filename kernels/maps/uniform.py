@@ -1,0 +1,26 @@
+"""Uniform: low + (high - low) * u, u uniform in [0, 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..noise import NATIVE_UNIFORM
+from .map import Map
+
+
+def uniform_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return low + (high - low) * u
+
+
+def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    return grad * (1 - u), grad * u
+
+
+UNIFORM_MAP = Map(
+    name="uniform",
+    parameters=("low", "high"),
+    noise=NATIVE_UNIFORM,
+    reference=uniform_reference,
+    reference_grad=uniform_reference_grad,
+    affine=True,
+)

@@ -1,0 +1,61 @@
+"""Philox4x32: a counter and a key in, four 32-bit words out.
+
+Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), section 3.3, whose
+Philox4x32-10 PyTorch, JAX and Triton use too. The torch function here is the specification; the device function
+below it computes the same words.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ROUNDS = 10
+MULTIPLIER_A = 0xD2511F53
+MULTIPLIER_B = 0xCD9E8D57
+WEYL_A = 0x9E3779B9  # golden ratio
+WEYL_B = 0xBB67AE85  # sqrt(3) - 1
+MASK32 = 0xFFFFFFFF
+
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def philox4x32(counter: Words, key: tuple[Tensor, Tensor], rounds: int = ROUNDS) -> Words:
+    """The four output words of each counter under one key.
+
+    Args:
+        counter: four int64 tensors of broadcastable shapes, values in [0, 2**32).
+        key: two int64 tensors, values in [0, 2**32).
+        rounds: 10 for the stream contract; 7 is the fewest that passes BigCrush.
+
+    Returns:
+        Four int64 tensors with values in [0, 2**32). torch has no uint32 arithmetic on all backends; int64
+        holds a 32 x 32 bit product modulo 2**64, which is all that is needed.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for i in range(rounds):
+        if i > 0:
+            k0 = (k0 + WEYL_A) & MASK32
+            k1 = (k1 + WEYL_B) & MASK32
+        product_a = c0 * MULTIPLIER_A
+        product_b = c2 * MULTIPLIER_B
+        c0, c1, c2, c3 = (
+            ((product_b >> 32) & MASK32) ^ c1 ^ k0,
+            product_b & MASK32,
+            ((product_a >> 32) & MASK32) ^ c3 ^ k1,
+            product_a & MASK32,
+        )
+    return c0, c1, c2, c3
+
+
+def philox_blocks(seed: Tensor, block: Tensor, rounds: int = ROUNDS) -> Words:
+    """The words of numbered 128-bit blocks of one seed's stream (subsequence 0).
+
+    Args:
+        seed: int64 0-dim tensor, the 64 bits of the Philox key.
+        block: int64 tensor of any shape, the 64 bits of counter words 0 and 1.
+    """
+    zero = torch.zeros((), dtype=torch.int64, device=block.device)
+    counter = (block & MASK32, (block >> 32) & MASK32, zero, zero)
+    return philox4x32(counter, (seed & MASK32, (seed >> 32) & MASK32), rounds)
