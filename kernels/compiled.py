@@ -1,0 +1,279 @@
+"""The CPU backend for large draws: one C++ loop per map, compiled at first use.
+
+`elementwise.h` draws noise tile by tile in the first-level cache; `translate.py` turns a map's torch reference into
+the C++ that the loop applies to it. A library serves every size, layout and key of one (map, compute dtype); it is
+built by Inductor's C++ cache, which finds the compiler and its SIMD flags and keeps the result on disk. The loop reads
+parameters that are dense or one number; others are laid out a chunk at a time. Where a library cannot be built (no
+compiler), one warning is given and the reference runs instead, for the life of the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import reference
+from .maps.map import Map
+from .noise import SIGNIFICAND_BITS, compute_dtype
+from .translate import translate
+
+# Elements laid out at a time where parameters are neither dense nor one number: small enough for a second-level cache
+# a core, large enough to occupy several of them.
+CHUNK = 2**18
+
+# The modes of an output in elementwise.h.
+_DENSE, _SUM, _UNUSED = 0, 1, 2
+
+# elementwise.h is written for the loop vectoriser, which Inductor's own flags turn off.
+_FLAGS = ("-ftree-loop-vectorize", "-fno-math-errno")
+
+_CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
+
+_libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
+_lock = threading.Lock()
+
+
+def available(map: Map, dtype: torch.dtype) -> bool:
+    """Whether draws of `map` and `dtype` run compiled here; builds their library if that is still to be seen."""
+    return _library(map, compute_dtype(dtype)) is not None
+
+
+def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """The sample of `shape` and `dtype`; as :func:`rsample.kernels.reference.forward`.
+
+    Args:
+        key: (2,) CPU tensor, the bits of (seed, offset in blocks) as uint64 or int64.
+        params: CPU tensors of any floating dtype and strides, broadcastable to `shape`.
+    """
+    compute = compute_dtype(dtype)
+    library = _library(map, compute)
+    if library is None:
+        return reference.forward(map, key, params, shape, dtype)
+    shape = torch.Size(shape)
+    sample = torch.empty(shape, dtype=dtype)
+    loop = _Loop(library.forward, key, dtype)
+    inputs = [_Input.of(p, shape, compute) for p in params]
+    if dtype == compute and all(i.ready for i in inputs):
+        loop(inputs, [(sample, _DENSE)], 0, shape.numel())
+        return sample
+    flat = sample.view(-1)
+    for chunk in _chunks(shape):
+        part = flat[chunk.start : chunk.stop]
+        target = part if dtype == compute else torch.empty(part.shape, dtype=compute)
+        loop([i.chunk(chunk, compute) for i in inputs], [(target, _DENSE)], chunk.start, part.numel())
+        if target is not part:
+            part.copy_(target)
+    return sample
+
+
+def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
+    """The gradients of the parameters with `needs`, in order; as :func:`rsample.kernels.reference.backward`.
+
+    Args:
+        grad: the gradient of the sample, of its shape and dtype and of any strides.
+    """
+    compute = compute_dtype(grad.dtype)
+    library = _library(map, compute)
+    if library is None:
+        return reference.backward(map, key, grad, params, needs)
+    shape = grad.shape
+    loop = _Loop(library.backward, key, grad.dtype)
+    inputs = [_Input.of(t, shape, compute) for t in (grad, *params)]
+    outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
+    if all(x.ready for x in (*inputs, *outputs)):
+        loop(inputs, [(o.result, o.mode) for o in outputs], 0, shape.numel())
+    else:
+        for chunk in _chunks(shape):
+            targets = [o.target(chunk) for o in outputs]
+            results = [(target, o.mode) for target, o in zip(targets, outputs, strict=True)]
+            loop([i.chunk(chunk, compute) for i in inputs], results, chunk.start, chunk.stop - chunk.start)
+            for output, target in zip(outputs, targets, strict=True):
+                output.add(chunk, target)
+    return [o.finish() for o, needed in zip(outputs, needs, strict=True) if needed]
+
+
+# ------------------------------------------------------------------------------------------------------------ building
+
+
+def _library(map: Map, compute: torch.dtype) -> Any:
+    """The library of `map`, or None where it cannot be built, which is tried once."""
+    cached = (map.name, compute)
+    if cached not in _libraries:
+        with _lock:
+            if cached not in _libraries:
+                try:
+                    _libraries[cached] = _build(map, compute)
+                except Exception as error:
+                    _libraries[cached] = None
+                    warnings.warn(
+                        f"rsample draws {map.name} on the CPU without compiled code, several times slower: {error}",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+    return _libraries[cached]
+
+
+def _source(map: Map, compute: torch.dtype) -> str:
+    parts = [Path(__file__).with_name("elementwise.h").read_text()]
+    functions = {"forward": (map.reference, map.parameters)}
+    if map.reference_grad is not None:
+        functions["backward"] = (map.reference_grad, ("grad", *map.parameters))
+    for name, (function, inputs) in functions.items():
+        cpp_type = _CPP_TYPES[compute]
+        parts.append(translate(f"{name}_map", function, inputs, compute))
+        parts.append(f"""
+extern "C" void {name}(const {cpp_type}* const* inputs, const std::int64_t* dense, void* const* outputs,
+                       const std::int64_t* modes, std::int64_t first, std::int64_t n, std::uint64_t seed,
+                       std::uint64_t offset, int bits) {{
+  rsample::run<{cpp_type}, rsample::{map.noise.name}, {name}_map>(inputs, dense, outputs, modes, first, n, seed, offset,
+                                                                 bits);
+}}
+""")
+    return "".join(parts)
+
+
+def _build(map: Map, compute: torch.dtype) -> Any:
+    from torch._inductor.codecache import CppCodeCache  # slow to import, so not before it is needed
+
+    return CppCodeCache.load(_source(map, compute), device_type="cpu", needs_vec_isa=True, extra_flags=_FLAGS)
+
+
+# ------------------------------------------------------------------------------------------------------------- running
+
+
+class _Loop:
+    """A library's function with the arguments that do not change from chunk to chunk."""
+
+    def __init__(self, function: Any, key: Tensor, dtype: torch.dtype):
+        self.function = function
+        seed, offset = key.view(torch.int64).tolist()
+        self.key = ctypes.c_uint64(seed), ctypes.c_uint64(offset)
+        self.bits = ctypes.c_int(SIGNIFICAND_BITS[dtype])
+
+    def __call__(
+        self, inputs: Sequence[_Input], outputs: Sequence[tuple[Tensor | None, int]], first: int, numel: int
+    ) -> None:
+        """Elements first .. first + numel of the draw."""
+        self.function(
+            (ctypes.c_void_p * len(inputs))(*(i.tensor.data_ptr() for i in inputs)),
+            (ctypes.c_int64 * len(inputs))(*(i.dense for i in inputs)),
+            (ctypes.c_void_p * len(outputs))(*(None if t is None else t.data_ptr() for t, _ in outputs)),
+            (ctypes.c_int64 * len(outputs))(*(mode for _, mode in outputs)),
+            ctypes.c_int64(first),
+            ctypes.c_int64(numel),
+            *self.key,
+            self.bits,
+        )
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Elements start .. stop of a draw in row-major order; `index` picks them, as a tensor of shape `sizes`."""
+
+    index: tuple[slice, ...]
+    sizes: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def _chunks(shape: torch.Size) -> Iterator[_Chunk]:
+    """Cut a shape into consecutive chunks of at most CHUNK elements."""
+    inner, dim = 1, len(shape)  # elements of, and first of, the dimensions that a chunk takes whole
+    while dim > 0 and inner * shape[dim - 1] <= CHUNK:
+        dim -= 1
+        inner *= shape[dim]
+    if dim == 0:
+        yield _Chunk((), tuple(shape), 0, inner)
+        return
+    rows, start = CHUNK // inner, 0
+    for outer in itertools.product(*(range(size) for size in shape[: dim - 1])):
+        for row in range(0, shape[dim - 1], rows):
+            count = min(rows, shape[dim - 1] - row)
+            index = (*(slice(i, i + 1) for i in outer), slice(row, row + count))
+            yield _Chunk(index, (*(1 for _ in outer), count, *shape[dim:]), start, start + count * inner)
+            start += count * inner
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A tensor broadcast to the shape of a draw: one number for all elements, or one for each (`dense`).
+
+    `ready` where the loop can read it: of the compute dtype, in row-major order.
+    """
+
+    tensor: Tensor
+    dense: bool
+    ready: bool
+
+    @staticmethod
+    def of(tensor: Tensor, shape: torch.Size, compute: torch.dtype) -> _Input:
+        if all(stride == 0 or size == 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+            return _Input(tensor.as_strided((), ()).to(compute), dense=False, ready=True)
+        if tensor.dtype == compute and tensor.numel() == shape.numel() and tensor.is_contiguous():
+            return _Input(tensor.view(-1), dense=True, ready=True)
+        return _Input(tensor.expand(shape), dense=True, ready=False)
+
+    def chunk(self, chunk: _Chunk, compute: torch.dtype) -> _Input:
+        if not self.dense:
+            return self
+        if self.ready:
+            return _Input(self.tensor[chunk.start : chunk.stop], dense=True, ready=True)
+        laid_out = torch.empty(chunk.sizes, dtype=compute).copy_(self.tensor[chunk.index])
+        return _Input(laid_out, dense=True, ready=True)
+
+
+class _Gradient:
+    """The gradient of one parameter: written by the loop, summed by it, or summed here over broadcast dimensions."""
+
+    def __init__(self, param: Tensor, shape: torch.Size, compute: torch.dtype, needed: bool):
+        self.param, self.compute = param, compute
+        self.result: Tensor | None = None
+        self.broadcast = 1 < param.numel() < shape.numel()
+        if not needed:
+            self.mode = _UNUSED
+        elif param.numel() == 1:
+            self.mode = _SUM
+            self.result = torch.zeros((), dtype=torch.float64)
+        elif self.broadcast:
+            self.mode = _DENSE
+            self.result = torch.zeros((1,) * (len(shape) - param.ndim) + param.shape, dtype=torch.float64)
+        else:
+            self.mode = _DENSE
+            self.result = torch.empty(param.shape, dtype=param.dtype)
+        self.ready = self.mode != _DENSE or (not self.broadcast and param.dtype == compute)
+
+    def target(self, chunk: _Chunk) -> Tensor | None:
+        """Where the loop leaves its result for a chunk."""
+        if self.result is None:
+            return None
+        if self.mode == _SUM:
+            return torch.empty((), dtype=torch.float64)
+        if self.ready:
+            return self.result.view(-1)[chunk.start : chunk.stop]
+        return torch.empty(chunk.sizes, dtype=self.compute)
+
+    def add(self, chunk: _Chunk, target: Tensor | None) -> None:
+        """Take over the loop's result for a chunk."""
+        if self.result is None or target is None:
+            return
+        if self.mode == _SUM:
+            self.result += target
+        elif self.broadcast:
+            kept = zip(chunk.index, self.result.shape, strict=False)
+            part = self.result[tuple(slice(0, 1) if size == 1 else rows for rows, size in kept)]
+            part += target.sum_to_size(part.shape)
+        elif not self.ready:
+            self.result.view(-1)[chunk.start : chunk.stop].copy_(target.view(-1))
+
+    def finish(self) -> Tensor:
+        assert self.result is not None
+        return self.result.to(self.param.dtype).reshape(self.param.shape)

@@ -1,0 +1,282 @@
+// Draws on the CPU: Philox, words to noise, and one loop for every map, forward and backward.
+//
+// compiled.py appends the map, translated from its torch reference, and compiles the result for one distribution and
+// one compute dtype T. Noise is made a tile at a time in the first-level cache; only parameters and results touch
+// memory. philox.py and noise.py are the specification: words and uniforms have the same bits here, normal noise
+// differs by a few units in the last place.
+
+#include <ATen/Parallel.h>
+#include <ATen/cpu/vec/vec.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+namespace rsample {
+
+using std::int64_t;
+using std::uint32_t;
+using std::uint64_t;
+
+constexpr int TILE_BLOCKS = 32;  // Philox blocks in a tile
+constexpr int TILE_WORDS = 4 * TILE_BLOCKS;
+template <class T>
+constexpr int TILE = TILE_WORDS * 4 / sizeof(T);  // elements in a tile
+constexpr int GROUP_TILES = 32;  // tiles in the unit of work of a thread, and of a partial sum
+
+// ---------------------------------------------------------------------------------------------------------- Philox
+
+// Eight 64-bit lanes whose low halves hold 32-bit words. The high halves may hold anything: products read only the
+// low ones, so nothing needs to be masked between rounds.
+typedef uint64_t Lanes __attribute__((vector_size(64)));
+
+inline Lanes multiply_low_halves(Lanes a, uint64_t m) {
+#if defined(CPU_CAPABILITY_AVX512)
+  return (Lanes)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(m));
+#else
+  return (a & 0xFFFFFFFFu) * m;
+#endif
+}
+
+// The words of blocks block .. block + TILE_BLOCKS, in stream order.
+inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_WORDS]) {
+  constexpr int N = TILE_BLOCKS / 8;
+  Lanes c0[N], c1[N], c2[N], c3[N];
+  for (int i = 0; i < N; ++i) {
+    c0[i] = Lanes{0, 1, 2, 3, 4, 5, 6, 7} + (block + 8 * i);
+    c1[i] = c0[i] >> 32;
+    c2[i] = c3[i] = Lanes{};
+  }
+  uint32_t k0 = seed, k1 = seed >> 32;
+#pragma GCC unroll 10
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < N; ++i) {
+      const Lanes a = multiply_low_halves(c0[i], 0xD2511F53u), b = multiply_low_halves(c2[i], 0xCD9E8D57u);
+      c0[i] = (b >> 32) ^ c1[i] ^ k0;
+      c1[i] = b;
+      c2[i] = (a >> 32) ^ c3[i] ^ k1;
+      c3[i] = a;
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int i = 0; i < N; ++i) {
+    const Lanes x = (c0[i] & 0xFFFFFFFFu) | (c1[i] << 32), y = (c2[i] & 0xFFFFFFFFu) | (c3[i] << 32);
+    const Lanes low = __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
+    const Lanes high = __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15);
+    std::memcpy(words + 32 * i, &low, 64);
+    std::memcpy(words + 32 * i + 16, &high, 64);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- noise
+
+inline float as_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+inline uint32_t as_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return bits;
+}
+
+// a * b + c, fused where that is one instruction: the build turns contraction off, so that maps round as torch does.
+inline float multiply_add(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// log(u) for u in [2**-33, 1]: 2**e * (1 + f) with f in [sqrt(1/2) - 1, sqrt(2) - 1), a polynomial in f.
+inline float log_unit(float u) {
+  const uint32_t bits = as_bits(u);
+  const int32_t e = static_cast<int32_t>(bits - 0x3F3504F3u) >> 23;
+  const float f = as_float(bits - (static_cast<uint32_t>(e) << 23)) - 1.0f;
+  float p = 7.0376836292E-2f;
+  p = multiply_add(p, f, -1.1514610310E-1f);
+  p = multiply_add(p, f, 1.1676998740E-1f);
+  p = multiply_add(p, f, -1.2420140846E-1f);
+  p = multiply_add(p, f, 1.4249322787E-1f);
+  p = multiply_add(p, f, -1.6668057665E-1f);
+  p = multiply_add(p, f, 2.0000714765E-1f);
+  p = multiply_add(p, f, -2.4999993993E-1f);
+  p = multiply_add(p, f, 3.3333331174E-1f);
+  const float square = f * f;
+  const float tail = multiply_add(p * f, square, -0.5f * square);
+  return multiply_add(static_cast<float>(e), 0.693147182f, f + tail);
+}
+
+// Box and Muller's pair from a radius word and an angle word.
+inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
+  const float u = static_cast<float>(radius_word) * 0x1p-32f + 0x1p-33f;
+  const float radius = std::sqrt(-2.0f * log_unit(u));
+  // Turns to the nearest quarter turn, exact, and what is left of them, within an eighth.
+  const float turns = static_cast<float>(angle_word) * 0x1p-32f + 0x1p-33f;
+  const int32_t quarter = static_cast<int32_t>(turns * 4.0f + 0.5f);
+  const float x = (turns - static_cast<float>(quarter) * 0.25f) * 6.2831853071795864f;
+  const float square = x * x;
+  float s = multiply_add(-1.9515295891E-4f, square, 8.3321608736E-3f);
+  s = multiply_add(s, square, -1.6666654611E-1f);
+  s = multiply_add(s * square, x, x);
+  float c = multiply_add(2.443315711809948E-5f, square, -1.388731625493765E-3f);
+  c = multiply_add(c, square, 4.166664568298827E-2f);
+  c = multiply_add(c * square, square, multiply_add(-0.5f, square, 1.0f));
+  const bool odd = quarter & 1;
+  const uint32_t cosine_sign = static_cast<uint32_t>((quarter + 1) & 2) << 30;
+  const uint32_t sine_sign = static_cast<uint32_t>(quarter & 2) << 30;
+  first = radius * as_float(as_bits(odd ? s : c) ^ cosine_sign);
+  second = radius * as_float(as_bits(odd ? c : s) ^ sine_sign);
+}
+
+inline uint64_t join_words(const uint32_t* words) { return (static_cast<uint64_t>(words[0]) << 32) | words[1]; }
+
+inline void uniform_from_words(const uint32_t* words, int bits, float* u) {
+  const uint32_t mask = (uint32_t{1} << bits) - 1;
+  const float scale = std::ldexp(1.0f, -bits);
+  for (int i = 0; i < TILE<float>; ++i) u[i] = static_cast<float>(static_cast<int32_t>(words[i] & mask)) * scale;
+}
+
+inline void uniform_from_words(const uint32_t* words, int bits, double* u) {
+  const uint64_t mask = (uint64_t{1} << bits) - 1;
+  const double scale = std::ldexp(1.0, -bits);
+  for (int i = 0; i < TILE<double>; ++i) {
+    u[i] = static_cast<double>(static_cast<int64_t>(join_words(words + 2 * i) & mask)) * scale;
+  }
+}
+
+// A noise fills a tile from its words; `bits` is the significand of the sample's own dtype, the hidden bit included.
+struct native_uniform {
+  template <class T>
+  static void fill(const uint32_t* words, int bits, T* u) {
+    uniform_from_words(words, bits, u);
+  }
+};
+
+struct uniform {
+  template <class T>
+  static void fill(const uint32_t* words, int, T* u) {
+    uniform_from_words(words, std::numeric_limits<T>::digits, u);
+  }
+};
+
+struct normal {
+  static void fill(const uint32_t* words, int, float* z) {
+    for (int i = 0; i < TILE<float>; i += 2) normal_pair(words[i], words[i + 1], z[i], z[i + 1]);
+  }
+
+  static void fill(const uint32_t* words, int, double* z) {
+    using V = at::vec::Vectorized<double>;
+    constexpr int PAIRS = TILE<double> / 2;
+    double even[PAIRS], odd[PAIRS];
+    for (int i = 0; i < PAIRS; ++i) {
+      const uint32_t* w = words + 4 * i;
+      even[i] = (w[0] * 0x1p-32 + w[1] * 0x1p-64) + 0x1p-65;
+      odd[i] = (w[2] * 0x1p-32 + w[3] * 0x1p-64) + 0x1p-65;
+    }
+    for (int i = 0; i < PAIRS; i += V::size()) {
+      const V radius = (V(-2.0) * V::loadu(even + i).log()).sqrt();
+      const V angle = V::loadu(odd + i) * V(6.283185307179586);
+      (radius * angle.cos()).store(even + i);
+      (radius * angle.sin()).store(odd + i);
+    }
+    for (int i = 0; i < PAIRS; ++i) {
+      z[2 * i] = even[i];
+      z[2 * i + 1] = odd[i];
+    }
+  }
+};
+
+// ------------------------------------------------------------------------------------------------------------ loop
+
+// What becomes of an output: written for every element, summed over all of them, or not wanted.
+enum Mode : int64_t { DENSE = 0, SUM = 1, UNUSED = 2 };
+
+// Runs `Map` over elements first .. first + n of a draw.
+//
+//   inputs[i]   T: n elements where dense[i], else one for all
+//   outputs[k]  T, n elements (DENSE); double, one (SUM); null (UNUSED)
+//
+// Work is cut by element number only, and sums add up in that order, so the threads' number changes no bit.
+template <class T, class Noise, class Map>
+void run(const T* const* inputs, const int64_t* dense, void* const* outputs, const int64_t* modes, int64_t first,
+         int64_t n, uint64_t seed, uint64_t offset, int bits) {
+  using V = at::vec::Vectorized<T>;
+  constexpr int SIZE = TILE<T>, INPUTS = Map::INPUTS, OUTPUTS = Map::OUTPUTS;
+  constexpr int PER_BLOCK = 16 / sizeof(T);
+  const uint64_t first_block = offset + static_cast<uint64_t>(first / PER_BLOCK);
+  const int64_t lead = first % PER_BLOCK;  // elements of the first block that belong to whoever came before
+  const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
+  std::vector<double> partial_sums[OUTPUTS];
+  for (int k = 0; k < OUTPUTS; ++k) {
+    if (modes[k] == SUM) partial_sums[k].resize(groups);
+  }
+
+  at::parallel_for(0, groups, 1, [&](int64_t group_begin, int64_t group_end) {
+    alignas(64) uint32_t words[TILE_WORDS];
+    alignas(64) T noise[SIZE], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];
+    for (int i = 0; i < INPUTS; ++i) {
+      if (!dense[i]) std::fill_n(input_tiles[i], SIZE, *inputs[i]);
+    }
+    for (int64_t group = group_begin; group < group_end; ++group) {
+      V sums[OUTPUTS];
+      for (int k = 0; k < OUTPUTS; ++k) sums[k] = V(T(0));
+      for (int64_t tile = group * GROUP_TILES; tile < std::min((group + 1) * GROUP_TILES, tiles); ++tile) {
+        // Elements begin .. end of this tile are ours; in memory they start at `at`.
+        const int64_t begin = std::max<int64_t>(lead - tile * SIZE, 0);
+        const int64_t end = std::min<int64_t>(lead + n - tile * SIZE, SIZE);
+        const int64_t at = tile * SIZE + begin - lead;
+        const bool whole = end - begin == SIZE;
+        const T* in[INPUTS + 1];
+        T* out[OUTPUTS];
+        for (int i = 0; i < INPUTS; ++i) {
+          in[i] = dense[i] && whole ? inputs[i] + at : input_tiles[i];
+          if (dense[i] && !whole) {
+            std::fill_n(input_tiles[i], SIZE, T(1));
+            std::copy_n(inputs[i] + at, end - begin, input_tiles[i] + begin);
+          }
+        }
+        for (int k = 0; k < OUTPUTS; ++k) {
+          out[k] = modes[k] == DENSE && whole ? static_cast<T*>(outputs[k]) + at : output_tiles[k];
+        }
+
+        philox4x32_10(seed, first_block + static_cast<uint64_t>(tile) * TILE_BLOCKS, words);
+        Noise::fill(words, bits, noise);
+        for (int j = 0; j < SIZE; j += V::size()) Map::template apply<V>(noise + j, in, out, j);
+
+        for (int k = 0; k < OUTPUTS; ++k) {
+          if (modes[k] == DENSE && !whole) {
+            std::copy_n(output_tiles[k] + begin, end - begin, static_cast<T*>(outputs[k]) + at);
+          } else if (modes[k] == SUM) {
+            std::fill_n(output_tiles[k], begin, T(0));
+            std::fill(output_tiles[k] + end, output_tiles[k] + SIZE, T(0));
+            for (int j = 0; j < SIZE; j += V::size()) sums[k] = sums[k] + V::loadu(output_tiles[k] + j);
+          }
+        }
+      }
+      for (int k = 0; k < OUTPUTS; ++k) {
+        if (modes[k] == SUM) {
+          T lanes[V::size()];
+          sums[k].store(lanes);
+          for (T lane : lanes) partial_sums[k][group] += lane;
+        }
+      }
+    }
+  });
+
+  for (int k = 0; k < OUTPUTS; ++k) {
+    if (modes[k] != SUM) continue;
+    double total = 0;
+    for (double sum : partial_sums[k]) total += sum;
+    *static_cast<double*>(outputs[k]) = total;
+  }
+}
+
+}  // namespace rsample
