@@ -6,6 +6,8 @@ PyTorch's stateless kernels (`torch.func._random`), so a noise stream can be che
 implementation.
 """
 
+# Names in capitals are compile-time constants of Triton's, not Yoda's.
+# ruff: noqa: SIM300
 from __future__ import annotations
 
 import math
@@ -16,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .devicemath import negative_two_log, sincos
+from .language import tl, triton
 from .philox import Words
 
 # Bits of the significand, the hidden one included.
@@ -37,11 +41,14 @@ class Noise:
     """One kind of noise: `from_words(words, dtype)` is the specification, `device` its Triton twin.
 
     `from_words` takes four int64 word tensors of shape S and the sample's dtype, and returns one tensor of shape S in
-    the compute dtype per element of the block, in element order.
+    the compute dtype per element of the block, in element order. `device(w0, w1, w2, w3, DTYPE, HARDWARE)` does the
+    same with uint32 words and Triton's dtype; HARDWARE allows the special-function unit of NVIDIA GPUs.
     """
 
     name: str
     from_words: Callable[[Words, torch.dtype], tuple[Tensor, ...]]
+    aten_fill: Callable[[Tensor, Tensor], Tensor]
+    native_resolution: bool = False
     device: Any = None
 
 
@@ -90,6 +97,79 @@ def normal_from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
     return tuple(noise)
 
 
-UNIFORM = Noise("uniform", uniform_from_words)
-NATIVE_UNIFORM = Noise("native_uniform", native_uniform_from_words)
-NORMAL = Noise("normal", normal_from_words)
+@triton.jit
+def _uniform_of_word(w, BITS: tl.constexpr):
+    """(w mod 2**BITS) * 2**-BITS in float32, exact, without a conversion instruction.
+
+    The low 24 bits of a float32 count units of 2**-149 (subnormals, and on through the first normal binade), so the
+    masked word is already the number, up to a power of two.
+    """
+    return ((w << (24 - BITS)) & (0x1000000 - (1 << (24 - BITS)))).to(tl.float32, bitcast=True) * 2.0**125
+
+
+@triton.jit
+def _uniform_of_words(high, low):
+    """53 bits in float64: the low 21 bits of `high` above the 32 of `low`."""
+    return (((high & 0x1FFFFF).to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.float64) * 2.0**-53
+
+
+@triton.jit
+def _uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """Device twin of :func:`uniform_from_words`."""
+    if DTYPE == tl.float64:
+        return _uniform_of_words(w0, w1), _uniform_of_words(w2, w3)
+    else:
+        return _uniform_of_word(w0, 24), _uniform_of_word(w1, 24), _uniform_of_word(w2, 24), _uniform_of_word(w3, 24)
+
+
+@triton.jit
+def _native_uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """Device twin of :func:`native_uniform_from_words`."""
+    if DTYPE == tl.float64:
+        return _uniform_of_words(w0, w1), _uniform_of_words(w2, w3)
+    else:
+        BITS: tl.constexpr = DTYPE.fp_mantissa_width + 1
+        return (
+            _uniform_of_word(w0, BITS),
+            _uniform_of_word(w1, BITS),
+            _uniform_of_word(w2, BITS),
+            _uniform_of_word(w3, BITS),
+        )
+
+
+@triton.jit
+def _box_muller(even, odd, HARDWARE: tl.constexpr):
+    """Two float32 normals from two words.
+
+    The radius takes u rounded as PyTorch rounds it. The angle takes the word as a signed number, which is the same
+    angle modulo 2 pi, nearer to 0 and so better rounded.
+    """
+    radius = tl.sqrt(negative_two_log(tl.fma(even.to(tl.float32), 2.0**-32, 2.0**-33), HARDWARE))
+    sin, cos = sincos(odd.to(tl.int32, bitcast=True).to(tl.float32) * (6.283185307179586 * 2.0**-32), HARDWARE)
+    return radius * cos, radius * sin
+
+
+@triton.jit
+def _normal_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """Device twin of :func:`normal_from_words`."""
+    if DTYPE == tl.float64:
+        even = (w0.to(tl.float64) * 2.0**-32 + w1.to(tl.float64) * 2.0**-64) + 2.0**-65
+        odd = (w2.to(tl.float64) * 2.0**-32 + w3.to(tl.float64) * 2.0**-64) + 2.0**-65
+        radius = tl.sqrt(-2.0 * tl.log(even))
+        angle = odd * 6.283185307179586
+        return radius * tl.cos(angle), radius * tl.sin(angle)
+    else:
+        n0, n1 = _box_muller(w0, w1, HARDWARE)
+        n2, n3 = _box_muller(w2, w3, HARDWARE)
+        return n0, n1, n2, n3
+
+
+UNIFORM = Noise("uniform", uniform_from_words, aten_fill=torch._philox_uniform_, device=_uniform_device)
+NATIVE_UNIFORM = Noise(
+    "native_uniform",
+    native_uniform_from_words,
+    aten_fill=torch._philox_uniform_,
+    native_resolution=True,
+    device=_native_uniform_device,
+)
+NORMAL = Noise("normal", normal_from_words, aten_fill=torch._philox_normal_, device=_normal_device)

@@ -10,12 +10,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .language import tl, triton
+
 ROUNDS = 10
 MULTIPLIER_A = 0xD2511F53
 MULTIPLIER_B = 0xCD9E8D57
 WEYL_A = 0x9E3779B9  # golden ratio
 WEYL_B = 0xBB67AE85  # sqrt(3) - 1
 MASK32 = 0xFFFFFFFF
+# The same for device code, which reads globals only as constexpr.
+DEVICE_ROUNDS = tl.constexpr(ROUNDS)
+DEVICE_MULTIPLIER_A = tl.constexpr(MULTIPLIER_A)
+DEVICE_MULTIPLIER_B = tl.constexpr(MULTIPLIER_B)
+DEVICE_WEYL_A = tl.constexpr(WEYL_A)
+DEVICE_WEYL_B = tl.constexpr(WEYL_B)
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -59,3 +67,25 @@ def philox_blocks(seed: Tensor, block: Tensor, rounds: int = ROUNDS) -> Words:
     zero = torch.zeros((), dtype=torch.int64, device=block.device)
     counter = (block & MASK32, (block >> 32) & MASK32, zero, zero)
     return philox4x32(counter, (seed & MASK32, (seed >> 32) & MASK32), rounds)
+
+
+@triton.jit
+def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr):
+    """Device twin of :func:`philox4x32` on uint32 values of broadcastable shapes.
+
+    The product is one 64-bit multiplication, of which both halves are used: `tl.umulhi` beside `*` would compile to
+    two instructions. Scalars stay scalar: a uniform counter word leaves its half of the first rounds out of the lanes.
+    """
+    for i in tl.static_range(ROUNDS):
+        if i > 0:
+            k0 += DEVICE_WEYL_A
+            k1 += DEVICE_WEYL_B
+        product_a = c0.to(tl.uint64) * DEVICE_MULTIPLIER_A
+        product_b = c2.to(tl.uint64) * DEVICE_MULTIPLIER_B
+        c0, c1, c2, c3 = (
+            (product_b >> 32).to(tl.uint32) ^ c1 ^ k0,
+            product_b.to(tl.uint32),
+            (product_a >> 32).to(tl.uint32) ^ c3 ^ k1,
+            product_a.to(tl.uint32),
+        )
+    return c0, c1, c2, c3

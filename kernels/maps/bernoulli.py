@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..language import tl, triton
 from ..noise import UNIFORM
 from .map import Map
 
@@ -18,9 +19,27 @@ def bernoulli_logits_reference(u: Tensor, logits: Tensor) -> Tensor:
     return (u * torch.exp(-logits) < 1 - u).to(u.dtype)
 
 
+@triton.jit
+def bernoulli_probs_transform(u, probs):
+    return (u < probs).to(u.dtype)
+
+
+@triton.jit
+def bernoulli_logits_transform(u, logits):
+    return (u * tl.exp(-logits) < 1.0 - u).to(u.dtype)
+
+
 BERNOULLI_PROBS_MAP = Map(
-    name="bernoulli_probs", parameters=("probs",), noise=UNIFORM, reference=bernoulli_probs_reference
+    name="bernoulli_probs",
+    parameters=("probs",),
+    noise=UNIFORM,
+    reference=bernoulli_probs_reference,
+    transform=bernoulli_probs_transform,
 )
 BERNOULLI_LOGITS_MAP = Map(
-    name="bernoulli_logits", parameters=("logits",), noise=UNIFORM, reference=bernoulli_logits_reference
+    name="bernoulli_logits",
+    parameters=("logits",),
+    noise=UNIFORM,
+    reference=bernoulli_logits_reference,
+    transform=bernoulli_logits_transform,
 )

@@ -24,6 +24,7 @@ class Map:
             broadcast dimensions, or None where there is no pathwise gradient.
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
             derivative is again a draw of this map.
+        location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
         transform: Triton twin of `reference`.
         transform_grad: Triton twin of `reference_grad`.
     """
@@ -34,5 +35,6 @@ class Map:
     reference: Callable[..., Tensor]
     reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
     affine: bool = False
+    location: str | None = None
     transform: Any = None
     transform_grad: Any = None

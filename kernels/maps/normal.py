@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..language import tl, triton
 from ..noise import NORMAL
 from .map import Map
 
@@ -16,6 +17,16 @@ def normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor)
     return grad, grad * eps
 
 
+@triton.jit
+def normal_transform(eps, loc, scale):
+    return tl.fma(scale, eps, loc)
+
+
+@triton.jit
+def normal_transform_grad(eps, grad):
+    return grad, grad * eps
+
+
 NORMAL_MAP = Map(
     name="normal",
     parameters=("loc", "scale"),
@@ -23,4 +34,7 @@ NORMAL_MAP = Map(
     reference=normal_reference,
     reference_grad=normal_reference_grad,
     affine=True,
+    location="loc",
+    transform=normal_transform,
+    transform_grad=normal_transform_grad,
 )

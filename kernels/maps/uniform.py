@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..language import tl, triton  # noqa: F401  the interpreter looks for `tl` in a device function's module
 from ..noise import NATIVE_UNIFORM
 from .map import Map
 
@@ -16,6 +17,16 @@ def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -
     return grad * (1 - u), grad * u
 
 
+@triton.jit
+def uniform_transform(u, low, high):
+    return low + (high - low) * u
+
+
+@triton.jit
+def uniform_transform_grad(u, grad):
+    return grad * (1.0 - u), grad * u
+
+
 UNIFORM_MAP = Map(
     name="uniform",
     parameters=("low", "high"),
@@ -23,4 +34,6 @@ UNIFORM_MAP = Map(
     reference=uniform_reference,
     reference_grad=uniform_reference_grad,
     affine=True,
+    transform=uniform_transform,
+    transform_grad=uniform_transform_grad,
 )

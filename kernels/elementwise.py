@@ -1,0 +1,280 @@
+"""The generic elementwise draw: one kernel applies any map to its noise, forward; another gives the gradients.
+
+The kernels know nothing of a distribution: the map's device functions are compile-time arguments. A program walks a
+run of tiles. In the hot loop tiles are full and the counter's second word is the same for all, which spares the masks
+and two of Philox's multiplications; what is left of the run goes through a masked loop that carries.
+"""
+
+# Triton's front end knows no starred tuples, and names in capitals are compile-time constants, not Yoda's.
+# ruff: noqa: RUF005, SIM108, SIM300
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .language import tl, triton
+from .launch import empty, group_size, launch_elements, programs, slots
+from .layout import describe
+from .maps.map import Map
+from .noise import compute_dtype
+from .reduction import kept_dimensions, reduced_backward
+from .tiles import interleave, lane_noise, load_elements, load_key, load_scalars, load_tile, split_run
+
+
+@triton.jit(
+    do_not_specialize=["n", "first_program", "groups", "seed", "offset"],
+    do_not_specialize_on_alignment=["out_ptr", "a_ptr", "b_ptr", "c_ptr", "seed_ptr", "offset_ptr"],
+)
+def elementwise_forward_kernel(
+    out_ptr,
+    a_ptr,
+    b_ptr,
+    c_ptr,
+    sizes,
+    strides,
+    n: tl.int64,
+    first_program: tl.int64,
+    groups: tl.int32,
+    seed_ptr,
+    offset_ptr,
+    seed: tl.uint64,
+    offset: tl.uint64,
+    NOISE: tl.constexpr,
+    TRANSFORM: tl.constexpr,
+    KINDS: tl.constexpr,
+    WIDE: tl.constexpr,
+    KEY: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    LANES: tl.constexpr,
+    UNROLL: tl.constexpr,
+):
+    """out[i] = TRANSFORM(noise of element i, parameters of element i)."""
+    DTYPE: tl.constexpr = out_ptr.dtype.element_ty
+    COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
+    PER_BLOCK: tl.constexpr = 2 if DTYPE == tl.float64 else 4
+    STREAMS: tl.constexpr = 2 if DTYPE.primitive_bitwidth == 16 else 1
+    GROUP: tl.constexpr = PER_BLOCK * STREAMS
+    TILE: tl.constexpr = LANES * GROUP
+
+    seed, offset = load_key(seed_ptr, offset_ptr, seed, offset, KEY)
+    operands = load_scalars((a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
+    start, block, hot, tiles = split_run(n, first_program, groups, offset, TILE, UNROLL, PER_BLOCK)
+
+    for g in range(hot):
+        for u in tl.static_range(UNROLL):
+            t = g * UNROLL + u
+            x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, True)
+            values = load_tile(operands, start + t * TILE, sizes, strides, KINDS, WIDE, COMPUTE, LANES, GROUP)
+            ptrs = tl.multiple_of(out_ptr, 16) + (start + t * TILE) + tl.arange(0, TILE)
+            tl.store(ptrs, TRANSFORM(interleave(x), *values).to(DTYPE))
+
+    for t in range(hot * UNROLL, tiles):
+        x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, False)
+        for k in tl.static_range(GROUP):
+            element = start + t * TILE + tl.arange(0, LANES) * GROUP + k
+            mask = element < n
+            values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
+            tl.store(out_ptr + element, TRANSFORM(x[k], *values).to(DTYPE), mask=mask)
+
+
+@triton.jit(
+    do_not_specialize=["n", "first_program", "groups", "seed", "offset"],
+    do_not_specialize_on_alignment=[
+        "a_out_ptr",
+        "b_out_ptr",
+        "c_out_ptr",
+        "grad_ptr",
+        "a_ptr",
+        "b_ptr",
+        "c_ptr",
+        "seed_ptr",
+        "offset_ptr",
+    ],
+)
+def elementwise_backward_kernel(
+    a_out_ptr,
+    b_out_ptr,
+    c_out_ptr,
+    grad_ptr,
+    a_ptr,
+    b_ptr,
+    c_ptr,
+    sizes,
+    strides,
+    n: tl.int64,
+    first_program: tl.int64,
+    groups: tl.int32,
+    seed_ptr,
+    offset_ptr,
+    seed: tl.uint64,
+    offset: tl.uint64,
+    NOISE: tl.constexpr,
+    TRANSFORM_GRAD: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    KINDS: tl.constexpr,
+    WIDE: tl.constexpr,
+    KEY: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    LANES: tl.constexpr,
+    UNROLL: tl.constexpr,
+):
+    """Gradients of the parameters, in the sample's order or summed over all of it.
+
+    For each parameter OUTPUTS says what is stored: "elements", one gradient an element; "sum", one partial sum a
+    program, in the compute dtype; "none". Operand 0 is the gradient of the sample, the others are the parameters.
+    """
+    DTYPE: tl.constexpr = grad_ptr.dtype.element_ty
+    COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
+    PER_BLOCK: tl.constexpr = 2 if DTYPE == tl.float64 else 4
+    STREAMS: tl.constexpr = 2 if DTYPE.primitive_bitwidth == 16 else 1
+    GROUP: tl.constexpr = PER_BLOCK * STREAMS
+    TILE: tl.constexpr = LANES * GROUP
+
+    seed, offset = load_key(seed_ptr, offset_ptr, seed, offset, KEY)
+    outs = (a_out_ptr, b_out_ptr, c_out_ptr)
+    operands = load_scalars((grad_ptr, a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
+    start, block, hot, tiles = split_run(n, first_program, groups, offset, TILE, UNROLL, PER_BLOCK)
+
+    sums = ()
+    for _ in tl.static_range(len(OUTPUTS)):
+        sums = sums + (tl.zeros((TILE,), COMPUTE),)
+    for g in range(hot):
+        for u in tl.static_range(UNROLL):
+            t = g * UNROLL + u
+            x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, True)
+            values = load_tile(operands, start + t * TILE, sizes, strides, KINDS, WIDE, COMPUTE, LANES, GROUP)
+            grads = TRANSFORM_GRAD(interleave(x), *values)
+            added = ()
+            for j in tl.static_range(len(OUTPUTS)):
+                if OUTPUTS[j] == "elements":
+                    ptrs = tl.multiple_of(outs[j], 16) + (start + t * TILE) + tl.arange(0, TILE)
+                    tl.store(ptrs, grads[j].to(outs[j].dtype.element_ty))
+                if OUTPUTS[j] == "sum":
+                    added = added + (sums[j] + grads[j],)
+                else:
+                    added = added + (sums[j],)
+            sums = added
+
+    rests = ()
+    for _ in tl.static_range(len(OUTPUTS)):
+        rests = rests + (tl.zeros((LANES,), COMPUTE),)
+    for t in range(hot * UNROLL, tiles):
+        x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, False)
+        for k in tl.static_range(GROUP):
+            element = start + t * TILE + tl.arange(0, LANES) * GROUP + k
+            mask = element < n
+            values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
+            grads = TRANSFORM_GRAD(x[k], *values)
+            added = ()
+            for j in tl.static_range(len(OUTPUTS)):
+                if OUTPUTS[j] == "elements":
+                    tl.store(outs[j] + element, grads[j].to(outs[j].dtype.element_ty), mask=mask)
+                if OUTPUTS[j] == "sum":
+                    added = added + (rests[j] + tl.where(mask, grads[j], 0.0),)
+                else:
+                    added = added + (rests[j],)
+            rests = added
+
+    for j in tl.static_range(len(OUTPUTS)):
+        if OUTPUTS[j] == "sum":
+            tl.store(outs[j] + tl.program_id(0), tl.sum(sums[j]) + tl.sum(rests[j]))
+
+
+def forward(
+    map: Map, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    """The sample of one draw.
+
+    Args:
+        map: what to draw.
+        key: one uint64 tensor (seed, offset), on the CPU or on the sample's device; or the three tensors of
+            `torch.Generator.philox_state`.
+        params: floating-point tensors that broadcast to `shape`, on one device; any strides.
+        shape: of the sample.
+        dtype: float dtype of the sample. float64 computes in float64, all others in float32.
+
+    Returns:
+        A contiguous tensor.
+    """
+    out = empty(shape, dtype, params[0].device)
+    if out.numel() == 0:
+        return out
+    group = group_size(dtype)
+    layout = describe(out.shape, params, group)
+    launch_elements(
+        elementwise_forward_kernel,
+        (out, *slots(params)),
+        layout,
+        out.numel(),
+        group,
+        key,
+        {"NOISE": map.noise.device, "TRANSFORM": map.transform},
+        tune=True,
+    )
+    return out
+
+
+def backward(
+    map: Map, key: Sequence[Tensor], grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor]:
+    """Gradients of the parameters marked in `needs`, in order, each of its parameter's shape and dtype.
+
+    Sums over broadcast dimensions run in a fixed order: the same arguments give the same bits.
+
+    Args:
+        map: what was drawn; it must have a pathwise gradient.
+        key: as in :func:`forward`; the same key.
+        grad: gradient of the sample, of its shape and dtype; any strides, 0 included.
+        params: as in :func:`forward`.
+    """
+    wanted = [j for j, needed in enumerate(needs) if needed]
+    if grad.numel() == 0:
+        return [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
+    grads: dict[int, Tensor] = {}
+    # An affine map's gradient does not depend on the parameters.
+    operands = (grad,) if map.affine else (grad, *params)
+    linear = [j for j in wanted if params[j].numel() in (1, grad.numel())]
+    if linear:
+        grads.update(_linear_backward(map, key, operands, params, linear))
+    patterns: dict[tuple[bool, ...], list[int]] = {}
+    for j in wanted:
+        if j not in linear:
+            patterns.setdefault(kept_dimensions(grad.shape, params[j].shape), []).append(j)
+    for kept, members in patterns.items():
+        grads.update(reduced_backward(map, key, operands, params, kept, members))
+    return [grads[j] for j in wanted]
+
+
+def _linear_backward(
+    map: Map, key: Sequence[Tensor], operands: Sequence[Tensor], params: Sequence[Tensor], wanted: Sequence[int]
+) -> dict[int, Tensor]:
+    """Gradients of parameters with one value an element, or one value."""
+    grad = operands[0]
+    group = group_size(grad.dtype)
+    n = grad.numel()
+    outputs = ["none"] * len(params)
+    outs: list[Tensor | None] = [None] * len(params)
+    for j in wanted:
+        if params[j].numel() == n:
+            outputs[j] = "elements"
+            outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
+        else:
+            outputs[j] = "sum"
+            outs[j] = empty((programs(n, group),), compute_dtype(grad.dtype), grad.device)
+    launch_elements(
+        elementwise_backward_kernel,
+        (*slots(outs), grad, *slots(operands[1:])),
+        describe(grad.shape, operands, group),
+        n,
+        group,
+        key,
+        {"NOISE": map.noise.device, "TRANSFORM_GRAD": map.transform_grad, "OUTPUTS": tuple(outputs)},
+        # A sum's rounding depends on the split, so that it must not depend on a timing.
+        tune="sum" not in outputs,
+    )
+    for j in wanted:
+        if outputs[j] == "sum":
+            outs[j] = outs[j].sum().to(params[j].dtype).reshape(params[j].shape)
+    return {j: outs[j] for j in wanted}

@@ -1,0 +1,167 @@
+"""The pieces of a kernel that walks the elements of a sample: the key, its noise, its operands.
+
+A lane handles a group of neighbouring elements: those of one Philox block, or of two neighbouring blocks where the
+sample has 2-byte elements, so that it always stores 16 bytes. A tile is one group a lane.
+"""
+
+# Triton's front end knows no starred tuples.
+# ruff: noqa: RUF005, SIM108
+from __future__ import annotations
+
+from .language import tl, triton
+from .layout import strided_offset
+from .philox import DEVICE_ROUNDS, philox4x32_words
+
+
+@triton.jit
+def load_key(seed_ptr, offset_ptr, seed, offset, KEY: tl.constexpr):
+    """(seed, first block), two uint64 scalars, from wherever the key is: see :mod:`rsample.kernels.launch`."""
+    if KEY == "tensor":
+        seed = tl.load(seed_ptr)
+        offset = tl.load(seed_ptr + 1)
+    if KEY == "state":
+        seed = tl.load(seed_ptr).to(tl.uint64, bitcast=True)
+        offset = (tl.load(offset_ptr).to(tl.uint64, bitcast=True) + offset) // 4
+    return seed, offset
+
+
+@triton.jit
+def interleave(x):
+    """Concatenates what each lane holds, in lane order: a tuple of tensors (LANES,) to one of (LANES * len(x),).
+
+    Nothing moves between lanes: the result's layout gives each lane its own neighbouring elements.
+    """
+    N: tl.constexpr = x[0].shape[0] * len(x)
+    if len(x) == 2:
+        return tl.join(x[0], x[1]).reshape(N)
+    elif len(x) == 4:
+        return tl.join(tl.join(x[0], x[2]), tl.join(x[1], x[3])).reshape(N)
+    else:
+        even = tl.join(tl.join(x[0], x[4]), tl.join(x[2], x[6]))
+        odd = tl.join(tl.join(x[1], x[5]), tl.join(x[3], x[7]))
+        return tl.join(even, odd).reshape(N)
+
+
+@triton.jit
+def lane_noise(
+    block,
+    seed,
+    NOISE: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    LANES: tl.constexpr,
+    STREAMS: tl.constexpr,
+    HOT: tl.constexpr,
+):
+    """The noise of a tile that starts at a Philox block: for each lane a tuple in element order.
+
+    HOT promises that the low word of the block number does not carry within the tile.
+    """
+    zero = tl.full((), 0, tl.uint32)
+    k0 = seed.to(tl.uint32)
+    k1 = (seed >> 32).to(tl.uint32)
+    lane = tl.arange(0, LANES).to(tl.uint32) * STREAMS
+    x = ()
+    for stream in tl.static_range(STREAMS):
+        if HOT:
+            c0 = (block.to(tl.uint32) + stream) + lane
+            c1 = (block >> 32).to(tl.uint32)
+        else:
+            counter = block + stream + lane
+            c0 = counter.to(tl.uint32)
+            c1 = (counter >> 32).to(tl.uint32)
+        w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS)
+        x = x + NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+    return x
+
+
+@triton.jit
+def load_scalars(ptrs, KINDS: tl.constexpr, COMPUTE: tl.constexpr):
+    """Replaces the pointers to single values by the values, so that no loop loads them again."""
+    operands = ()
+    for j in tl.static_range(len(KINDS)):
+        if KINDS[j] == "scalar":
+            operands = operands + (tl.load(ptrs[j]).to(COMPUTE),)
+        else:
+            operands = operands + (ptrs[j],)
+    return operands
+
+
+@triton.jit
+def load_elements(
+    operands, element, mask, sizes, strides, KINDS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr
+):
+    """The operands of the elements numbered `element` (int64), one load an element: the masked path."""
+    INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
+    values = ()
+    for j in tl.static_range(len(KINDS)):
+        if KINDS[j] == "scalar":
+            values = values + (operands[j],)
+        elif KINDS[j] == "dense":
+            values = values + (tl.load(operands[j] + element, mask=mask).to(COMPUTE),)
+        else:
+            offset = strided_offset(element.to(INDEX), sizes, strides, j, WIDE)
+            values = values + (tl.load(operands[j] + offset, mask=mask).to(COMPUTE),)
+    return values
+
+
+@triton.jit
+def load_tile(
+    operands,
+    start,
+    sizes,
+    strides,
+    KINDS: tl.constexpr,
+    WIDE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    LANES: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """The operands of the full tile of elements from `start`: values that broadcast to (LANES * GROUP,)."""
+    INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
+    TILE: tl.constexpr = LANES * GROUP
+    first = start.to(INDEX) + tl.arange(0, LANES).to(INDEX) * GROUP
+    values = ()
+    for j in tl.static_range(len(KINDS)):
+        if KINDS[j] == "scalar":
+            value = operands[j]
+        elif KINDS[j] == "dense":
+            ptrs = tl.multiple_of(operands[j], 16) + start
+            if operands[j].dtype.element_ty == tl.bfloat16:
+                # Unpacked by shift and mask, one instruction a number where Triton's conversion takes two.
+                pair = tl.load(ptrs.to(tl.pointer_type(tl.uint32), bitcast=True) + tl.arange(0, TILE // 2))
+                low = (pair << 16).to(tl.float32, bitcast=True)
+                high = (pair & 0xFFFF0000).to(tl.float32, bitcast=True)
+                value = tl.join(low, high).reshape(TILE).to(COMPUTE)
+            else:
+                value = tl.load(ptrs + tl.arange(0, TILE)).to(COMPUTE)
+        elif KINDS[j] == "rows":
+            offset = tl.multiple_of(strided_offset(first, sizes, strides, j, WIDE), GROUP)
+            ptrs = tl.multiple_of(operands[j], 16) + (offset[:, None] + tl.arange(0, GROUP)[None, :].to(INDEX))
+            value = tl.load(ptrs).reshape(TILE).to(COMPUTE)
+        elif KINDS[j] == "repeated":
+            one = tl.load(operands[j] + strided_offset(first, sizes, strides, j, WIDE)).to(COMPUTE)
+            value = one[:, None].broadcast_to(LANES, GROUP).reshape(TILE)
+        else:
+            each = ()
+            for k in tl.static_range(GROUP):
+                offset = strided_offset(first + k, sizes, strides, j, WIDE)
+                each = each + (tl.load(operands[j] + offset).to(COMPUTE),)
+            value = interleave(each)
+        values = values + (value,)
+    return values
+
+
+@triton.jit
+def split_run(n, first_program, groups, offset, TILE: tl.constexpr, UNROLL: tl.constexpr, PER_BLOCK: tl.constexpr):
+    """A program's run of tiles: its first element and block, how many groups of UNROLL tiles are hot, and all tiles.
+
+    Hot are the groups without a tail, in a run where the low word of the block number does not carry.
+    """
+    start = (tl.program_id(0).to(tl.int64) + first_program) * groups * (UNROLL * TILE)
+    block = offset + (start // PER_BLOCK).to(tl.uint64)
+    last = block + (groups * (UNROLL * TILE // PER_BLOCK) - 1).to(tl.uint64)
+    rest = n - start
+    hot = tl.where((block >> 32) == (last >> 32), tl.minimum(rest // (UNROLL * TILE), groups), 0).to(tl.int32)
+    tiles = tl.minimum(tl.cdiv(rest, TILE), groups * UNROLL).to(tl.int32)
+    return start, block, hot, tiles
