@@ -99,12 +99,14 @@ def normal_from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 @triton.jit
 def _uniform_of_word(w, BITS: tl.constexpr):
-    """(w mod 2**BITS) * 2**-BITS in float32, exact, without a conversion instruction.
-
-    The low 24 bits of a float32 count units of 2**-149 (subnormals, and on through the first normal binade), so the
-    masked word is already the number, up to a power of two.
-    """
-    return ((w << (24 - BITS)) & (0x1000000 - (1 << (24 - BITS)))).to(tl.float32, bitcast=True) * 2.0**125
+    """(w mod 2**BITS) * 2**-BITS in float32, exact, without a conversion instruction."""
+    if BITS == 24:
+        # The low 24 bits of a float32 count units of 2**-149 (subnormals, and on through the first normal binade).
+        return (w & 0xFFFFFF).to(tl.float32, bitcast=True) * 2.0**125
+    else:
+        # With the exponent of 2**(23 - BITS) the last significand bit is worth 2**-BITS.
+        EXPONENT: tl.constexpr = (127 + 23 - BITS) << 23
+        return ((w & ((1 << BITS) - 1)) | EXPONENT).to(tl.float32, bitcast=True) - (1 << (23 - BITS))
 
 
 @triton.jit

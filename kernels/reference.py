@@ -24,17 +24,42 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
 
 
 def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """The sample of `shape` and `dtype`; `params` broadcast to `shape`."""
+    """The sample of `shape` and `dtype`; `params` broadcast to `shape`. `key` is a packed key, uint64."""
     compute = compute_dtype(dtype)
-    numel = torch.Size(shape).numel()
-    eps = noise(map.noise, key, numel, dtype).reshape(shape)
-    return map.reference(eps, *(p.to(compute) for p in params)).to(dtype)
+    eps = _eager_noise(map.noise, key, shape, dtype, params[0].device)
+    return _cast(map.reference(eps, *[_cast(p, compute) for p in params]), dtype)
 
 
-def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor]) -> list[Tensor]:
-    """The gradient of every parameter, each of its parameter's shape and dtype, for a gradient of the sample's shape."""
+def backward(
+    map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor]:
+    """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
+
+    Args:
+        grad: gradient of the sample, of the sample's shape and dtype.
+    """
     assert map.reference_grad is not None
     compute = compute_dtype(grad.dtype)
-    eps = noise(map.noise, key, grad.numel(), grad.dtype).reshape(grad.shape)
-    grads = map.reference_grad(eps, grad.to(compute), *(p.to(compute) for p in params))
-    return [g.sum_to_size(p.shape).to(p.dtype) for g, p in zip(grads, params, strict=True)]
+    eps = _eager_noise(map.noise, key, grad.shape, grad.dtype, grad.device)
+    grads = map.reference_grad(eps, _cast(grad, compute), *[_cast(p, compute) for p in params])
+    return [
+        g.sum_to_size(p.shape).to(p.dtype) for g, p, needed in zip(grads, params, needs, strict=True) if needed
+    ]
+
+
+def _eager_noise(
+    kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """`noise` by ATen's stateless kernel where there is one: one call instead of some eighty small ones."""
+    if key.device != device:
+        key = key.to(device)
+    if device.type in ("cpu", "cuda"):
+        compute = compute_dtype(dtype)
+        out = torch.empty(shape, dtype=dtype if kind.native_resolution else compute, device=device)
+        return _cast(kind.aten_fill(out, key), compute)
+    return noise(kind, key.view(torch.int64), torch.Size(shape).numel(), dtype).reshape(shape)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    # A call of .to() that does nothing still costs 1 us, a tenth of a small draw.
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)

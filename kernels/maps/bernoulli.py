@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..devicemath import exp
 from ..language import tl, triton
 from ..noise import UNIFORM
 from .map import Map
@@ -20,13 +21,13 @@ def bernoulli_logits_reference(u: Tensor, logits: Tensor) -> Tensor:
 
 
 @triton.jit
-def bernoulli_probs_transform(u, probs):
+def bernoulli_probs_transform(u, probs, HARDWARE: tl.constexpr):
     return (u < probs).to(u.dtype)
 
 
 @triton.jit
-def bernoulli_logits_transform(u, logits):
-    return (u * tl.exp(-logits) < 1.0 - u).to(u.dtype)
+def bernoulli_logits_transform(u, logits, HARDWARE: tl.constexpr):
+    return (u * exp(-logits, HARDWARE) < 1.0 - u).to(u.dtype)
 
 
 BERNOULLI_PROBS_MAP = Map(

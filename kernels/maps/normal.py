@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..language import tl, triton
@@ -10,7 +11,7 @@ from .map import Map
 
 
 def normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return loc + scale * eps
+    return torch.addcmul(loc, scale, eps)
 
 
 def normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,12 +19,12 @@ def normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor)
 
 
 @triton.jit
-def normal_transform(eps, loc, scale):
+def normal_transform(eps, loc, scale, HARDWARE: tl.constexpr):
     return tl.fma(scale, eps, loc)
 
 
 @triton.jit
-def normal_transform_grad(eps, grad):
+def normal_transform_grad(eps, grad, HARDWARE: tl.constexpr):
     return grad, grad * eps
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..language import tl, triton  # noqa: F401  the interpreter looks for `tl` in a device function's module
+from ..language import tl, triton
 from ..noise import NATIVE_UNIFORM
 from .map import Map
 
@@ -18,12 +18,12 @@ def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -
 
 
 @triton.jit
-def uniform_transform(u, low, high):
+def uniform_transform(u, low, high, HARDWARE: tl.constexpr):
     return low + (high - low) * u
 
 
 @triton.jit
-def uniform_transform_grad(u, grad):
+def uniform_transform_grad(u, grad, HARDWARE: tl.constexpr):
     return grad * (1.0 - u), grad * u
 
 

@@ -1,0 +1,138 @@
+"""sample() and rsample(), once for every distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from rsample.kernels.draw import Sampler
+
+
+class FusedSampling(Distribution):
+    """Mixin: draws through one kernel. Stands before the torch.distributions class among the bases.
+
+    A class gives `_sampler` (or overrides `_draw_with`) and calls `_keep_given` at the end of its constructor, so that
+    gradients are reduced to the parameters' own shapes inside the kernel: torch.distributions broadcasts parameters
+    against each other, and the backward of that broadcast would want a gradient of the sample's size.
+    """
+
+    _sampler: ClassVar[Sampler]
+    _given: dict[str, tuple[Tensor, Tensor]]
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw without gradient: the result never requires grad. What score-function estimators use.
+
+        Args:
+            sample_shape: leading dimensions; the sample has shape `sample_shape + batch_shape + event_shape`.
+            generator: take the random bits from this generator of the parameters' device instead of the default one.
+            key: draw exactly the sample of this key, a uint64 tensor (seed, offset) as `torch.func._random.key` makes
+                it; the same on every device. Excludes `generator`.
+
+        Returns:
+            A contiguous tensor of the parameters' promoted dtype.
+
+        Raises:
+            TypeError: sample_shape, generator or key of the wrong type; parameters that are not floating-point.
+            ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
+            RuntimeError: generator, key or parameters on different devices.
+        """
+        return self._draw(sample_shape, generator, key, differentiable=False)
+
+    def rsample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw with pathwise gradients to every parameter (Kingma and Welling 2014, section 2.4).
+
+        With the same key it returns the same numbers as :meth:`sample`. Arguments, result and errors are those of
+        :meth:`sample`; in addition:
+
+        Raises:
+            NotImplementedError: the distribution has no reparameterisation (`has_rsample` is False).
+        """
+        if not self.has_rsample:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no reparameterised draw; use sample() with a score-function estimator"
+            )
+        return self._draw(sample_shape, generator, key, differentiable=True)
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> Tensor:
+        shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
+        sampler, params = self._draw_with()
+        return sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
+
+    def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
+        """The sampler and its parameters, each in the shape it was given in."""
+        params = []
+        for name in self._sampler.map.parameters:
+            current = getattr(self, name)
+            broadcast, given = self._given[name]
+            # An attribute that somebody has set since then counts, not what the constructor was given.
+            params.append(given if current is broadcast else current)
+        return self._sampler, params
+
+    def _keep_given(self, **given: object) -> None:
+        """Remember each parameter as it was before the constructor broadcast it."""
+        self._given = {}
+        for name, value in given.items():
+            broadcast = getattr(self, name)
+            self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))
+
+    def _expand_given(self, source: FusedSampling) -> None:
+        """Remember the parameters of `source`, whose `expand` made this instance."""
+        params = source._draw_with()[1]
+        self._given = {
+            name: (getattr(self, name), p) for name, p in zip(source._sampler.map.parameters, params, strict=True)
+        }
+
+
+def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:
+    """`sample_shape` as a torch.Size, or an error that names it."""
+    if isinstance(sample_shape, torch.Size):
+        return sample_shape
+    try:
+        shape = torch.Size(sample_shape)
+    except TypeError as error:
+        raise TypeError(f"sample_shape must be a sequence of integers, got {sample_shape!r}") from error
+    if any(size < 0 for size in shape):
+        raise ValueError(f"sample_shape must not have negative sizes, got {tuple(shape)}")
+    return shape
+
+
+def unexpanded(parameter: Tensor) -> Tensor:
+    """A view of `parameter`, which needs no gradient, with every dimension of stride 0 shrunk to size 1."""
+    for dim, stride in enumerate(parameter.stride()):
+        if stride == 0 and parameter.shape[dim] > 1:
+            parameter = parameter.narrow(dim, 0, 1)
+    return parameter
+
+
+def check_broadcast(**parameters: object) -> None:
+    """Raise a RuntimeError that names the parameters unless the tensors among them broadcast."""
+    shapes = {name: p.shape for name, p in parameters.items() if isinstance(p, Tensor)}
+    if len(set(shapes.values())) > 1:
+        try:
+            torch.broadcast_shapes(*shapes.values())
+        except RuntimeError as error:
+            listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes.items())
+            raise RuntimeError(f"parameters do not broadcast against each other: {listed}") from error

@@ -1,0 +1,65 @@
+"""Which implementation runs a draw: the Triton kernels, the compiled reference, or the reference itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .language import HAS_TRITON
+
+BACKENDS = ("triton", "compiled", "reference")
+
+TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
+
+# Compiling costs seconds once and 10 us a call, so smaller draws on the CPU stay eager. The choice depends on the size
+# alone: the same program draws the same numbers whether or not something was compiled before.
+COMPILED_MIN_NUMEL = 2**14
+
+
+def _checked(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
+    if name == "triton" and not HAS_TRITON:
+        raise RuntimeError("backend 'triton' needs the package triton, which is not installed")
+    return name
+
+
+_forced: str | None = _checked(os.environ["RSAMPLE_BACKEND"]) if os.environ.get("RSAMPLE_BACKEND") else None
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run every draw inside the block on one backend, in all threads of the process.
+
+    Args:
+        name: "triton" (the kernels; on CPU tensors only under Triton's interpreter or an emulating driver),
+            "compiled" (the reference through Inductor's C++; CPU tensors only) or "reference" (plain torch).
+
+    The environment variable RSAMPLE_BACKEND sets the default for the whole process.
+
+    Raises:
+        ValueError: unknown name.
+        RuntimeError: "triton" where Triton is not installed.
+    """
+    global _forced
+    previous, _forced = _forced, _checked(name)
+    try:
+        yield
+    finally:
+        _forced = previous
+
+
+def backend_for(device: torch.device, numel: int) -> str:
+    """The backend of a draw of `numel` elements on `device`."""
+    if _forced is not None:
+        if _forced == "compiled" and device.type != "cpu":
+            raise RuntimeError(f"backend 'compiled' runs on CPU tensors only; got a draw on {device}")
+        return _forced
+    if device.type == "cpu":
+        return "compiled" if numel >= COMPILED_MIN_NUMEL else "reference"
+    if device.type in TRITON_DEVICES and HAS_TRITON:
+        return "triton"
+    return "reference"

@@ -1,0 +1,116 @@
+"""Where a draw's random bits come from: an explicit key, or blocks reserved from a generator.
+
+A *packed* key is what `torch.func._random` calls a key: a uint64 tensor (seed, offset), the offset counting 128-bit
+Philox blocks. A *reservation* is what `torch.Generator.philox_state` returns: three one-element int64 tensors (seed,
+offset, intragraph offset), the offsets counting 32-bit words. Operators take either as a list of tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
+
+Key = tuple[Tensor, ...]
+
+WORDS_PER_BLOCK = 4
+
+_A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
+
+
+def check_key(key: object, device: torch.device) -> Tensor:
+    """Raise unless `key` is a packed key that a draw on `device` can read; return it."""
+    if not isinstance(key, Tensor):
+        raise TypeError(f"key must be a tensor, got {type(key).__name__}; {_A_KEY_IS}")
+    if key.dtype != torch.uint64 or key.shape != (2,):
+        raise ValueError(f"key has shape {tuple(key.shape)} and dtype {key.dtype}; {_A_KEY_IS}")
+    if key.device.type != "cpu" and key.device != device:
+        raise RuntimeError(f"key is on {key.device}, but the draw is on {device}; a key lies on the same device or on cpu")
+    return key
+
+
+def check_generator(generator: object, device: torch.device) -> torch.Generator | None:
+    """Raise unless `generator` is None or a torch.Generator of `device`; return it."""
+    if generator is None:
+        return None
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    own = generator.device
+    if own.type != device.type or (own.index or 0) != (device.index or 0):
+        raise RuntimeError(f"generator is on {own}, but the draw is on {device}")
+    return generator
+
+
+def reserve(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
+    """Take `blocks` Philox blocks from a generator, so that no later draw uses them again.
+
+    CUDA generators hand out positions of their own Philox stream (`Generator.philox_state`): no launch, no sync, and
+    under graph capture the tensors are device memory that each replay refills. Other generators give 128 random bits,
+    the seed and offset of a stream of this draw's own.
+
+    Inside vmap a reservation is made once for all examples.
+    """
+    if device.type == "cuda":
+        if generator is None:
+            index = torch.cuda.current_device() if device.index is None else device.index
+            generator = torch.cuda.default_generators[index]
+        return generator.philox_state(WORDS_PER_BLOCK * blocks * _vmapped_draws())
+    bits = torch.empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    return (bits.view(torch.uint64),)
+
+
+def reserve_traceable(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
+    """`reserve` as one operator, for tracing, dispatch modes and vmap: a packed key on `device`."""
+    return (torch.ops.rsample.reserve_key(blocks, device=device, generator=generator),)
+
+
+def packed_key(key: Sequence[Tensor]) -> Tensor:
+    """The packed key of an operator's key argument, on the device of its tensors."""
+    if len(key) == 1:
+        return key[0]
+    seed, offset, intragraph = key
+    words = offset + intragraph.to(offset.device)
+    # uint64 tensors have no shift: shift in int64 and clear the bits that the sign filled in.
+    block = (words >> 2) & (2**62 - 1)
+    return torch.cat((seed, block)).view(torch.uint64)
+
+
+def _vmapped_draws() -> int:
+    """How many examples of the surrounding vmaps draw noise of their own."""
+    if not torch._C._are_functorch_transforms_active():
+        return 1
+    return math.prod(
+        interpreter.batch_size()
+        for interpreter in retrieve_all_functorch_interpreters()
+        if isinstance(interpreter, VmapInterpreter) and interpreter.randomness() == "different"
+    )
+
+
+# The key lies on the draw's device, so that compiled code for a GPU holds no CPU tensor.
+_LIBRARY = torch.library.Library("rsample", "FRAGMENT")
+_LIBRARY.define(
+    "reserve_key(SymInt blocks, *, Device device, Generator? generator=None) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+
+
+def _reserve_key(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    key = reserve(device, blocks, generator)
+    if len(key) == 1 or key[0].device.type != "cpu":
+        return packed_key(key)
+    seed, block = packed_key(key).tolist()
+    packed = torch.empty(2, dtype=torch.uint64, device=device)
+    packed[0].fill_(seed)
+    packed[1].fill_(block)
+    return packed
+
+
+def _reserve_key_fake(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    return torch.empty(2, dtype=torch.uint64, device=device)
+
+
+_LIBRARY.impl("reserve_key", _reserve_key, "CompositeExplicitAutograd")
+torch.library.register_fake("rsample::reserve_key", _reserve_key_fake, lib=_LIBRARY)
