@@ -35,3 +35,12 @@ def sincos(angle, HARDWARE: tl.constexpr):
         return libdevice.fast_sinf(angle), libdevice.fast_cosf(angle)
     else:
         return tl.sin(angle), tl.cos(angle)
+
+
+@triton.jit
+def exp(x, HARDWARE: tl.constexpr):
+    """e**x; in float32 on the hardware within 2 ulp + |x| 2**-24, and 0 where the result is subnormal."""
+    if HARDWARE and x.dtype == tl.float32:
+        return libdevice.fast_expf(x)
+    else:
+        return tl.exp(x)

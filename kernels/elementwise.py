@@ -20,7 +20,16 @@ from .layout import describe
 from .maps.map import Map
 from .noise import compute_dtype
 from .reduction import kept_dimensions, reduced_backward
-from .tiles import interleave, lane_noise, load_elements, load_key, load_scalars, load_tile, split_run
+from .tiles import (
+    interleave,
+    lane_noise,
+    lane_noise_carrying,
+    load_elements,
+    load_key,
+    load_scalars,
+    load_tile,
+    split_run,
+)
 
 
 @triton.jit(
@@ -62,21 +71,25 @@ def elementwise_forward_kernel(
     operands = load_scalars((a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
     start, block, hot, tiles = split_run(n, first_program, groups, offset, TILE, UNROLL, PER_BLOCK)
 
+    c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
+    c1 = (block >> 32).to(tl.uint32)
     for g in range(hot):
+        at = start + g * (UNROLL * TILE)
         for u in tl.static_range(UNROLL):
-            t = g * UNROLL + u
-            x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, True)
-            values = load_tile(operands, start + t * TILE, sizes, strides, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            ptrs = tl.multiple_of(out_ptr, 16) + (start + t * TILE) + tl.arange(0, TILE)
-            tl.store(ptrs, TRANSFORM(interleave(x), *values).to(DTYPE))
+            x = lane_noise(c0 + u * (LANES * STREAMS), c1, seed, NOISE, DTYPE, HARDWARE, STREAMS)
+            values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
+            ptrs = tl.multiple_of(out_ptr + at + tl.arange(0, TILE), 16)
+            tl.store(ptrs + u * TILE, TRANSFORM(interleave(x), *values, HARDWARE).to(DTYPE))
+        c0 += UNROLL * LANES * STREAMS
 
     for t in range(hot * UNROLL, tiles):
-        x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, False)
+        lane = tl.arange(0, LANES) + t * LANES
+        x = lane_noise_carrying(block + lane * STREAMS, seed, NOISE, DTYPE, HARDWARE, STREAMS)
         for k in tl.static_range(GROUP):
-            element = start + t * TILE + tl.arange(0, LANES) * GROUP + k
+            element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            tl.store(out_ptr + element, TRANSFORM(x[k], *values).to(DTYPE), mask=mask)
+            tl.store(out_ptr + element, TRANSFORM(x[k], *values, HARDWARE).to(DTYPE), mask=mask)
 
 
 @triton.jit(
@@ -140,33 +153,37 @@ def elementwise_backward_kernel(
     sums = ()
     for _ in tl.static_range(len(OUTPUTS)):
         sums = sums + (tl.zeros((TILE,), COMPUTE),)
+    c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
+    c1 = (block >> 32).to(tl.uint32)
     for g in range(hot):
+        at = start + g * (UNROLL * TILE)
         for u in tl.static_range(UNROLL):
-            t = g * UNROLL + u
-            x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, True)
-            values = load_tile(operands, start + t * TILE, sizes, strides, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            grads = TRANSFORM_GRAD(interleave(x), *values)
+            x = lane_noise(c0 + u * (LANES * STREAMS), c1, seed, NOISE, DTYPE, HARDWARE, STREAMS)
+            values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
+            grads = TRANSFORM_GRAD(interleave(x), *values, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS)):
                 if OUTPUTS[j] == "elements":
-                    ptrs = tl.multiple_of(outs[j], 16) + (start + t * TILE) + tl.arange(0, TILE)
-                    tl.store(ptrs, grads[j].to(outs[j].dtype.element_ty))
+                    ptrs = tl.multiple_of(outs[j] + at + tl.arange(0, TILE), 16)
+                    tl.store(ptrs + u * TILE, grads[j].to(outs[j].dtype.element_ty))
                 if OUTPUTS[j] == "sum":
                     added = added + (sums[j] + grads[j],)
                 else:
                     added = added + (sums[j],)
             sums = added
+        c0 += UNROLL * LANES * STREAMS
 
     rests = ()
     for _ in tl.static_range(len(OUTPUTS)):
         rests = rests + (tl.zeros((LANES,), COMPUTE),)
     for t in range(hot * UNROLL, tiles):
-        x = lane_noise(block + t * (LANES * STREAMS), seed, NOISE, DTYPE, HARDWARE, LANES, STREAMS, False)
+        lane = tl.arange(0, LANES) + t * LANES
+        x = lane_noise_carrying(block + lane * STREAMS, seed, NOISE, DTYPE, HARDWARE, STREAMS)
         for k in tl.static_range(GROUP):
-            element = start + t * TILE + tl.arange(0, LANES) * GROUP + k
+            element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            grads = TRANSFORM_GRAD(x[k], *values)
+            grads = TRANSFORM_GRAD(x[k], *values, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS)):
                 if OUTPUTS[j] == "elements":

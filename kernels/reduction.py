@@ -20,8 +20,7 @@ from .launch import empty, hardware, key_arguments, slots
 from .layout import INT31, collapse, pack, strided_offset, unpack
 from .maps.map import Map
 from .noise import compute_dtype, elements_per_block
-from .philox import DEVICE_ROUNDS, philox4x32_words
-from .tiles import load_key
+from .tiles import block_noise, load_key
 
 _LANES = 128
 # Programs that fill a GPU; a reduction is split until there are about as many.
@@ -29,7 +28,7 @@ _PROGRAMS = 1024
 
 
 @triton.jit
-def _word_of_element(x, element):
+def _noise_of_element(x, element):
     """Picks the noise of each element from its block's tuple of 4 or 2."""
     if len(x) == 4:
         even = tl.where(element % 4 < 2, x[0], x[2])
@@ -101,7 +100,6 @@ def reduced_backward_kernel(
     N: tl.constexpr = GROUP if INNER_KEPT else 1
 
     seed, offset = load_key(seed_ptr, offset_ptr, seed, offset, KEY)
-    zero = tl.full((), 0, tl.uint32)
     outs = (a_out_ptr, b_out_ptr, c_out_ptr)
     operands = (grad_ptr, a_ptr, b_ptr, c_ptr)
 
@@ -119,16 +117,7 @@ def reduced_backward_kernel(
         mask = k_mask[:, None] & (r < reduced)[None, :]
         element = k_offsets[0] + strided_offset(r.to(INDEX), reduced_sizes, reduced_strides, 0, WIDE)[None, :]
         block = offset + (element // PER_BLOCK).to(tl.uint64)
-        w0, w1, w2, w3 = philox4x32_words(
-            block.to(tl.uint32),
-            (block >> 32).to(tl.uint32),
-            zero,
-            zero,
-            seed.to(tl.uint32),
-            (seed >> 32).to(tl.uint32),
-            DEVICE_ROUNDS,
-        )
-        x = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+        x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), seed, NOISE, DTYPE, HARDWARE)
         for i in tl.static_range(GROUP):
             values = ()
             for j in tl.static_range(OPERANDS):
@@ -138,9 +127,9 @@ def reduced_backward_kernel(
                 at += i * unpack(inner_strides[j], WIDE)
                 values = values + (tl.load(operands[j] + at, mask=mask, other=0.0).to(COMPUTE),)
             if GROUP == 1:
-                grads = TRANSFORM_GRAD(_word_of_element(x, element), *values)
+                grads = TRANSFORM_GRAD(_noise_of_element(x, element), *values, HARDWARE)
             else:
-                grads = TRANSFORM_GRAD(x[i], *values)
+                grads = TRANSFORM_GRAD(x[i], *values, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS) * N):
                 if OUTPUTS[j // N] and j % N == i % N:

@@ -43,35 +43,33 @@ def interleave(x):
 
 
 @triton.jit
-def lane_noise(
-    block,
-    seed,
-    NOISE: tl.constexpr,
-    DTYPE: tl.constexpr,
-    HARDWARE: tl.constexpr,
-    LANES: tl.constexpr,
-    STREAMS: tl.constexpr,
-    HOT: tl.constexpr,
-):
-    """The noise of a tile that starts at a Philox block: for each lane a tuple in element order.
-
-    HOT promises that the low word of the block number does not carry within the tile.
-    """
+def block_noise(c0, c1, seed, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """The noise of the Philox blocks with counter words (c0, c1, 0, 0): a tuple in element order."""
     zero = tl.full((), 0, tl.uint32)
     k0 = seed.to(tl.uint32)
     k1 = (seed >> 32).to(tl.uint32)
-    lane = tl.arange(0, LANES).to(tl.uint32) * STREAMS
-    x = ()
-    for stream in tl.static_range(STREAMS):
-        if HOT:
-            c0 = (block.to(tl.uint32) + stream) + lane
-            c1 = (block >> 32).to(tl.uint32)
-        else:
-            counter = block + stream + lane
-            c0 = counter.to(tl.uint32)
-            c1 = (counter >> 32).to(tl.uint32)
-        w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS)
-        x = x + NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS)
+    return NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+
+
+@triton.jit
+def lane_noise(c0, c1, seed, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr):
+    """The noise of each lane's STREAMS blocks from block (c0, c1) on, where c0 does not carry."""
+    x = block_noise(c0, c1, seed, NOISE, DTYPE, HARDWARE)
+    if STREAMS == 2:
+        x = x + block_noise(c0 + 1, c1, seed, NOISE, DTYPE, HARDWARE)
+    return x
+
+
+@triton.jit
+def lane_noise_carrying(
+    block, seed, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr
+):
+    """The noise of each lane's STREAMS blocks from a block on, a uint64 number."""
+    x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), seed, NOISE, DTYPE, HARDWARE)
+    if STREAMS == 2:
+        block += 1
+        x = x + block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), seed, NOISE, DTYPE, HARDWARE)
     return x
 
 
@@ -111,30 +109,35 @@ def load_tile(
     start,
     sizes,
     strides,
+    U: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
     COMPUTE: tl.constexpr,
     LANES: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """The operands of the full tile of elements from `start`: values that broadcast to (LANES * GROUP,)."""
+    """The operands of a full tile, the one U tiles after element `start`: values that broadcast to (LANES * GROUP,).
+
+    Constant steps come last in an address, so that they end in the instruction, not in a register.
+    """
     INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
     TILE: tl.constexpr = LANES * GROUP
-    first = start.to(INDEX) + tl.arange(0, LANES).to(INDEX) * GROUP
+    first = start.to(INDEX) + U * TILE + tl.arange(0, LANES).to(INDEX) * GROUP
     values = ()
     for j in tl.static_range(len(KINDS)):
         if KINDS[j] == "scalar":
             value = operands[j]
         elif KINDS[j] == "dense":
-            ptrs = tl.multiple_of(operands[j], 16) + start
+            ptrs = operands[j] + start
             if operands[j].dtype.element_ty == tl.bfloat16:
                 # Unpacked by shift and mask, one instruction a number where Triton's conversion takes two.
-                pair = tl.load(ptrs.to(tl.pointer_type(tl.uint32), bitcast=True) + tl.arange(0, TILE // 2))
+                pairs = ptrs.to(tl.pointer_type(tl.uint32), bitcast=True) + tl.arange(0, TILE // 2)
+                pair = tl.load(tl.multiple_of(pairs, 16) + U * (TILE // 2))
                 low = (pair << 16).to(tl.float32, bitcast=True)
                 high = (pair & 0xFFFF0000).to(tl.float32, bitcast=True)
                 value = tl.join(low, high).reshape(TILE).to(COMPUTE)
             else:
-                value = tl.load(ptrs + tl.arange(0, TILE)).to(COMPUTE)
+                value = tl.load(tl.multiple_of(ptrs + tl.arange(0, TILE), 16) + U * TILE).to(COMPUTE)
         elif KINDS[j] == "rows":
             offset = tl.multiple_of(strided_offset(first, sizes, strides, j, WIDE), GROUP)
             ptrs = tl.multiple_of(operands[j], 16) + (offset[:, None] + tl.arange(0, GROUP)[None, :].to(INDEX))
