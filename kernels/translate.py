@@ -21,6 +21,7 @@ _VALUES = {
     "mul": "{} * {}",
     "truediv": "{} / {}",
     "div": "{} / {}",
+    "addcmul": "at::vec::fmadd({1}, {2}, {0})",
     "pow": "({}).pow({})",
     "maximum": "at::vec::maximum({}, {})",
     "minimum": "at::vec::minimum({}, {})",
