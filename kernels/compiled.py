@@ -39,6 +39,7 @@ _FLAGS = ("-ftree-loop-vectorize", "-fno-math-errno")
 _CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 _libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
+_compiler_works = True  # as far as is known
 _lock = threading.Lock()
 
 
@@ -57,7 +58,7 @@ def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int
     compute = compute_dtype(dtype)
     library = _library(map, compute)
     if library is None:
-        return reference.forward(map, key, params, shape, dtype)
+        return reference.forward(map, key.view(torch.uint64), params, shape, dtype)
     shape = torch.Size(shape)
     sample = torch.empty(shape, dtype=dtype)
     loop = _Loop(library.forward, key, dtype)
@@ -84,7 +85,7 @@ def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], need
     compute = compute_dtype(grad.dtype)
     library = _library(map, compute)
     if library is None:
-        return reference.backward(map, key, grad, params, needs)
+        return reference.backward(map, key.view(torch.uint64), grad, params, needs)
     shape = grad.shape
     loop = _Loop(library.backward, key, grad.dtype)
     inputs = [_Input.of(t, shape, compute) for t in (grad, *params)]
@@ -110,16 +111,34 @@ def _library(map: Map, compute: torch.dtype) -> Any:
     if cached not in _libraries:
         with _lock:
             if cached not in _libraries:
-                try:
-                    _libraries[cached] = _build(map, compute)
-                except Exception as error:
-                    _libraries[cached] = None
-                    warnings.warn(
-                        f"rsample draws {map.name} on the CPU without compiled code, several times slower: {error}",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
+                _libraries[cached] = _build(map, compute)
     return _libraries[cached]
+
+
+def _build(map: Map, compute: torch.dtype) -> Any:
+    global _compiler_works
+    if not _compiler_works:
+        return None
+    try:
+        source = _source(map, compute)
+    except NotImplementedError as error:
+        _warn(f"the map {map.name}", error)
+        return None
+    try:
+        from torch._inductor.codecache import CppCodeCache  # slow to import, so not before it is needed
+
+        return CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=_FLAGS)
+    except Exception as error:
+        # No compiler, one that does not know the language extensions of elementwise.h (MSVC), or no room for the
+        # cache: nothing that another map or another try would meet differently.
+        _compiler_works = False
+        _warn("draws", error)
+        return None
+
+
+def _warn(what: str, error: Exception) -> None:
+    message = f"rsample runs {what} on the CPU without compiled code, several times slower: {error}"
+    warnings.warn(message[:1000], RuntimeWarning, stacklevel=5)
 
 
 def _source(map: Map, compute: torch.dtype) -> str:
@@ -139,12 +158,6 @@ extern "C" void {name}(const {cpp_type}* const* inputs, const std::int64_t* dens
 }}
 """)
     return "".join(parts)
-
-
-def _build(map: Map, compute: torch.dtype) -> Any:
-    from torch._inductor.codecache import CppCodeCache  # slow to import, so not before it is needed
-
-    return CppCodeCache.load(_source(map, compute), device_type="cpu", needs_vec_isa=True, extra_flags=_FLAGS)
 
 
 # ------------------------------------------------------------------------------------------------------------- running
@@ -237,7 +250,7 @@ class _Gradient:
     def __init__(self, param: Tensor, shape: torch.Size, compute: torch.dtype, needed: bool):
         self.param, self.compute = param, compute
         self.result: Tensor | None = None
-        self.broadcast = 1 < param.numel() < shape.numel()
+        self.broadcast = 1 < param.numel() != shape.numel()
         if not needed:
             self.mode = _UNUSED
         elif param.numel() == 1:
