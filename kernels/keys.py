@@ -98,14 +98,15 @@ _LIBRARY.define(
 
 
 def _reserve_key(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    key = reserve(device, blocks, generator)
-    if len(key) == 1 or key[0].device.type != "cpu":
-        return packed_key(key)
-    seed, block = packed_key(key).tolist()
-    packed = torch.empty(2, dtype=torch.uint64, device=device)
-    packed[0].fill_(seed)
-    packed[1].fill_(block)
-    return packed
+    key = packed_key(reserve(device, blocks, generator))
+    if key.device == device:
+        return key
+    # Two fills instead of a copy from the host, which would wait for the device.
+    seed, block = key.view(torch.int64).tolist()
+    on_device = torch.empty(2, dtype=torch.int64, device=device)
+    on_device[0].fill_(seed)
+    on_device[1].fill_(block)
+    return on_device.view(torch.uint64)
 
 
 def _reserve_key_fake(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
