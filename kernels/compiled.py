@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,9 @@ _DENSE, _SUM, _UNUSED = 0, 1, 2
 _FLAGS = ("-ftree-loop-vectorize", "-fno-math-errno")
 
 _CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
+
+# inputs, outputs, first, n, seed, offset, bits; Python's integers are taken modulo 2**64.
+_ARGUMENTS = (ctypes.c_void_p, ctypes.c_void_p, *(ctypes.c_int64,) * 2, *(ctypes.c_uint64,) * 2, ctypes.c_int)
 
 _libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
 _compiler_works = True  # as far as is known
@@ -127,13 +130,17 @@ def _build(map: Map, compute: torch.dtype) -> Any:
     try:
         from torch._inductor.codecache import CppCodeCache  # slow to import, so not before it is needed
 
-        return CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=_FLAGS)
+        library = CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=_FLAGS)
     except Exception as error:
         # No compiler, one that does not know the language extensions of elementwise.h (MSVC), or no room for the
         # cache: nothing that another map or another try would meet differently.
         _compiler_works = False
         _warn("draws", error)
         return None
+    for function in (library.forward, library.backward) if map.reference_grad is not None else (library.forward,):
+        function.restype = None
+        function.argtypes = _ARGUMENTS
+    return library
 
 
 def _warn(what: str, error: Exception) -> None:
@@ -150,11 +157,9 @@ def _source(map: Map, compute: torch.dtype) -> str:
         cpp_type = _CPP_TYPES[compute]
         parts.append(translate(f"{name}_map", function, inputs, compute))
         parts.append(f"""
-extern "C" void {name}(const {cpp_type}* const* inputs, const std::int64_t* dense, void* const* outputs,
-                       const std::int64_t* modes, std::int64_t first, std::int64_t n, std::uint64_t seed,
-                       std::uint64_t offset, int bits) {{
-  rsample::run<{cpp_type}, rsample::{map.noise.name}, {name}_map>(inputs, dense, outputs, modes, first, n, seed, offset,
-                                                                 bits);
+extern "C" void {name}(const rsample::Input<{cpp_type}>* inputs, const rsample::Output* outputs, std::int64_t first,
+                       std::int64_t n, std::uint64_t seed, std::uint64_t offset, int bits) {{
+  rsample::run<{cpp_type}, rsample::{map.noise.name}, {name}_map>(inputs, outputs, first, n, seed, offset, bits);
 }}
 """)
     return "".join(parts)
@@ -168,22 +173,23 @@ class _Loop:
 
     def __init__(self, function: Any, key: Tensor, dtype: torch.dtype):
         self.function = function
-        seed, offset = key.view(torch.int64).tolist()
-        self.key = ctypes.c_uint64(seed), ctypes.c_uint64(offset)
-        self.bits = ctypes.c_int(SIGNIFICAND_BITS[dtype])
+        self.seed, self.offset = key.view(torch.int64).tolist()
+        self.bits = SIGNIFICAND_BITS[dtype]
 
     def __call__(
         self, inputs: Sequence[_Input], outputs: Sequence[tuple[Tensor | None, int]], first: int, numel: int
     ) -> None:
         """Elements first .. first + numel of the draw."""
+        # Arrays of the structs Input and Output: a pointer and a 64-bit integer each.
+        input_fields = [field for i in inputs for field in (i.tensor.data_ptr(), i.dense)]
+        output_fields = [field for t, mode in outputs for field in (0 if t is None else t.data_ptr(), mode)]
         self.function(
-            (ctypes.c_void_p * len(inputs))(*(i.tensor.data_ptr() for i in inputs)),
-            (ctypes.c_int64 * len(inputs))(*(i.dense for i in inputs)),
-            (ctypes.c_void_p * len(outputs))(*(None if t is None else t.data_ptr() for t, _ in outputs)),
-            (ctypes.c_int64 * len(outputs))(*(mode for _, mode in outputs)),
-            ctypes.c_int64(first),
-            ctypes.c_int64(numel),
-            *self.key,
+            (ctypes.c_int64 * len(input_fields))(*input_fields),
+            (ctypes.c_int64 * len(output_fields))(*output_fields),
+            first,
+            numel,
+            self.seed,
+            self.offset,
             self.bits,
         )
 
@@ -216,8 +222,7 @@ def _chunks(shape: torch.Size) -> Iterator[_Chunk]:
             start += count * inner
 
 
-@dataclass(frozen=True)
-class _Input:
+class _Input(NamedTuple):
     """A tensor broadcast to the shape of a draw: one number for all elements, or one for each (`dense`).
 
     `ready` where the loop can read it: of the compute dtype, in row-major order.
@@ -229,17 +234,20 @@ class _Input:
 
     @staticmethod
     def of(tensor: Tensor, shape: torch.Size, compute: torch.dtype) -> _Input:
-        if all(stride == 0 or size == 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
-            return _Input(tensor.as_strided((), ()).to(compute), dense=False, ready=True)
+        one = tensor.ndim == 0
+        if not one and all(s == 0 or size == 1 for size, s in zip(tensor.shape, tensor.stride(), strict=True)):
+            one, tensor = True, tensor.as_strided((), ())
+        if one:
+            return _Input(tensor if tensor.dtype == compute else tensor.to(compute), dense=False, ready=True)
         if tensor.dtype == compute and tensor.numel() == shape.numel() and tensor.is_contiguous():
-            return _Input(tensor.view(-1), dense=True, ready=True)
+            return _Input(tensor, dense=True, ready=True)
         return _Input(tensor.expand(shape), dense=True, ready=False)
 
     def chunk(self, chunk: _Chunk, compute: torch.dtype) -> _Input:
         if not self.dense:
             return self
         if self.ready:
-            return _Input(self.tensor[chunk.start : chunk.stop], dense=True, ready=True)
+            return _Input(self.tensor.view(-1)[chunk.start : chunk.stop], dense=True, ready=True)
         laid_out = torch.empty(chunk.sizes, dtype=compute).copy_(self.tensor[chunk.index])
         return _Input(laid_out, dense=True, ready=True)
 

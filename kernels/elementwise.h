@@ -220,15 +220,23 @@ struct normal {
 // What becomes of an output: written for every element, summed over all of them, or not wanted.
 enum Mode : int64_t { DENSE = 0, SUM = 1, UNUSED = 2 };
 
-// Runs `Map` over elements first .. first + n of a draw.
-//
-//   inputs[i]   T: n elements where dense[i], else one for all
-//   outputs[k]  T, n elements (DENSE); double, one (SUM); null (UNUSED)
+template <class T>
+struct Input {
+  const T* data;
+  int64_t dense;  // one element for each of the draw's, or one for all
+};
+
+struct Output {
+  void* data;  // T for each element (DENSE), one double (SUM), or null (UNUSED)
+  int64_t mode;
+};
+
+// Runs `Map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`.
 //
 // Work is cut by element number only, and sums add up in that order, so the threads' number changes no bit.
 template <class T, class Noise, class Map>
-void run(const T* const* inputs, const int64_t* dense, void* const* outputs, const int64_t* modes, int64_t first,
-         int64_t n, uint64_t seed, uint64_t offset, int bits) {
+void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed, uint64_t offset,
+         int bits) {
   using V = at::vec::Vectorized<T>;
   constexpr int SIZE = TILE<T>, INPUTS = Map::INPUTS, OUTPUTS = Map::OUTPUTS;
   constexpr int PER_BLOCK = 16 / sizeof(T);
@@ -237,14 +245,14 @@ void run(const T* const* inputs, const int64_t* dense, void* const* outputs, con
   const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
   std::vector<double> partial_sums[OUTPUTS];
   for (int k = 0; k < OUTPUTS; ++k) {
-    if (modes[k] == SUM) partial_sums[k].resize(groups);
+    if (outputs[k].mode == SUM) partial_sums[k].resize(groups);
   }
 
   at::parallel_for(0, groups, 1, [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[SIZE], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
-      if (!dense[i]) std::fill_n(input_tiles[i], SIZE, *inputs[i]);
+      if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
     for (int64_t group = group_begin; group < group_end; ++group) {
       V sums[OUTPUTS];
@@ -258,14 +266,14 @@ void run(const T* const* inputs, const int64_t* dense, void* const* outputs, con
         const T* in[INPUTS + 1];
         T* out[OUTPUTS];
         for (int i = 0; i < INPUTS; ++i) {
-          in[i] = dense[i] && whole ? inputs[i] + at : input_tiles[i];
-          if (dense[i] && !whole) {
+          in[i] = inputs[i].dense && whole ? inputs[i].data + at : input_tiles[i];
+          if (inputs[i].dense && !whole) {
             std::fill_n(input_tiles[i], SIZE, T(1));
-            std::copy_n(inputs[i] + at, end - begin, input_tiles[i] + begin);
+            std::copy_n(inputs[i].data + at, end - begin, input_tiles[i] + begin);
           }
         }
         for (int k = 0; k < OUTPUTS; ++k) {
-          out[k] = modes[k] == DENSE && whole ? static_cast<T*>(outputs[k]) + at : output_tiles[k];
+          out[k] = outputs[k].mode == DENSE && whole ? static_cast<T*>(outputs[k].data) + at : output_tiles[k];
         }
 
         philox4x32_10(seed, first_block + static_cast<uint64_t>(tile) * TILE_BLOCKS, words);
@@ -273,9 +281,9 @@ void run(const T* const* inputs, const int64_t* dense, void* const* outputs, con
         for (int j = 0; j < SIZE; j += V::size()) Map::template apply<V>(noise + j, in, out, j);
 
         for (int k = 0; k < OUTPUTS; ++k) {
-          if (modes[k] == DENSE && !whole) {
-            std::copy_n(output_tiles[k] + begin, end - begin, static_cast<T*>(outputs[k]) + at);
-          } else if (modes[k] == SUM) {
+          if (outputs[k].mode == DENSE && !whole) {
+            std::copy_n(output_tiles[k] + begin, end - begin, static_cast<T*>(outputs[k].data) + at);
+          } else if (outputs[k].mode == SUM) {
             std::fill_n(output_tiles[k], begin, T(0));
             std::fill(output_tiles[k] + end, output_tiles[k] + SIZE, T(0));
             for (int j = 0; j < SIZE; j += V::size()) sums[k] = sums[k] + V::loadu(output_tiles[k] + j);
@@ -283,7 +291,7 @@ void run(const T* const* inputs, const int64_t* dense, void* const* outputs, con
         }
       }
       for (int k = 0; k < OUTPUTS; ++k) {
-        if (modes[k] == SUM) {
+        if (outputs[k].mode == SUM) {
           T lanes[V::size()];
           sums[k].store(lanes);
           for (T lane : lanes) partial_sums[k][group] += lane;
@@ -293,10 +301,10 @@ void run(const T* const* inputs, const int64_t* dense, void* const* outputs, con
   });
 
   for (int k = 0; k < OUTPUTS; ++k) {
-    if (modes[k] != SUM) continue;
+    if (outputs[k].mode != SUM) continue;
     double total = 0;
     for (double sum : partial_sums[k]) total += sum;
-    *static_cast<double*>(outputs[k]) = total;
+    *static_cast<double*>(outputs[k].data) = total;
   }
 }
 

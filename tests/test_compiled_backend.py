@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -427,3 +428,26 @@ def test_without_a_compiler_the_reference_runs_after_one_warning(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "fell back"
+
+
+NORMAL_TO_FILE = """
+import sys
+import torch
+from rsample.kernels import compiled
+from rsample.kernels.maps.normal import NORMAL_MAP
+
+key = torch.tensor([1, 2**32 - 9], dtype=torch.uint64)
+assert compiled.available(NORMAL_MAP, torch.float32)
+torch.save(compiled.forward(NORMAL_MAP, key, [torch.zeros(()), torch.ones(())], (20001,), torch.float32), sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the instruction sets are those of x86-64")
+@pytest.mark.parametrize("capability", ["avx2", "default"])
+def test_instruction_sets_draw_the_same_bits(capability, tmp_path):
+    file = str(tmp_path / "sample.pt")
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+    subprocess.run([sys.executable, "-c", NORMAL_TO_FILE, file], env=environment, check=True, capture_output=True)
+    params = [torch.zeros(()), torch.ones(())]
+    ours = compiled.forward(NORMAL_MAP, key_of(1, 2**32 - 9), params, (20001,), torch.float32)
+    assert torch.equal(torch.load(file), ours)
