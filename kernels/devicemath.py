@@ -44,3 +44,19 @@ def exp(x, HARDWARE: tl.constexpr):
         return libdevice.fast_expf(x)
     else:
         return tl.exp(x)
+
+
+@triton.jit
+def bits_or(w, MASK: tl.constexpr, BITS: tl.constexpr, HARDWARE: tl.constexpr):
+    """(w & MASK) | BITS in one instruction: with two constants the compiler would take two."""
+    if HARDWARE:
+        return tl.inline_asm_elementwise(
+            "lop3.b32 $0, $1, $2, $3, 0xEA;",
+            "=r,r,r,r",
+            [w, tl.full(w.shape, MASK, tl.uint32), tl.full(w.shape, BITS, tl.uint32)],
+            tl.uint32,
+            True,
+            1,
+        )
+    else:
+        return (w & MASK) | BITS

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .language import tl, triton
-from .launch import empty, group_size, launch_elements, programs, slots
+from .launch import DEFAULT, empty, group_size, launch_elements, slots
 from .layout import describe
 from .maps.map import Map
 from .noise import compute_dtype
@@ -33,7 +33,7 @@ from .tiles import (
 
 
 @triton.jit(
-    do_not_specialize=["n", "first_program", "groups", "seed", "offset"],
+    do_not_specialize=["n", "first_program", "run", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=["out_ptr", "a_ptr", "b_ptr", "c_ptr", "seed_ptr", "offset_ptr"],
 )
 def elementwise_forward_kernel(
@@ -45,10 +45,11 @@ def elementwise_forward_kernel(
     strides,
     n: tl.int64,
     first_program: tl.int64,
-    groups: tl.int32,
+    run: tl.int32,
     seed_ptr,
     offset_ptr,
-    seed: tl.uint64,
+    k0: tl.uint32,
+    k1: tl.uint32,
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM: tl.constexpr,
@@ -67,24 +68,25 @@ def elementwise_forward_kernel(
     GROUP: tl.constexpr = PER_BLOCK * STREAMS
     TILE: tl.constexpr = LANES * GROUP
 
-    seed, offset = load_key(seed_ptr, offset_ptr, seed, offset, KEY)
+    k0, k1, offset = load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY)
     operands = load_scalars((a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
-    start, block, hot, tiles = split_run(n, first_program, groups, offset, TILE, UNROLL, PER_BLOCK)
+    start, block, hot, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
     c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
     c1 = (block >> 32).to(tl.uint32)
-    for g in range(hot):
-        at = start + g * (UNROLL * TILE)
+    at = start
+    for _ in range(hot):
         for u in tl.static_range(UNROLL):
-            x = lane_noise(c0 + u * (LANES * STREAMS), c1, seed, NOISE, DTYPE, HARDWARE, STREAMS)
+            x = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
             ptrs = tl.multiple_of(out_ptr + at + tl.arange(0, TILE), 16)
             tl.store(ptrs + u * TILE, TRANSFORM(interleave(x), *values, HARDWARE).to(DTYPE))
         c0 += UNROLL * LANES * STREAMS
+        at += UNROLL * TILE
 
     for t in range(hot * UNROLL, tiles):
         lane = tl.arange(0, LANES) + t * LANES
-        x = lane_noise_carrying(block + lane * STREAMS, seed, NOISE, DTYPE, HARDWARE, STREAMS)
+        x = lane_noise_carrying(block + lane * STREAMS, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
             mask = element < n
@@ -93,7 +95,7 @@ def elementwise_forward_kernel(
 
 
 @triton.jit(
-    do_not_specialize=["n", "first_program", "groups", "seed", "offset"],
+    do_not_specialize=["n", "first_program", "run", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=[
         "a_out_ptr",
         "b_out_ptr",
@@ -118,10 +120,11 @@ def elementwise_backward_kernel(
     strides,
     n: tl.int64,
     first_program: tl.int64,
-    groups: tl.int32,
+    run: tl.int32,
     seed_ptr,
     offset_ptr,
-    seed: tl.uint64,
+    k0: tl.uint32,
+    k1: tl.uint32,
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
@@ -145,20 +148,20 @@ def elementwise_backward_kernel(
     GROUP: tl.constexpr = PER_BLOCK * STREAMS
     TILE: tl.constexpr = LANES * GROUP
 
-    seed, offset = load_key(seed_ptr, offset_ptr, seed, offset, KEY)
+    k0, k1, offset = load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY)
     outs = (a_out_ptr, b_out_ptr, c_out_ptr)
     operands = load_scalars((grad_ptr, a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
-    start, block, hot, tiles = split_run(n, first_program, groups, offset, TILE, UNROLL, PER_BLOCK)
+    start, block, hot, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
     sums = ()
     for _ in tl.static_range(len(OUTPUTS)):
         sums = sums + (tl.zeros((TILE,), COMPUTE),)
     c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
     c1 = (block >> 32).to(tl.uint32)
-    for g in range(hot):
-        at = start + g * (UNROLL * TILE)
+    at = start
+    for _ in range(hot):
         for u in tl.static_range(UNROLL):
-            x = lane_noise(c0 + u * (LANES * STREAMS), c1, seed, NOISE, DTYPE, HARDWARE, STREAMS)
+            x = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
             grads = TRANSFORM_GRAD(interleave(x), *values, HARDWARE)
             added = ()
@@ -172,13 +175,14 @@ def elementwise_backward_kernel(
                     added = added + (sums[j],)
             sums = added
         c0 += UNROLL * LANES * STREAMS
+        at += UNROLL * TILE
 
     rests = ()
     for _ in tl.static_range(len(OUTPUTS)):
         rests = rests + (tl.zeros((LANES,), COMPUTE),)
     for t in range(hot * UNROLL, tiles):
         lane = tl.arange(0, LANES) + t * LANES
-        x = lane_noise_carrying(block + lane * STREAMS, seed, NOISE, DTYPE, HARDWARE, STREAMS)
+        x = lane_noise_carrying(block + lane * STREAMS, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
             mask = element < n
@@ -228,6 +232,7 @@ def forward(
         group,
         key,
         {"NOISE": map.noise.device, "TRANSFORM": map.transform},
+        device=out.device,
         tune=True,
     )
     return out
@@ -279,7 +284,7 @@ def _linear_backward(
             outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
         else:
             outputs[j] = "sum"
-            outs[j] = empty((programs(n, group),), compute_dtype(grad.dtype), grad.device)
+            outs[j] = empty((DEFAULT.programs(n, group),), compute_dtype(grad.dtype), grad.device)
     launch_elements(
         elementwise_backward_kernel,
         (*slots(outs), grad, *slots(operands[1:])),
@@ -288,6 +293,7 @@ def _linear_backward(
         group,
         key,
         {"NOISE": map.noise.device, "TRANSFORM_GRAD": map.transform_grad, "OUTPUTS": tuple(outputs)},
+        device=grad.device,
         # A sum's rounding depends on the split, so that it must not depend on a timing.
         tune="sum" not in outputs,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,13 @@ from torch import Tensor
 from .language import triton
 from .layout import Layout
 from .noise import elements_per_block
+from .philox import MASK32
 
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 # Below this many elements a launch is bound by its own latency, and not worth tuning.
 TUNED_NUMEL = 1 << 18
-# Programs that fill any GPU of today several times over; longer runs start only beyond them.
-PROGRAMS = 2048
+# A program runs through several tiles only where that leaves at least this many programs: enough to fill a GPU.
+PROGRAMS = 512
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,25 @@ class Config:
     """
 
     warps: int = 4
-    unroll: int = 4
-    passes: int = 8
+    unroll: int = 8
+    passes: int = 4
+
+    def tile(self, group: int) -> int:
+        """Elements of a tile."""
+        return 32 * self.warps * group
+
+    def run(self, n: int, group: int) -> int:
+        """Tiles of a program: one where n is small, else as many passes as leave four times `PROGRAMS` programs."""
+        passes = n // (self.tile(group) * self.unroll)
+        return 1 if passes < PROGRAMS else self.unroll * min(max(passes // (4 * PROGRAMS), 1), self.passes)
+
+    def programs(self, n: int, group: int) -> int:
+        """Programs that cover n elements."""
+        return -(-n // (self.tile(group) * self.run(n, group)))
 
 
 DEFAULT = Config()
-CONFIGS = (DEFAULT, Config(passes=16), Config(warps=8), Config(warps=2, passes=16), Config(unroll=2, passes=16))
+CONFIGS = (DEFAULT, Config(passes=1), Config(warps=8), Config(unroll=4), Config(unroll=16, passes=2))
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -54,22 +69,23 @@ def group_size(dtype: torch.dtype) -> int:
     return 8 if dtype.itemsize == 2 else elements_per_block(dtype)
 
 
-def key_arguments(key: Sequence[Tensor]) -> tuple[str, Tensor | None, Tensor | None, int, int]:
-    """A key as the kernels take it: (KEY, seed_ptr, offset_ptr, seed, offset).
+def key_arguments(key: Sequence[Tensor]) -> tuple[str, Tensor | None, Tensor | None, int, int, int]:
+    """A key as the kernels take it: (KEY, seed_ptr, offset_ptr, k0, k1, offset).
 
     KEY is "value" where the numbers are known here, "tensor" where they lie in a uint64 tensor on the device, "state"
     where seed and offset (counted in words) are the two tensors that a captured CUDA graph updates before a replay.
     """
     if len(key) == 1:
         if on_device(key[0]):
-            return "tensor", key[0], None, 0, 0
-        seed, offset = key[0].tolist()
-        return "value", None, None, seed, offset
-    seed, offset, intragraph = key
-    if on_device(seed):
-        return "state", seed, offset, 0, int(intragraph)
-    words = (int(offset) + int(intragraph)) & _MASK64
-    return "value", None, None, int(seed) & _MASK64, words // 4
+            return "tensor", key[0], None, 0, 0, 0
+        seed, block = key[0].tolist()
+    else:
+        seed, offset, intragraph = key
+        if on_device(seed):
+            return "state", seed, offset, 0, 0, int(intragraph)
+        seed = int(seed) & _MASK64
+        block = ((int(offset) + int(intragraph)) & _MASK64) // 4
+    return "value", None, None, seed & MASK32, seed >> 32, block
 
 
 def on_device(tensor: Tensor) -> bool:
@@ -82,16 +98,18 @@ def hardware() -> bool:
     return not triton.knobs.runtime.interpret and triton.runtime.driver.active.get_current_target().backend == "cuda"
 
 
-def passes(n: int, group: int, config: Config) -> int:
-    """Passes of the hot loop in each program: as many as leave `PROGRAMS` programs, at most the configuration's."""
-    return min(config.passes, max(1, n // (config.warps * 32 * group * config.unroll * PROGRAMS)))
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a device the one that kernels are launched on."""
+    if device.type == "cpu" or device.index == torch.accelerator.current_device_index():
+        return nullcontext()
+    return torch.accelerator.device_index(device.index)
 
 
-def programs(n: int, group: int, config: Config = DEFAULT) -> int:
-    """How many programs cover n elements."""
-    return -(-n // (config.warps * 32 * group * config.unroll * passes(n, group, config)))
+def _timing_works(device: torch.device) -> bool:
+    return device.type != "cpu" and not (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
 
 
+# The tuned configuration of each kind of call: kernel, compile-time arguments, dtypes and device; never a size.
 _tuned: dict[Any, Config] = {}
 
 
@@ -103,9 +121,11 @@ def launch_elements(
     group: int,
     key: Sequence[Tensor],
     constants: dict[str, Any],
+    *,
+    device: torch.device,
     tune: bool,
     config: Config | None = None,
-    first_program: int | None = None,
+    first_program: int = 0,
 ) -> None:
     """Launches a kernel of :mod:`rsample.kernels.elementwise` over n elements.
 
@@ -113,31 +133,53 @@ def launch_elements(
         tensors: the kernel's leading pointer arguments.
         group: elements a lane, see :func:`group_size`.
         constants: the kernel's compile-time arguments that are not set here.
-        tune: whether large launches on a GPU may time the configurations, once for each kind of call.
+        tune: whether a large launch on a GPU may time the configurations, once for each kind of call.
         config: use this configuration.
         first_program: launch only the programs from this one on; their elements keep their numbers.
     """
-    kind, seed_ptr, offset_ptr, seed, offset = key_arguments(key)
-    constants = dict(constants, KINDS=layout.kinds, WIDE=layout.wide, KEY=kind, HARDWARE=hardware())
-
-    def start(config: Config, kernel: Any = kernel) -> None:
-        first = first_program or 0
-        kernel[(programs(n, group, config) - first,)](
-            *tensors,
-            layout.sizes,
-            layout.strides,
-            n,
-            first,
-            passes(n, group, config),
-            seed_ptr,
-            offset_ptr,
-            seed,
-            offset,
+    key_kind, *key_words = key_arguments(key)
+    constants = dict(
+        constants,
+        KINDS=layout.kinds,
+        WIDE=layout.wide,
+        KEY=key_kind,
+        HARDWARE=hardware(),
+        enable_fp_fusion=False,
+    )
+    leading = (*tensors, layout.sizes, layout.strides, n, first_program)
+    with current(device):
+        if config is None:
+            config = DEFAULT
+            if tune and n >= TUNED_NUMEL and _timing_works(device):
+                call = (kernel, *constants.values(), *(t.dtype for t in tensors if t is not None), device)
+                if call not in _tuned:
+                    _tuned[call] = _fastest(kernel, leading, key_words, constants, n, group)
+                config = _tuned[call]
+        kernel[(config.programs(n, group) - first_program,)](
+            *leading,
+            config.run(n, group),
+            *key_words,
             **constants,
             LANES=32 * config.warps,
             UNROLL=config.unroll,
             num_warps=config.warps,
-            enable_fp_fusion=False,
         )
 
-    start(config or DEFAULT)
+
+def _fastest(
+    kernel: Any,
+    leading: Sequence[Any],
+    key_words: Sequence[Any],
+    constants: dict[str, Any],
+    n: int,
+    group: int,
+) -> Config:
+    """Times the configurations with Triton's autotuner. Every one stores the same sample."""
+    choices = {
+        triton.Config({"run": c.run(n, group), "LANES": 32 * c.warps, "UNROLL": c.unroll}, num_warps=c.warps): c
+        for c in CONFIGS
+    }
+    tuner = triton.autotune(list(choices), key=[])(kernel)
+    names = dict(zip(("seed_ptr", "offset_ptr", "k0", "k1", "offset"), key_words, strict=True))
+    tuner[lambda meta: (-(-n // (meta["LANES"] * group * meta["run"])),)](*leading, **names, **constants)
+    return choices[tuner.best_config]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .devicemath import negative_two_log, sincos
+from .devicemath import bits_or, negative_two_log, sincos
 from .language import tl, triton
 from .philox import Words
 
@@ -57,9 +57,7 @@ def _uniform_bits(words: Words, bits: int) -> tuple[Tensor, ...]:
     if bits <= 24:
         return tuple((w & ((1 << bits) - 1)).to(torch.float32) * 2.0**-bits for w in words)
     mask = (1 << (bits - 32)) - 1
-    return tuple(
-        (((words[i] & mask) << 32) | words[i + 1]).to(torch.float64) * 2.0**-bits for i in (0, 2)
-    )
+    return tuple((((words[i] & mask) << 32) | words[i + 1]).to(torch.float64) * 2.0**-bits for i in (0, 2))
 
 
 def uniform_from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -98,7 +96,7 @@ def normal_from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 
 @triton.jit
-def _uniform_of_word(w, BITS: tl.constexpr):
+def _uniform_of_word(w, BITS: tl.constexpr, HARDWARE: tl.constexpr):
     """(w mod 2**BITS) * 2**-BITS in float32, exact, without a conversion instruction."""
     if BITS == 24:
         # The low 24 bits of a float32 count units of 2**-149 (subnormals, and on through the first normal binade).
@@ -106,7 +104,7 @@ def _uniform_of_word(w, BITS: tl.constexpr):
     else:
         # With the exponent of 2**(23 - BITS) the last significand bit is worth 2**-BITS.
         EXPONENT: tl.constexpr = (127 + 23 - BITS) << 23
-        return ((w & ((1 << BITS) - 1)) | EXPONENT).to(tl.float32, bitcast=True) - (1 << (23 - BITS))
+        return bits_or(w, (1 << BITS) - 1, EXPONENT, HARDWARE).to(tl.float32, bitcast=True) - (1 << (23 - BITS))
 
 
 @triton.jit
@@ -121,7 +119,12 @@ def _uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr)
     if DTYPE == tl.float64:
         return _uniform_of_words(w0, w1), _uniform_of_words(w2, w3)
     else:
-        return _uniform_of_word(w0, 24), _uniform_of_word(w1, 24), _uniform_of_word(w2, 24), _uniform_of_word(w3, 24)
+        return (
+            _uniform_of_word(w0, 24, HARDWARE),
+            _uniform_of_word(w1, 24, HARDWARE),
+            _uniform_of_word(w2, 24, HARDWARE),
+            _uniform_of_word(w3, 24, HARDWARE),
+        )
 
 
 @triton.jit
@@ -132,10 +135,10 @@ def _native_uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.con
     else:
         BITS: tl.constexpr = DTYPE.fp_mantissa_width + 1
         return (
-            _uniform_of_word(w0, BITS),
-            _uniform_of_word(w1, BITS),
-            _uniform_of_word(w2, BITS),
-            _uniform_of_word(w3, BITS),
+            _uniform_of_word(w0, BITS, HARDWARE),
+            _uniform_of_word(w1, BITS, HARDWARE),
+            _uniform_of_word(w2, BITS, HARDWARE),
+            _uniform_of_word(w3, BITS, HARDWARE),
         )
 
 

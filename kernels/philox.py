@@ -70,17 +70,20 @@ def philox_blocks(seed: Tensor, block: Tensor, rounds: int = ROUNDS) -> Words:
 
 
 @triton.jit
-def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr):
+def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr, STEP: tl.constexpr = 0):
     """Device twin of :func:`philox4x32` on uint32 values of broadcastable shapes.
 
     The product is one 64-bit multiplication, of which both halves are used: `tl.umulhi` beside `*` would compile to
     two instructions. Scalars stay scalar: a uniform counter word leaves its half of the first rounds out of the lanes.
+    The counter is (c0 + STEP, c1, c2, c3), where the sum must not carry: blocks a constant apart share a first product.
     """
     for i in tl.static_range(ROUNDS):
         if i > 0:
             k0 += DEVICE_WEYL_A
             k1 += DEVICE_WEYL_B
         product_a = c0.to(tl.uint64) * DEVICE_MULTIPLIER_A
+        if i == 0:
+            product_a += STEP * DEVICE_MULTIPLIER_A
         product_b = c2.to(tl.uint64) * DEVICE_MULTIPLIER_B
         c0, c1, c2, c3 = (
             (product_b >> 32).to(tl.uint32) ^ c1 ^ k0,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .language import tl, triton
-from .launch import empty, hardware, key_arguments, slots
+from .launch import current, empty, hardware, key_arguments, slots
 from .layout import INT31, collapse, pack, strided_offset, unpack
 from .maps.map import Map
 from .noise import compute_dtype, elements_per_block
@@ -40,7 +40,7 @@ def _noise_of_element(x, element):
 
 
 @triton.jit(
-    do_not_specialize=["kept", "reduced", "steps", "seed", "offset"],
+    do_not_specialize=["kept", "reduced", "steps", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=[
         "a_out_ptr",
         "b_out_ptr",
@@ -71,7 +71,8 @@ def reduced_backward_kernel(
     steps: tl.int32,
     seed_ptr,
     offset_ptr,
-    seed: tl.uint64,
+    k0: tl.uint32,
+    k1: tl.uint32,
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
@@ -99,7 +100,7 @@ def reduced_backward_kernel(
     # Sums of one lane for one parameter.
     N: tl.constexpr = GROUP if INNER_KEPT else 1
 
-    seed, offset = load_key(seed_ptr, offset_ptr, seed, offset, KEY)
+    k0, k1, offset = load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY)
     outs = (a_out_ptr, b_out_ptr, c_out_ptr)
     operands = (grad_ptr, a_ptr, b_ptr, c_ptr)
 
@@ -117,7 +118,7 @@ def reduced_backward_kernel(
         mask = k_mask[:, None] & (r < reduced)[None, :]
         element = k_offsets[0] + strided_offset(r.to(INDEX), reduced_sizes, reduced_strides, 0, WIDE)[None, :]
         block = offset + (element // PER_BLOCK).to(tl.uint64)
-        x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), seed, NOISE, DTYPE, HARDWARE)
+        x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
         for i in tl.static_range(GROUP):
             values = ()
             for j in tl.static_range(OPERANDS):
@@ -206,37 +207,35 @@ def reduced_backward(
             outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
         else:
             outs[j] = empty((splits, *params[j].shape), compute_dtype(grad.dtype), grad.device)
-    kind, seed_ptr, offset_ptr, seed, offset = key_arguments(key)
-    reduced_backward_kernel[(grid, splits)](
-        *slots(outs),
-        grad,
-        *slots(operands[1:]),
-        pack(spaces[True][0], wide),
-        pack([s for row in spaces[True][1] for s in row], wide),
-        pack(spaces[False][0], wide),
-        pack([s for row in spaces[False][1] for s in row], wide),
-        pack(inner_strides, wide),
-        lanes[True],
-        lanes[False],
-        steps,
-        seed_ptr,
-        offset_ptr,
-        seed,
-        offset,
-        NOISE=map.noise.device,
-        TRANSFORM_GRAD=map.transform_grad,
-        OUTPUTS=tuple(out is not None for out in outs),
-        OPERANDS=len(operands),
-        GROUP=group,
-        INNER_KEPT=inner,
-        WIDE=wide,
-        KEY=kind,
-        HARDWARE=hardware(),
-        KEPT=tile[True],
-        REDUCED=tile[False],
-        num_warps=_LANES // 32,
-        enable_fp_fusion=False,
-    )
+    key_kind, *key_words = key_arguments(key)
+    with current(grad.device):
+        reduced_backward_kernel[(grid, splits)](
+            *slots(outs),
+            grad,
+            *slots(operands[1:]),
+            pack(spaces[True][0], wide),
+            pack([s for row in spaces[True][1] for s in row], wide),
+            pack(spaces[False][0], wide),
+            pack([s for row in spaces[False][1] for s in row], wide),
+            pack(inner_strides, wide),
+            lanes[True],
+            lanes[False],
+            steps,
+            *key_words,
+            NOISE=map.noise.device,
+            TRANSFORM_GRAD=map.transform_grad,
+            OUTPUTS=tuple(out is not None for out in outs),
+            OPERANDS=len(operands),
+            GROUP=group,
+            INNER_KEPT=inner,
+            WIDE=wide,
+            KEY=key_kind,
+            HARDWARE=hardware(),
+            KEPT=tile[True],
+            REDUCED=tile[False],
+            num_warps=_LANES // 32,
+            enable_fp_fusion=False,
+        )
     if splits > 1:
         return {j: outs[j].sum(0).to(params[j].dtype) for j in members}
     return {j: outs[j] for j in members}

@@ -14,15 +14,21 @@ from .philox import DEVICE_ROUNDS, philox4x32_words
 
 
 @triton.jit
-def load_key(seed_ptr, offset_ptr, seed, offset, KEY: tl.constexpr):
-    """(seed, first block), two uint64 scalars, from wherever the key is: see :mod:`rsample.kernels.launch`."""
+def load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY: tl.constexpr):
+    """(k0, k1, first block): the two uint32 words of the seed and a uint64; for KEY see `launch.key_arguments`.
+
+    The words are never cut out of a 64-bit register: LLVM would then carry all 64 bits into the first multiplications.
+    """
+    if KEY != "value":
+        words = seed_ptr.to(tl.pointer_type(tl.uint32), bitcast=True)
+        k0 = tl.load(words)
+        k1 = tl.load(words + 1)
     if KEY == "tensor":
-        seed = tl.load(seed_ptr)
         offset = tl.load(seed_ptr + 1)
     if KEY == "state":
-        seed = tl.load(seed_ptr).to(tl.uint64, bitcast=True)
         offset = (tl.load(offset_ptr).to(tl.uint64, bitcast=True) + offset) // 4
-    return seed, offset
+    # The interpreter gives a number the type of its size.
+    return k0.to(tl.uint32), k1.to(tl.uint32), offset.to(tl.uint64)
 
 
 @triton.jit
@@ -43,33 +49,50 @@ def interleave(x):
 
 
 @triton.jit
-def block_noise(c0, c1, seed, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    """The noise of the Philox blocks with counter words (c0, c1, 0, 0): a tuple in element order."""
+def block_noise(
+    c0,
+    c1,
+    k0,
+    k1,
+    NOISE: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    STEP: tl.constexpr = 0,
+):
+    """The noise of the Philox blocks with counter words (c0 + STEP, c1, 0, 0): a tuple in element order."""
     zero = tl.full((), 0, tl.uint32)
-    k0 = seed.to(tl.uint32)
-    k1 = (seed >> 32).to(tl.uint32)
-    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS)
+    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS, STEP)
     return NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
 
 
 @triton.jit
-def lane_noise(c0, c1, seed, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr):
-    """The noise of each lane's STREAMS blocks from block (c0, c1) on, where c0 does not carry."""
-    x = block_noise(c0, c1, seed, NOISE, DTYPE, HARDWARE)
+def lane_noise(
+    c0,
+    c1,
+    k0,
+    k1,
+    NOISE: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    STREAMS: tl.constexpr,
+    STEP: tl.constexpr,
+):
+    """The noise of each lane's STREAMS blocks from block (c0 + STEP, c1) on, where c0 does not carry."""
+    x = block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP)
     if STREAMS == 2:
-        x = x + block_noise(c0 + 1, c1, seed, NOISE, DTYPE, HARDWARE)
+        x = x + block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP + 1)
     return x
 
 
 @triton.jit
 def lane_noise_carrying(
-    block, seed, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr
+    block, k0, k1, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr
 ):
     """The noise of each lane's STREAMS blocks from a block on, a uint64 number."""
-    x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), seed, NOISE, DTYPE, HARDWARE)
+    x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
     if STREAMS == 2:
         block += 1
-        x = x + block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), seed, NOISE, DTYPE, HARDWARE)
+        x = x + block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
     return x
 
 
@@ -156,15 +179,15 @@ def load_tile(
 
 
 @triton.jit
-def split_run(n, first_program, groups, offset, TILE: tl.constexpr, UNROLL: tl.constexpr, PER_BLOCK: tl.constexpr):
-    """A program's run of tiles: its first element and block, how many groups of UNROLL tiles are hot, and all tiles.
+def split_run(n, first_program, run, offset, TILE: tl.constexpr, UNROLL: tl.constexpr, PER_BLOCK: tl.constexpr):
+    """A program's run of tiles: its first element and block, how many passes of UNROLL tiles are hot, and all tiles.
 
-    Hot are the groups without a tail, in a run where the low word of the block number does not carry.
+    Hot are the passes without a tail, in a run where the low word of the block number does not carry.
     """
-    start = (tl.program_id(0).to(tl.int64) + first_program) * groups * (UNROLL * TILE)
+    start = (tl.program_id(0).to(tl.int64) + first_program) * run * TILE
     block = offset + (start // PER_BLOCK).to(tl.uint64)
-    last = block + (groups * (UNROLL * TILE // PER_BLOCK) - 1).to(tl.uint64)
+    last = block + (run * (TILE // PER_BLOCK) - 1).to(tl.uint64)
     rest = n - start
-    hot = tl.where((block >> 32) == (last >> 32), tl.minimum(rest // (UNROLL * TILE), groups), 0).to(tl.int32)
-    tiles = tl.minimum(tl.cdiv(rest, TILE), groups * UNROLL).to(tl.int32)
+    hot = tl.where((block >> 32) == (last >> 32), tl.minimum(rest // (UNROLL * TILE), run // UNROLL), 0).to(tl.int32)
+    tiles = tl.minimum(tl.cdiv(rest, TILE), run).to(tl.int32)
     return start, block, hot, tiles
