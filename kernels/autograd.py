@@ -37,7 +37,9 @@ class _LeanFunction(Function):
             cls.setup_context(ctx, args, output)
             return output
 
-        methods = {name: staticmethod(f) for name, f in (("forward", forward), ("backward", cls.backward), ("jvp", cls.jvp))}
+        methods = {
+            name: staticmethod(f) for name, f in (("forward", forward), ("backward", cls.backward), ("jvp", cls.jvp))
+        }
         cls._eager = type(f"{cls.__name__}Eager", (Function,), methods)
 
     @classmethod
@@ -104,7 +106,7 @@ class AffineDraw(_LeanFunction):
         if any(needs):
             # The gradient of an affine map does not depend on its parameters: only their shapes and dtypes matter.
             like = [torch.empty((), dtype=t, device=d).expand(s) for s, t, d in ctx.like]
-            computed = iter(AffineDrawBackward.apply(ctx.operators, tuple(key), marker, needs, grad, *like))
+            computed = iter(AffineDrawBackward.apply(ctx.operators, tuple(key), marker, tuple(needs), grad, *like))
             grads = [next(computed) if needed else g for g, needed in zip(grads, needs, strict=True)]
         return None, None, None, None, None, *grads
 
@@ -141,7 +143,7 @@ class AffineDrawBackward(_LeanFunction):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.operators, key, marker, ctx.needs, grad, *like = inputs
-        ctx.shape, ctx.dtype = grad.shape, grad.dtype
+        ctx.shape, ctx.dtype = tuple(grad.shape), grad.dtype
         ctx.like = [(p.shape, p.dtype, p.device) for p in like]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*key, marker)
@@ -152,9 +154,7 @@ class AffineDrawBackward(_LeanFunction):
         *key, marker = ctx.saved_tensors
         given = iter(cotangents)
         params = [next(given) if needed else None for needed in ctx.needs]
-        grad = AffineDraw.apply(
-            ctx.operators, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(params, ctx.like)
-        )
+        grad = AffineDraw.apply(ctx.operators, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(params, ctx.like))
         return None, None, None, None, grad, *(None for _ in ctx.like)
 
     @staticmethod
@@ -171,16 +171,15 @@ class AffineDrawBackward(_LeanFunction):
         needed = [p for p, n in zip(like, needs, strict=True) if n]
         if marker_dim is None or any(d is not None for d in key_dims):
             examples = [
-                AffineDrawBackward.apply(operators, *(_example(x, d, i) for x, d in zip(args[1:], in_dims[1:], strict=True)))
+                AffineDrawBackward.apply(
+                    operators, *(_example(x, d, i) for x, d in zip(args[1:], in_dims[1:], strict=True))
+                )
                 for i in range(info.batch_size)
             ]
             return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), (0,) * len(needed)
         grad = _batch_first(grad, grad_dim, info.batch_size)
         marker = _batch_first(marker, marker_dim, info.batch_size)
-        like = [
-            _aligned(_batch_first(p, d, info.batch_size), grad.dim())
-            for p, d in zip(like, like_dims, strict=True)
-        ]
+        like = [_aligned(_batch_first(p, d, info.batch_size), grad.dim()) for p, d in zip(like, like_dims, strict=True)]
         grads = AffineDrawBackward.apply(operators, key, marker, needs, grad, *like)
         dims = [p.dim() - (0 if d is None else 1) for p, d, n in zip(args[5:], like_dims, needs, strict=True) if n]
         return tuple(
@@ -188,9 +187,7 @@ class AffineDrawBackward(_LeanFunction):
         ), (0,) * len(needed)
 
 
-def _vmapped_draw(
-    function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any
-) -> tuple[Tensor, int]:
+def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
     operators, key, marker, shape, dtype, *params = args
     _, key_dims, marker_dim, _, _, *param_dims = in_dims
     if marker_dim is None or any(d is not None for d in key_dims):
@@ -218,7 +215,7 @@ def _batch_first(value: Tensor, dim: int | None, batch_size: int) -> Tensor:
 
 
 def _aligned(batched: Tensor, dim: int) -> Tensor:
-    """`batched` (B, *shape) as (B, 1, ..., 1, *shape) of `dim` dimensions, so that it broadcasts with a batched sample."""
+    """`batched` (B, *shape) as (B, 1, ..., 1, *shape) of `dim` dimensions: it broadcasts with a batched sample."""
     return batched.reshape(batched.shape[0], *(1,) * (dim - batched.dim()), *batched.shape[1:])
 
 

@@ -66,7 +66,9 @@ class Sampler:
             keys.check_key(key, device)
 
         if torch.compiler.is_compiling():
-            reserved = (key,) if key is not None else self._reserve(keys.reserve_traceable, device, shape, dtype, generator)
+            reserved = (
+                (key,) if key is not None else self._reserve(keys.reserve_traceable, device, shape, dtype, generator)
+            )
             if not differentiable:
                 params = [p.detach() for p in params]
             return self.operators.forward_op(list(reserved), *params, shape, dtype)

@@ -28,7 +28,9 @@ def check_key(key: object, device: torch.device) -> Tensor:
     if key.dtype != torch.uint64 or key.shape != (2,):
         raise ValueError(f"key has shape {tuple(key.shape)} and dtype {key.dtype}; {_A_KEY_IS}")
     if key.device.type != "cpu" and key.device != device:
-        raise RuntimeError(f"key is on {key.device}, but the draw is on {device}; a key lies on the same device or on cpu")
+        raise RuntimeError(
+            f"key is on {key.device}, but the draw is on {device}; a key lies on the same device or on cpu"
+        )
     return key
 
 

@@ -95,9 +95,7 @@ def _is_plain(tensors: Sequence[Tensor]) -> bool:
 
 
 def _forward(map: Map) -> Callable[..., Tensor]:
-    def forward(
-        key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
-    ) -> Tensor:
+    def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         backend = backend_for(params[0].device, math.prod(shape))
         if backend == "triton":
             return elementwise.forward(map, key, params, shape, dtype)
@@ -109,9 +107,7 @@ def _forward(map: Map) -> Callable[..., Tensor]:
 
 
 def _backward(map: Map) -> Callable[..., list[Tensor]]:
-    def backward(
-        key: Sequence[Tensor], grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]
-    ) -> list[Tensor]:
+    def backward(key: Sequence[Tensor], grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
         backend = backend_for(grad.device, grad.numel())
         if backend == "triton":
             return elementwise.backward(map, key, grad, params, needs)

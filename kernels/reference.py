@@ -30,9 +30,7 @@ def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int
     return _cast(map.reference(eps, *[_cast(p, compute) for p in params]), dtype)
 
 
-def backward(
-    map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]
-) -> list[Tensor]:
+def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
     """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
 
     Args:
@@ -42,14 +40,10 @@ def backward(
     compute = compute_dtype(grad.dtype)
     eps = _eager_noise(map.noise, key, grad.shape, grad.dtype, grad.device)
     grads = map.reference_grad(eps, _cast(grad, compute), *[_cast(p, compute) for p in params])
-    return [
-        g.sum_to_size(p.shape).to(p.dtype) for g, p, needed in zip(grads, params, needs, strict=True) if needed
-    ]
+    return [g.sum_to_size(p.shape).to(p.dtype) for g, p, needed in zip(grads, params, needs, strict=True) if needed]
 
 
-def _eager_noise(
-    kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """`noise` by ATen's stateless kernel where there is one: one call instead of some eighty small ones."""
     if key.device != device:
         key = key.to(device)

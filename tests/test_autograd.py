@@ -125,3 +125,14 @@ def test_functional_transforms_compose():
     value, tangent = torch.func.jvp(loss, (loc, scale), (torch.ones_like(loc), torch.zeros_like(scale)))
     torch.testing.assert_close(tangent, expected[0])
     torch.testing.assert_close(value, ((loc + scale * eps) ** 2).sum())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: dist.Normal(p, 1.0, validate_args=False), lambda p: dist.Bernoulli(p, validate_args=False)]
+)
+def test_functional_transforms_see_sample_as_a_constant(make):
+    p = torch.tensor(0.5)
+    assert torch.func.grad(lambda p: make(p).sample((3,), key=KEY).sum() + p)(p) == 1
+    value, tangent = torch.func.jvp(lambda p: make(p).sample((3,), key=KEY), (p,), (torch.ones(()),))
+    assert torch.equal(value, make(p).sample((3,), key=KEY))
+    assert torch.equal(tangent, torch.zeros(3))

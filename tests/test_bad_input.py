@@ -18,8 +18,16 @@ def no_state_consumed():
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
-        (lambda: dist.Normal(torch.zeros(3), torch.ones(4)), RuntimeError, r"loc of shape \(3,\), scale of shape \(4,\)"),
-        (lambda: dist.Uniform(torch.zeros(3), torch.ones(4)), RuntimeError, r"low of shape \(3,\), high of shape \(4,\)"),
+        (
+            lambda: dist.Normal(torch.zeros(3), torch.ones(4)),
+            RuntimeError,
+            r"loc of shape \(3,\), scale of shape \(4,\)",
+        ),
+        (
+            lambda: dist.Uniform(torch.zeros(3), torch.ones(4)),
+            RuntimeError,
+            r"low of shape \(3,\), high of shape \(4,\)",
+        ),
         (lambda: dist.Normal(0.0, -1.0), ValueError, "scale"),
         (lambda: dist.Normal(0.0, torch.tensor([1.0, 0.0])), ValueError, "scale"),
         (lambda: dist.Normal(NAN, 1.0), ValueError, "loc"),
@@ -48,7 +56,11 @@ def test_constructors(make, error, match):
         ({"sample_shape": None}, TypeError, "sample_shape"),
         ({"sample_shape": (-1,)}, ValueError, r"sample_shape must not have negative sizes, got \(-1,\)"),
         ({"key": 7}, TypeError, "key must be a tensor, got int"),
-        ({"key": torch.zeros(3, dtype=torch.uint64)}, ValueError, r"key has shape \(3,\).*uint64 tensor of shape \(2,\)"),
+        (
+            {"key": torch.zeros(3, dtype=torch.uint64)},
+            ValueError,
+            r"key has shape \(3,\).*uint64 tensor of shape \(2,\)",
+        ),
         ({"key": torch.zeros(2, 2, dtype=torch.uint64)}, ValueError, r"key has shape \(2, 2\)"),
         ({"key": torch.zeros(2, dtype=torch.int64)}, ValueError, "key has .* dtype torch.int64"),
         ({"key": torch.zeros(2, dtype=torch.uint64, device="meta")}, RuntimeError, "key is on meta"),

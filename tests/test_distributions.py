@@ -44,7 +44,13 @@ def test_shapes_and_dtypes(sample_shape, batch):
 
 
 def test_numbers_make_a_zero_dim_float_sample():
-    for d in (dist.Normal(0, 1), dist.Normal(0.0, 1), dist.Uniform(0, 1), dist.Bernoulli(0.5), dist.Bernoulli(logits=0.0)):
+    for d in (
+        dist.Normal(0, 1),
+        dist.Normal(0.0, 1),
+        dist.Uniform(0, 1),
+        dist.Bernoulli(0.5),
+        dist.Bernoulli(logits=0.0),
+    ):
         assert d.sample().shape == ()
         assert d.sample().dtype == torch.get_default_dtype()
 

@@ -126,9 +126,9 @@ def test_cuda_sample_equals_the_cpu_sample_of_the_same_key():
         on_gpu = dist.Uniform(zero.cuda(), one.cuda()).sample((1001,), key=key)
         assert torch.equal(on_gpu.cpu(), on_cpu)
         assert torch.equal(dist.Uniform(zero.cuda(), one.cuda()).sample((1001,), key=key.cuda()), on_gpu)
-        difference = dist.Normal(zero.cuda(), one.cuda()).sample((1001,), key=key).cpu() - dist.Normal(zero, one).sample(
-            (1001,), key=key
-        )
+        difference = dist.Normal(zero.cuda(), one.cuda()).sample((1001,), key=key).cpu() - dist.Normal(
+            zero, one
+        ).sample((1001,), key=key)
         assert difference.abs().max() <= max(NORMAL_BOUND[dtype], 2e-5)
 
 

@@ -46,7 +46,10 @@ def test_opcheck_reserve_key():
     # Its result is random, so the checks that compare two runs do not apply.
     args, kwargs = (16,), {"device": torch.device("cpu")}
     torch.library.opcheck(
-        OPS.reserve_key.default, args, kwargs, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+        OPS.reserve_key.default,
+        args,
+        kwargs,
+        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )
 
 
