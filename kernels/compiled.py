@@ -33,9 +33,6 @@ CHUNK = 2**18
 # The modes of an output in elementwise.h.
 _DENSE, _SUM, _UNUSED = 0, 1, 2
 
-# elementwise.h is written for the loop vectoriser, which Inductor's own flags turn off.
-_FLAGS = ("-ftree-loop-vectorize", "-fno-math-errno")
-
 _CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 # inputs, outputs, first, n, seed, offset, bits; Python's integers are taken modulo 2**64.
@@ -128,9 +125,14 @@ def _build(map: Map, compute: torch.dtype) -> Any:
         _warn(f"the map {map.name}", error)
         return None
     try:
-        from torch._inductor.codecache import CppCodeCache  # slow to import, so not before it is needed
+        # Slow to import, so not before they are needed.
+        from torch._inductor.codecache import CppCodeCache
+        from torch._inductor.cpp_builder import is_gcc
 
-        library = CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=_FLAGS)
+        # elementwise.h is written for the loop vectoriser, which Inductor turns off in gcc, and a square root that must
+        # be able to set errno is not vectorised.
+        flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
+        library = CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=flags)
     except Exception as error:
         # No compiler, one that does not know the language extensions of elementwise.h (MSVC), or no room for the
         # cache: nothing that another map or another try would meet differently.

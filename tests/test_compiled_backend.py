@@ -13,14 +13,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from rsample.kernels import compiled, reference
 from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
 from rsample.kernels.maps.map import Map
 from rsample.kernels.maps.normal import NORMAL_MAP
 from rsample.kernels.maps.uniform import UNIFORM_MAP
 from rsample.kernels.noise import UNIFORM, compute_dtype
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 MAPS = [NORMAL_MAP, UNIFORM_MAP, BERNOULLI_PROBS_MAP, BERNOULLI_LOGITS_MAP]
 PATHWISE = [m for m in MAPS if m.reference_grad is not None]
