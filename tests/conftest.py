@@ -1,0 +1,89 @@
+"""How tests marked `kernel` and `cuda` run on this machine.
+
+A kernel test runs on the first of: Triton's interpreter, where TRITON_INTERPRET=1 was set before the start; a CUDA GPU;
+an emulator that executes the compiled PTX on the CPU, where the package `gpu_emulator` can be imported. Else it is
+skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rsample.kernels import launch
+from rsample.kernels.language import HAS_TRITON, triton
+
+
+def _emulator_found() -> bool:
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    if importlib.util.find_spec("gpu_emulator") is None and (beside / "gpu_emulator").is_dir():
+        sys.path.append(str(beside))
+    return importlib.util.find_spec("gpu_emulator") is not None
+
+
+def _runner() -> str | None:
+    if not HAS_TRITON:
+        return None
+    if triton.knobs.runtime.interpret:
+        return "interpreter"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "emulator" if _emulator_found() else None
+
+
+RUNNER = _runner()
+
+
+def pytest_report_header(config):
+    return f"kernel tests run on: {RUNNER or 'nothing (no interpreter, no GPU, no emulator)'}"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("cuda") and RUNNER != "cuda":
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU, and TRITON_INTERPRET unset"))
+        elif item.get_closest_marker("kernel") and RUNNER is None:
+            item.add_marker(
+                pytest.mark.skip(reason="nothing runs Triton kernels here: TRITON_INTERPRET unset, no GPU, no emulator")
+            )
+
+
+@pytest.fixture
+def runner():
+    """What runs the kernels: "interpreter", "emulator" or "cuda"."""
+    return RUNNER
+
+
+@pytest.fixture
+def device():
+    """The device of a kernel test's tensors."""
+    return torch.device("cuda" if RUNNER == "cuda" else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _kernels(request, monkeypatch):
+    """Runs a kernel test's launches, into outputs full of NaN, with long runs also for small samples."""
+    if request.node.get_closest_marker("kernel") is None and request.node.get_closest_marker("cuda") is None:
+        yield
+        return
+    from rsample.kernels import elementwise, reduction
+
+    def poisoned(shape, dtype, device):
+        return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
+
+    for module in (elementwise, reduction):
+        monkeypatch.setattr(module, "empty", poisoned)
+    monkeypatch.setattr(launch, "PROGRAMS", 1)
+    if RUNNER == "emulator":
+        import gpu_emulator
+
+        active = gpu_emulator.activate(detect_races=True, bounds="view", memory_stats=False)
+    else:
+        active = contextlib.nullcontext()
+    with active:
+        yield
