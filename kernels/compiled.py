@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,15 +62,15 @@ def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int
     shape = torch.Size(shape)
     sample = torch.empty(shape, dtype=dtype)
     loop = _Loop(library.forward, key, dtype)
-    inputs = [_Input.of(p, shape, compute) for p in params]
+    inputs = [_Input(p, shape, compute) for p in params]
     if dtype == compute and all(i.ready for i in inputs):
-        loop(inputs, [(sample, _DENSE)], 0, shape.numel())
+        loop([(i.tensor, i.dense) for i in inputs], [(sample, _DENSE)], 0, shape.numel())
         return sample
     flat = sample.view(-1)
     for chunk in _chunks(shape):
         part = flat[chunk.start : chunk.stop]
         target = part if dtype == compute else torch.empty(part.shape, dtype=compute)
-        loop([i.chunk(chunk, compute) for i in inputs], [(target, _DENSE)], chunk.start, part.numel())
+        loop([(i.chunk(chunk, compute), i.dense) for i in inputs], [(target, _DENSE)], chunk.start, part.numel())
         if target is not part:
             part.copy_(target)
     return sample
@@ -88,15 +88,15 @@ def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], need
         return reference.backward(map, key.view(torch.uint64), grad, params, needs)
     shape = grad.shape
     loop = _Loop(library.backward, key, grad.dtype)
-    inputs = [_Input.of(t, shape, compute) for t in (grad, *params)]
+    inputs = [_Input(t, shape, compute) for t in (grad, *params)]
     outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
     if all(x.ready for x in (*inputs, *outputs)):
-        loop(inputs, [(o.result, o.mode) for o in outputs], 0, shape.numel())
+        loop([(i.tensor, i.dense) for i in inputs], [(o.result, o.mode) for o in outputs], 0, shape.numel())
     else:
         for chunk in _chunks(shape):
             targets = [o.target(chunk) for o in outputs]
             results = [(target, o.mode) for target, o in zip(targets, outputs, strict=True)]
-            loop([i.chunk(chunk, compute) for i in inputs], results, chunk.start, chunk.stop - chunk.start)
+            loop([(i.chunk(chunk, compute), i.dense) for i in inputs], results, chunk.start, chunk.stop - chunk.start)
             for output, target in zip(outputs, targets, strict=True):
                 output.add(chunk, target)
     return [o.finish() for o, needed in zip(outputs, needs, strict=True) if needed]
@@ -179,11 +179,15 @@ class _Loop:
         self.bits = SIGNIFICAND_BITS[dtype]
 
     def __call__(
-        self, inputs: Sequence[_Input], outputs: Sequence[tuple[Tensor | None, int]], first: int, numel: int
+        self,
+        inputs: Sequence[tuple[Tensor, bool]],
+        outputs: Sequence[tuple[Tensor | None, int]],
+        first: int,
+        numel: int,
     ) -> None:
         """Elements first .. first + numel of the draw."""
         # Arrays of the structs Input and Output: a pointer and a 64-bit integer each.
-        input_fields = [field for i in inputs for field in (i.tensor.data_ptr(), i.dense)]
+        input_fields = [field for t, dense in inputs for field in (t.data_ptr(), dense)]
         output_fields = [field for t, mode in outputs for field in (0 if t is None else t.data_ptr(), mode)]
         self.function(
             (ctypes.c_int64 * len(input_fields))(*input_fields),
@@ -224,34 +228,36 @@ def _chunks(shape: torch.Size) -> Iterator[_Chunk]:
             start += count * inner
 
 
-class _Input(NamedTuple):
+class _Input:
     """A tensor broadcast to the shape of a draw: one number for all elements, or one for each (`dense`).
 
-    `ready` where the loop can read it: of the compute dtype, in row-major order.
+    `ready` where the loop can read `tensor`: of the compute dtype, in row-major order.
     """
 
-    tensor: Tensor
-    dense: bool
-    ready: bool
+    __slots__ = ("dense", "laid_out", "ready", "tensor")
 
-    @staticmethod
-    def of(tensor: Tensor, shape: torch.Size, compute: torch.dtype) -> _Input:
+    def __init__(self, tensor: Tensor, shape: torch.Size, compute: torch.dtype):
         one = tensor.ndim == 0
         if not one and all(s == 0 or size == 1 for size, s in zip(tensor.shape, tensor.stride(), strict=True)):
             one, tensor = True, tensor.as_strided((), ())
-        if one:
-            return _Input(tensor if tensor.dtype == compute else tensor.to(compute), dense=False, ready=True)
-        if tensor.dtype == compute and tensor.numel() == shape.numel() and tensor.is_contiguous():
-            return _Input(tensor, dense=True, ready=True)
-        return _Input(tensor.expand(shape), dense=True, ready=False)
+        if one and tensor.dtype != compute:
+            tensor = tensor.to(compute)
+        self.dense = not one
+        self.ready = one or (tensor.dtype == compute and tensor.numel() == shape.numel() and tensor.is_contiguous())
+        self.tensor = tensor if self.ready else tensor.expand(shape)
+        self.laid_out: Tensor | None = None
 
-    def chunk(self, chunk: _Chunk, compute: torch.dtype) -> _Input:
+    def chunk(self, chunk: _Chunk, compute: torch.dtype) -> Tensor:
+        """What the loop reads for the elements of a chunk."""
         if not self.dense:
-            return self
+            return self.tensor
         if self.ready:
-            return _Input(self.tensor.view(-1)[chunk.start : chunk.stop], dense=True, ready=True)
-        laid_out = torch.empty(chunk.sizes, dtype=compute).copy_(self.tensor[chunk.index])
-        return _Input(laid_out, dense=True, ready=True)
+            return self.tensor.view(-1)[chunk.start : chunk.stop]
+        # A parameter broadcast over all the dimensions that chunks cut is the same for every chunk of one size.
+        same = all(self.tensor.stride(dim) == 0 for dim in range(len(chunk.index)))
+        if not same or self.laid_out is None or self.laid_out.shape != chunk.sizes:
+            self.laid_out = torch.empty(chunk.sizes, dtype=compute).copy_(self.tensor[chunk.index])
+        return self.laid_out
 
 
 class _Gradient:
