@@ -45,6 +45,6 @@ def test_sample_and_gradients_follow_the_formula(backend, case):
         grads = torch.autograd.grad(sample, ours, weight)
     formula = plain[0] + plain[1] * stateless.normal(KEY, sample.shape, dtype=torch.float64)
     expected = torch.autograd.grad(formula, plain, weight)
-    # A sample is two roundings of float64 (1e-16) from the formula; a gradient sums at most 5625 terms, in another order.
+    # A sample is two roundings of float64 (1e-16) from the formula; a gradient sums up to 5625 terms, in any order.
     torch.testing.assert_close(sample, formula.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(grads, expected, rtol=1e-11, atol=1e-11)

@@ -9,7 +9,7 @@ from rsample.kernels import keys
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
-# Bounds of |ours - torch.func._random.normal|: ATen and Inductor-free C++ evaluate log, sin and cos differently by a
+# Bounds of |ours - torch.func._random.normal|: ATen and the compiled loop evaluate log, sin and cos differently by a
 # few units in the last place of a value below 6.7 (9.5 in float64); halves may then round to the neighbour.
 NORMAL_BOUND = {torch.float32: 4e-6, torch.float64: 1e-14, torch.float16: 2.0**-8, torch.bfloat16: 2.0**-5}
 
