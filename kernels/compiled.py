@@ -261,7 +261,10 @@ class _Input:
 
 
 class _Gradient:
-    """The gradient of one parameter: written by the loop, summed by it, or summed here over broadcast dimensions."""
+    """The gradient of one parameter: written by the loop, summed by it, or summed here over broadcast dimensions.
+
+    Sums across the loop's units of work, and across chunks, are float64.
+    """
 
     def __init__(self, param: Tensor, shape: torch.Size, compute: torch.dtype, needed: bool):
         self.param, self.compute = param, compute
@@ -271,7 +274,7 @@ class _Gradient:
             self.mode = _UNUSED
         elif param.numel() == 1:
             self.mode = _SUM
-            self.result = torch.zeros((), dtype=torch.float64)
+            self.result = torch.zeros(param.shape, dtype=torch.float64)
         elif self.broadcast:
             self.mode = _DENSE
             self.result = torch.zeros((1,) * (len(shape) - param.ndim) + param.shape, dtype=torch.float64)
@@ -285,7 +288,7 @@ class _Gradient:
         if self.result is None:
             return None
         if self.mode == _SUM:
-            return torch.empty((), dtype=torch.float64)
+            return torch.empty(self.param.shape, dtype=torch.float64)
         if self.ready:
             return self.result.view(-1)[chunk.start : chunk.stop]
         return torch.empty(chunk.sizes, dtype=self.compute)
@@ -305,4 +308,5 @@ class _Gradient:
 
     def finish(self) -> Tensor:
         assert self.result is not None
-        return self.result.to(self.param.dtype).reshape(self.param.shape)
+        result = self.result if self.result.dtype == self.param.dtype else self.result.to(self.param.dtype)
+        return result if result.shape == self.param.shape else result.reshape(self.param.shape)
