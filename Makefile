@@ -1,0 +1,65 @@
+# Each command makes .venv, installs what it needs into it, and runs. Nothing but Python >= 3.10 is needed before.
+#
+#   make test PYTEST_ARGS="-k normal"       make bench BENCH_ARGS="--sizes 10,20"       make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+# Strict: the installed package is a tree of links to the source files, which mypy can read and which hides kernels/
+# and distributions/ from the path. A new or removed file needs a new installation, an edited one does not.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict
+SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
+
+.PHONY: help test bench readme lint format clean FORCE
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make test     every test; the kernel tests once more on Triton's interpreter"
+	@echo "make bench    measure against torch.distributions: table, plot and CSV in bench/results"
+	@echo "make readme   put the table of the last bench into README.md"
+	@echo "make lint     ruff and mypy"
+	@echo "make format   let ruff rewrite what it can"
+	@echo "make clean    remove .venv, build folders and caches"
+
+# The tests of bench/ need its packages too. A selection by PYTEST_ARGS may leave no kernel test: pytest then says 5.
+test: $(VENV)/test.stamp
+	$(BIN)/pytest $(PYTEST_ARGS)
+	TRITON_INTERPRET=1 $(BIN)/pytest -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+readme: $(VENV)/bench.stamp
+	$(BIN)/python bench/readme.py
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/lint.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Changes only when a file appears or disappears.
+$(VENV)/sources.list: FORCE | $(BIN)/python
+	@printf '%s\n' $(SOURCES) | cmp -s - $@ || printf '%s\n' $(SOURCES) > $@
+
+$(VENV)/test.stamp: EXTRAS := test,bench
+$(VENV)/bench.stamp: EXTRAS := bench
+$(VENV)/lint.stamp: EXTRAS := lint
+$(VENV)/%.stamp: pyproject.toml $(VENV)/sources.list | $(BIN)/python
+	@echo "Installing rsample[$(EXTRAS)] into $(VENV); torch takes a while the first time."
+	$(INSTALL) --editable '.[$(EXTRAS)]'
+	@touch $@

@@ -1,0 +1,106 @@
+"""From pytest-benchmark's JSON file to rows, and from rows to CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    """One library's time for one case.
+
+    p50, p20 and p80 are seconds a call. `ratio` is torch's time over this library's: the median over the rounds of the
+    quotient of two neighbouring rounds, with its quantiles beside it. `gbps` counts the bytes that must move. `load` is
+    the load average before the start: above 0, other programs were running.
+    """
+
+    draw: str
+    library: str
+    dtype: str
+    shape: str
+    n: int
+    p50: float
+    p20: float
+    p80: float
+    ns_per_sample: float
+    gbps: float
+    ratio: float
+    ratio_p20: float
+    ratio_p80: float
+    rounds: int
+    device: str
+    threads: int
+    load: float
+    torch: str
+    triton: str
+    rsample: str
+    python: str
+    timestamp: str
+
+
+def load(path: Path) -> list[Row]:
+    """The rows of a pytest-benchmark JSON file, in the order of measurement."""
+    document = json.loads(path.read_text())
+    measured = document["machine_info"]["measured"]
+    groups: dict[str, dict[str, dict]] = defaultdict(dict)
+    for benchmark in document["benchmarks"]:
+        groups[benchmark["group"]][benchmark["extra_info"]["library"]] = benchmark
+    rows = []
+    for group in groups.values():
+        reference = np.asarray(group["torch"]["stats"]["data"])
+        rows += [_row(benchmark, reference, measured) for benchmark in group.values()]
+    return rows
+
+
+def _row(benchmark: dict, reference: np.ndarray, measured: dict) -> Row:
+    info = benchmark["extra_info"]
+    times = np.asarray(benchmark["stats"]["data"])
+    p20, p50, p80 = (float(q) for q in np.quantile(times, (0.2, 0.5, 0.8)))
+    ratio_p20, ratio, ratio_p80 = (float(q) for q in np.quantile(reference / times, (0.2, 0.5, 0.8)))
+    return Row(
+        draw=info["draw"],
+        library=info["library"],
+        dtype=info["dtype"],
+        shape=f"({info['n']},)",
+        n=info["n"],
+        p50=p50,
+        p20=p20,
+        p80=p80,
+        ns_per_sample=p50 * 1e9 / info["n"],
+        gbps=info["bytes_moved"] / p50 * 1e-9,
+        ratio=ratio,
+        ratio_p20=ratio_p20,
+        ratio_p80=ratio_p80,
+        rounds=len(times),
+        **measured,
+    )
+
+
+def write_csv(rows: list[Row], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            # Six digits are more than any timing has.
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The rows of one case."""
+
+    torch: Row
+    rsample: Row
+
+
+def pairs(rows: list[Row]) -> list[Pair]:
+    groups: dict[tuple[str, str, int], dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        groups[row.draw, row.dtype, row.n][row.library] = row
+    return [Pair(**group) for group in groups.values()]

@@ -1,0 +1,100 @@
+"""Run the benchmark behind a progress bar, print its tables, and write CSV, plot and Markdown to bench/results.
+
+python bench/run.py [--results FOLDER] [options of pytest bench/, such as --sizes 10,20 or -k Bernoulli]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import markdown
+import plot
+import pytest
+import results
+import tables
+from machine import slug
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+HERE = Path(__file__).resolve().parent
+
+
+class Bar:
+    """A pytest plugin that moves one progress bar over all tests."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("collecting", total=None)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._progress.update(self._task, total=len(session.items))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._progress.update(self._task, description=nodeid.partition("[")[2].rstrip("]"))
+
+    def pytest_runtest_logfinish(self) -> None:
+        self._progress.advance(self._task)
+
+    def pytest_sessionfinish(self) -> None:
+        self._progress.update(self._task, description="done")
+
+
+def measure(json_path: Path, arguments: list[str]) -> None:
+    """Run the suite into a pytest-benchmark JSON file; exit with pytest's output and status if it fails."""
+    # pytest captures file descriptor 1 while a test runs; the bar writes to a copy of it.
+    terminal = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"))
+    output = io.StringIO()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=terminal) as progress, contextlib.redirect_stdout(output):
+        status = pytest.main(
+            [str(HERE), "--quiet", f"--benchmark-json={json_path}", "-p", "no:cacheprovider", *arguments],
+            plugins=[Bar(progress)],
+        )
+    if status != pytest.ExitCode.OK:
+        print(output.getvalue())
+        sys.exit(status)
+
+
+def render(json_path: Path, folder: Path) -> None:
+    """Print the tables; write the CSV file, the plot and the Markdown fragment, named after the device."""
+    rows = results.load(json_path)
+    pairs = results.pairs(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    base = folder / slug(rows[0].device)
+    csv, png, md = (base.with_suffix(suffix) for suffix in (".csv", ".png", ".md"))
+    results.write_csv(rows, csv)
+    plot.draw_plot(pairs, png)
+    md.write_text(markdown.fragment(pairs, f"bench/results/{png.name}", f"bench/results/{csv.name}"))
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=130)  # a log file has no width to fit into
+    console.print(tables.results_table(pairs))
+    first = rows[0]
+    console.print(f"{first.device}, {first.threads} threads, torch {first.torch}, {first.timestamp}", highlight=False)
+    if first.load > 0.5:
+        console.print(f"Other programs were running: the load average was {first.load:.1f} before the start.")
+    if tables.requirements_table(pairs).row_count:
+        console.print(tables.requirements_table(pairs))
+    for path in (csv, png, md):
+        console.print(f"wrote {path}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER")
+    options, arguments = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        json_path = Path(scratch) / "benchmark.json"
+        measure(json_path, arguments)
+        render(json_path, options.results)
+
+
+if __name__ == "__main__":
+    main()
