@@ -26,7 +26,7 @@ from rsample.kernels.noise import UNIFORM, compute_dtype
 MAPS = [NORMAL_MAP, UNIFORM_MAP, BERNOULLI_PROBS_MAP, BERNOULLI_LOGITS_MAP]
 PATHWISE = [m for m in MAPS if m.reference_grad is not None]
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-LAYOUTS = ["number", "dense", "row", "column", "row and column", "transposed", "expanded", "other dtype"]
+LAYOUTS = ["number", "dense", "misaligned", "row", "column", "row and column", "transposed", "expanded", "other dtype"]
 SHAPE = (37, 1013)
 
 by_name = pytest.mark.parametrize("map", MAPS, ids=lambda m: m.name)
@@ -65,6 +65,7 @@ def params_of(map: Map, layout: str, dtype: torch.dtype, shape: tuple[int, ...] 
     makers = {
         "number": lambda i: draw(),
         "dense": lambda i: draw(rows, columns),
+        "misaligned": lambda i: draw(rows * columns + 1)[1:].view(shape),
         "row": lambda i: draw(columns),
         "column": lambda i: draw(rows, 1),
         "row and column": lambda i: draw(columns) if i % 2 else draw(rows, 1),
@@ -144,6 +145,21 @@ def test_chunks_change_no_bit(chunk, monkeypatch):
     )
     monkeypatch.setattr(compiled, "CHUNK", chunk)
     assert torch.equal(whole, compiled.forward(NORMAL_MAP, key_of(1), params, SHAPE, torch.float32))
+
+
+@every_dtype
+@pytest.mark.parametrize("first", [2**31 - 3, 2**33 + 1, 2**40 + 2, 2**40 + 7])
+def test_chunks_far_into_a_draw(dtype, first):
+    # What a draw of more than 2**31 elements does at its end, without the memory.
+    compute = compute_dtype(dtype)
+    loop = compiled._Loop(compiled._library(UNIFORM_MAP, compute).forward, key_of(9, 2**64 - 2**30), dtype)
+    numel, per_block = 9001, 2 if dtype == torch.float64 else 4
+    ours = torch.full((numel,), float("nan"), dtype=compute)
+    loop([(torch.zeros((), dtype=compute), False), (torch.ones((), dtype=compute), False)], [(ours, 0)], first, numel)
+    key = key_of(9, 2**64 - 2**30 + first // per_block).view(torch.int64)
+    lead = first % per_block
+    expected = reference.noise(UNIFORM_MAP.noise, key, lead + numel, dtype)[lead:]
+    assert torch.equal(ours, expected)
 
 
 def test_key_is_taken_as_bits():
