@@ -7,7 +7,6 @@ logits, so that it is not timed after the first draw.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -138,7 +137,3 @@ def cases(exponents: set[int] | None = None) -> list[Case]:
         for exponent in swept
         if draw.only_exponents is None or (exponent in draw.only_exponents and dtype == torch.float32)
     ]
-
-
-def size_label(n: int) -> str:
-    return f"2^{math.log2(n):.0f}"

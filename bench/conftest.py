@@ -12,7 +12,6 @@ from machine import THREADS, describe
 from pairing import interleaved
 from timers import timer_for
 
-
 # What other programs were doing before the start: the load average of the last minute.
 LOAD = pytest.StashKey[float]()
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from cases import size_label
 from requirements import verdicts
-from results import Pair
+from results import Pair, size_label
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
@@ -25,10 +24,10 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
         f"{row.device}, {row.threads} threads; {row.timestamp[:10]}; torch {row.torch}, triton {row.triton}, "
         f"rsample {row.rsample}, Python {row.python}; `make bench`.",
         "",
-        "**Times faster than `torch.distributions`**, and nanoseconds a sample of rsample. float32, one parameter of "
-        "each kind a sample; the two libraries are timed in alternating rounds, and the ratio is the median quotient of "
-        "neighbouring rounds. `backward` is a draw and its gradient for a given gradient of the sample; `graph` a draw "
-        "that records a graph.",
+        "**Times faster than `torch.distributions`**, and rsample's nanoseconds a sample; float32, one parameter of "
+        "each kind a sample. The libraries are timed in alternating rounds; the ratio is the median quotient of "
+        "neighbouring rounds. `backward`: a draw and the parameters' gradients for a given gradient of the sample. "
+        "`graph`: a draw that records a graph.",
         "",
         *_ratios([p for p in pairs if p.rsample.dtype == "float32"]),
     ]

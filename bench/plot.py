@@ -66,7 +66,7 @@ def _times(axes: Axes, sweep: list[Pair]) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    _frame(axes)
+    _frame(axes, n)
 
 
 def _ratio(axes: Axes, sweep: list[Pair]) -> None:
@@ -81,12 +81,12 @@ def _ratio(axes: Axes, sweep: list[Pair]) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}x"))
-    _frame(axes)
+    _frame(axes, n)
 
 
-def _frame(axes: Axes) -> None:
+def _frame(axes: Axes, sizes: list[int]) -> None:
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(LogLocator(base=16))
+    axes.set_xticks(sizes[::2], [f"$2^{{{n.bit_length() - 1}}}$" for n in sizes[::2]])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=FAINT, lw=0.8)

@@ -104,3 +104,8 @@ def pairs(rows: list[Row]) -> list[Pair]:
     for row in rows:
         groups[row.draw, row.dtype, row.n][row.library] = row
     return [Pair(**group) for group in groups.values()]
+
+
+def size_label(n: int) -> str:
+    """2^k, for a power of two."""
+    return f"2^{n.bit_length() - 1}"

@@ -51,7 +51,10 @@ def measure(json_path: Path, arguments: list[str]) -> None:
     terminal = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"))
     output = io.StringIO()
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=terminal) as progress, contextlib.redirect_stdout(output):
+    quiet = contextlib.ExitStack()
+    with Progress(*columns, console=terminal) as progress, quiet:
+        quiet.enter_context(contextlib.redirect_stdout(output))
+        quiet.enter_context(contextlib.redirect_stderr(output))
         status = pytest.main(
             [str(HERE), "--quiet", f"--benchmark-json={json_path}", "-p", "no:cacheprovider", *arguments],
             plugins=[Bar(progress)],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from cases import size_label
 from requirements import verdicts
-from results import Pair
+from results import Pair, size_label
 from rich.table import Table
 
 
