@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .language import HAS_TRITON
+from .language import HAS_TRITON, triton
 
 BACKENDS = ("triton", "compiled", "reference")
 
@@ -57,9 +57,23 @@ def backend_for(device: torch.device, numel: int) -> str:
     if _forced is not None:
         if _forced == "compiled" and device.type != "cpu":
             raise RuntimeError(f"backend 'compiled' runs on CPU tensors only; got a draw on {device}")
+        if _forced == "triton" and device.type == "cpu" and not _kernels_run_on_cpu():
+            raise RuntimeError(
+                "backend 'triton' runs on CPU tensors only under Triton's interpreter (TRITON_INTERPRET=1)"
+            )
         return _forced
     if device.type == "cpu":
         return "compiled" if numel >= COMPILED_MIN_NUMEL else "reference"
     if device.type in TRITON_DEVICES and HAS_TRITON:
         return "triton"
     return "reference"
+
+
+def _kernels_run_on_cpu() -> bool:
+    """Whether Triton interprets its kernels or has been given a driver that takes CPU tensors."""
+    if triton.knobs.runtime.interpret:
+        return True
+    try:
+        return triton.runtime.driver.active.get_active_torch_device().type == "cpu"
+    except RuntimeError:  # no driver: no GPU here
+        return False

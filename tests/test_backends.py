@@ -1,5 +1,6 @@
 """The choice of a backend, and that backends agree."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -78,7 +79,7 @@ def test_environment_variable_sets_the_default():
     code = "from rsample.kernels import backend; import torch; print(backend.backend_for(torch.device('cpu'), 2**20))"
     run = subprocess.run(
         [sys.executable, "-c", code],
-        env={"RSAMPLE_BACKEND": "reference", "PATH": "/usr/bin:/bin"},
+        env=os.environ | {"RSAMPLE_BACKEND": "reference"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -89,6 +90,18 @@ def test_environment_variable_sets_the_default():
 def test_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="backend must be one of triton, compiled, reference; got 'cuda'"):
         use_backend("cuda").__enter__()
+
+
+def test_kernels_refuse_cpu_tensors_where_nothing_runs_them():
+    code = """
+import rsample.distributions as dist
+from rsample.kernels import use_backend
+with use_backend("triton"):
+    dist.Normal(0.0, 1.0).sample()
+"""
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
+    assert "backend 'triton' runs on CPU tensors only under Triton's interpreter" in run.stderr
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
