@@ -16,7 +16,8 @@ class Row:
     """One library's time for one case.
 
     p50, p20 and p80 are seconds a call. `ratio` is torch's time over this library's: the median over the rounds of the
-    quotient of two neighbouring rounds, with its quantiles beside it. `gbps` counts the bytes that must move. `load` is
+    quotient of two neighbouring rounds, with its quantiles beside it; `ratio_best` is the quotient of the two fastest
+    rounds, which other programs disturb least. `gbps` counts the bytes that must move. `load` is
     the load average before the start: above 0, other programs were running.
     """
 
@@ -33,6 +34,7 @@ class Row:
     ratio: float
     ratio_p20: float
     ratio_p80: float
+    ratio_best: float
     rounds: int
     device: str
     threads: int
@@ -77,6 +79,7 @@ def _row(benchmark: dict, reference: np.ndarray, measured: dict) -> Row:
         ratio=ratio,
         ratio_p20=ratio_p20,
         ratio_p80=ratio_p80,
+        ratio_best=float(reference.min() / times.min()),
         rounds=len(times),
         **measured,
     )

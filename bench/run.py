@@ -77,12 +77,12 @@ def render(json_path: Path, folder: Path) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=130)  # a log file has no width to fit into
+        console = Console(width=140)  # a log file has no width to fit into
     console.print(tables.results_table(pairs))
     first = rows[0]
     console.print(f"{first.device}, {first.threads} threads, torch {first.torch}, {first.timestamp}", highlight=False)
     if first.load > 0.5:
-        console.print(f"Other programs were running: the load average was {first.load:.1f} before the start.")
+        console.print(f"Other programs were running: load average {first.load:.1f} before the start. Times spread.")
     if tables.requirements_table(pairs).row_count:
         console.print(tables.requirements_table(pairs))
     for path in (csv, png, md):
