@@ -13,7 +13,7 @@ import ctypes
 import itertools
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], need
     loop = _Loop(library.backward, key, grad.dtype)
     inputs = [_Input(t, shape, compute) for t in (grad, *params)]
     outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
-    if all(x.ready for x in (*inputs, *outputs)):
+    if all(i.ready for i in inputs) and all(o.ready for o in outputs):
         loop([(i.tensor, i.dense) for i in inputs], [(o.result, o.mode) for o in outputs], 0, shape.numel())
     else:
         for chunk in _chunks(shape):
@@ -151,8 +151,11 @@ def _warn(what: str, error: Exception) -> None:
 
 
 def _source(map: Map, compute: torch.dtype) -> str:
-    parts = [Path(__file__).with_name("elementwise.h").read_text()]
-    functions = {"forward": (map.reference, map.parameters)}
+    header = Path(__file__).with_name("elementwise.h").read_text(encoding="utf-8")
+    if f"struct {map.noise.name} {{" not in header:
+        raise NotImplementedError(f"elementwise.h has no noise {map.noise.name}")
+    parts = [header]
+    functions: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {"forward": (map.reference, map.parameters)}
     if map.reference_grad is not None:
         functions["backward"] = (map.reference_grad, ("grad", *map.parameters))
     for name, (function, inputs) in functions.items():

@@ -47,7 +47,7 @@ class Operators:
             lambda key, *args: self._run_forward(key, args[:-2], *args[-2:]),
             _fake_forward,
         )
-        self.backward_op = None
+        self.backward_op: Any = None
         if map.reference_grad is not None:
             self.backward_op = _define(
                 f"{map.name}_backward(Tensor[] key, Tensor grad, {parameters}, bool[] needs) -> Tensor[]",

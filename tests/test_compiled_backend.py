@@ -400,10 +400,16 @@ def test_every_operation_in_the_table_is_translated():
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7, msg=lambda text, i=i: f"operation {i}: {text}")
 
 
-def test_a_map_without_translation_warns_once_and_draws():
-    map = replace(UNIFORM_MAP, name="untranslatable", reference=lambda u, low, high: torch.lerp(low, high, u))
+@pytest.mark.parametrize(
+    ("map", "missing"),
+    [
+        (replace(UNIFORM_MAP, name="untranslatable", reference=lambda u, low, high: torch.lerp(low, high, u)), "lerp"),
+        (replace(UNIFORM_MAP, name="unheard", noise=replace(UNIFORM_MAP.noise, name="whisper")), "no noise whisper"),
+    ],
+)
+def test_a_map_without_translation_warns_once_and_draws(map, missing):
     params = params_of(map, "number", torch.float32)
-    with pytest.warns(RuntimeWarning, match="map untranslatable.*lerp"):
+    with pytest.warns(RuntimeWarning, match=f"map {map.name}.*{missing}"):
         first = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
