@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .language import tl, triton
-from .launch import DEFAULT, empty, group_size, launch_elements, slots
+from .launch import configs, empty, group_size, launch_elements, slots
 from .layout import describe
 from .maps.map import Map
 from .noise import compute_dtype
@@ -276,6 +276,7 @@ def _linear_backward(
     grad = operands[0]
     group = group_size(grad.dtype)
     n = grad.numel()
+    layout = describe(grad.shape, operands, group)
     outputs = ["none"] * len(params)
     outs: list[Tensor | None] = [None] * len(params)
     for j in wanted:
@@ -284,11 +285,11 @@ def _linear_backward(
             outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
         else:
             outputs[j] = "sum"
-            outs[j] = empty((DEFAULT.programs(n, group),), compute_dtype(grad.dtype), grad.device)
+            outs[j] = empty((configs(layout)[0].programs(n, group),), compute_dtype(grad.dtype), grad.device)
     launch_elements(
         elementwise_backward_kernel,
         (*slots(outs), grad, *slots(operands[1:])),
-        describe(grad.shape, operands, group),
+        layout,
         n,
         group,
         key,

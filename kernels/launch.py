@@ -28,12 +28,12 @@ class Config:
 
     Attributes:
         warps: of a program; a tile is one group of elements for each of its lanes.
-        unroll: tiles in one pass of the hot loop.
+        unroll: tiles in one pass of the hot loop; a pass costs about ten instructions beside its tiles.
         passes: the most passes of a program.
     """
 
     warps: int = 4
-    unroll: int = 8
+    unroll: int = 10
     passes: int = 4
 
     def tile(self, group: int) -> int:
@@ -50,8 +50,14 @@ class Config:
         return -(-n // (self.tile(group) * self.run(n, group)))
 
 
-DEFAULT = Config()
-CONFIGS = (DEFAULT, Config(passes=1), Config(warps=8), Config(unroll=4), Config(unroll=16, passes=2))
+CONFIGS = (Config(), Config(passes=1), Config(warps=8), Config(unroll=4, passes=10))
+# Where an operand needs coordinates, these cost more than the loop, and long code would only compile slowly.
+BROADCAST_CONFIGS = (Config(unroll=2, passes=16), Config(warps=8, unroll=2, passes=16))
+
+
+def configs(layout: Layout) -> tuple[Config, ...]:
+    """The table of configurations for a layout; the first is the default."""
+    return CONFIGS if not layout.sizes else BROADCAST_CONFIGS
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -149,11 +155,11 @@ def launch_elements(
     leading = (*tensors, layout.sizes, layout.strides, n, first_program)
     with current(device):
         if config is None:
-            config = DEFAULT
+            config = configs(layout)[0]
             if tune and n >= TUNED_NUMEL and _timing_works(device):
                 call = (kernel, *constants.values(), *(t.dtype for t in tensors if t is not None), device)
                 if call not in _tuned:
-                    _tuned[call] = _fastest(kernel, leading, key_words, constants, n, group)
+                    _tuned[call] = _fastest(kernel, leading, key_words, constants, n, group, configs(layout))
                 config = _tuned[call]
         kernel[(config.programs(n, group) - first_program,)](
             *leading,
@@ -173,11 +179,12 @@ def _fastest(
     constants: dict[str, Any],
     n: int,
     group: int,
+    table: Sequence[Config],
 ) -> Config:
     """Times the configurations with Triton's autotuner. Every one stores the same sample."""
     choices = {
         triton.Config({"run": c.run(n, group), "LANES": 32 * c.warps, "UNROLL": c.unroll}, num_warps=c.warps): c
-        for c in CONFIGS
+        for c in table
     }
     tuner = triton.autotune(list(choices), key=[])(kernel)
     names = dict(zip(("seed_ptr", "offset_ptr", "k0", "k1", "offset"), key_words, strict=True))

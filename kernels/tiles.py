@@ -162,9 +162,11 @@ def load_tile(
             else:
                 value = tl.load(tl.multiple_of(ptrs + tl.arange(0, TILE), 16) + U * TILE).to(COMPUTE)
         elif KINDS[j] == "rows":
-            offset = tl.multiple_of(strided_offset(first, sizes, strides, j, WIDE), GROUP)
-            ptrs = tl.multiple_of(operands[j], 16) + (offset[:, None] + tl.arange(0, GROUP)[None, :].to(INDEX))
-            value = tl.load(ptrs).reshape(TILE).to(COMPUTE)
+            # The hints make one wide load of a lane's group, and then only its first address is computed.
+            element = start.to(INDEX) + U * TILE + tl.arange(0, TILE).to(INDEX)
+            ptrs = operands[j] + strided_offset(element, sizes, strides, j, WIDE)
+            ptrs = tl.multiple_of(ptrs, min(16, GROUP * operands[j].dtype.element_ty.primitive_bitwidth // 8))
+            value = tl.load(tl.max_contiguous(ptrs, GROUP)).to(COMPUTE)
         elif KINDS[j] == "repeated":
             one = tl.load(operands[j] + strided_offset(first, sizes, strides, j, WIDE)).to(COMPUTE)
             value = one[:, None].broadcast_to(LANES, GROUP).reshape(TILE)

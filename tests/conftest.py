@@ -65,9 +65,18 @@ def device():
     return torch.device("cuda" if RUNNER == "cuda" else "cpu")
 
 
+@pytest.fixture
+def long_loops():
+    """Keeps the launch configurations that users get."""
+
+
 @pytest.fixture(autouse=True)
 def _kernels(request, monkeypatch):
-    """Runs a kernel test's launches, into outputs full of NaN, with long runs also for small samples."""
+    """Runs a kernel test's launches, into outputs full of NaN.
+
+    Programs run through several tiles also where the sample is small. The hot loop is unrolled less, to compile
+    faster, except in tests that ask for `long_loops`.
+    """
     if request.node.get_closest_marker("kernel") is None and request.node.get_closest_marker("cuda") is None:
         yield
         return
@@ -79,6 +88,8 @@ def _kernels(request, monkeypatch):
     for module in (elementwise, reduction):
         monkeypatch.setattr(module, "empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
+    if "long_loops" not in request.fixturenames:
+        monkeypatch.setattr(launch, "CONFIGS", (launch.Config(unroll=2),))
     if RUNNER == "emulator":
         import gpu_emulator
 

@@ -8,7 +8,7 @@ import torch.func._random as stateless
 
 from rsample.kernels import elementwise, launch, layout, reference
 from rsample.kernels.language import tl, triton
-from rsample.kernels.launch import CONFIGS, Config
+from rsample.kernels.launch import BROADCAST_CONFIGS, CONFIGS, Config
 from rsample.kernels.layout import describe
 from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
 from rsample.kernels.maps.normal import NORMAL_MAP
@@ -141,13 +141,14 @@ def test_nothing_is_launched_for_an_empty_sample(device, monkeypatch):
     assert [g.tolist() for g in grads] == [[], [0.0, 0.0, 0.0]]
 
 
+@pytest.mark.usefixtures("long_loops")
 def test_the_sample_does_not_depend_on_the_configuration(device, monkeypatch):
     n = 20_000
     params = [values((n,), torch.float32, device), values((), torch.float32, device)]
     samples = []
-    for config in (*CONFIGS, Config(warps=1, unroll=2, passes=3)):
+    for config in (*CONFIGS, *BROADCAST_CONFIGS, Config(warps=1, unroll=2, passes=3)):
         for programs in (1, 10**9)[: 1 + (config is CONFIGS[0])]:
-            monkeypatch.setattr(launch, "DEFAULT", config)
+            monkeypatch.setattr(launch, "configs", lambda layout, config=config: (config,))
             monkeypatch.setattr(launch, "PROGRAMS", programs)
             samples.append(elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), torch.float32))
     assert all(torch.equal(samples[0], s) for s in samples[1:])
@@ -167,14 +168,12 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     seed, offset = (torch.tensor([int(w)], device=device) for w in words)
     intragraph = torch.tensor([8])
     assert torch.equal(draw(seed.cpu(), offset.cpu(), intragraph), expected)
+    grad = torch.ones(9000, device=device)
+    by_value = elementwise.backward(NORMAL_MAP, (packed(),), grad, params, [False, True])
     monkeypatch.setattr(launch, "on_device", lambda tensor: True)
     assert torch.equal(draw(packed().to(device)), expected)
     assert torch.equal(draw(seed, offset, intragraph), expected)
-    grad = torch.ones(9000, device=device)
     by_pointer = elementwise.backward(NORMAL_MAP, (seed, offset, intragraph), grad, params, [False, True])
-    monkeypatch.undo()
-    monkeypatch.setattr(launch, "PROGRAMS", 1)
-    by_value = elementwise.backward(NORMAL_MAP, (packed(),), grad, params, [False, True])
     assert torch.equal(by_pointer[0], by_value[0])
 
 
@@ -264,6 +263,7 @@ def test_uniform_equals_torch_bit_for_bit(dtype, device):
     assert torch.equal(ours.cpu(), stateless.uniform(packed(), 30_001, dtype=dtype))
 
 
+@pytest.mark.usefixtures("long_loops")
 @pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 2**20), (torch.float64, 2**17)])
 def test_normal_noise_against_torch(dtype, n, device, record_property):
     n //= SLOWDOWN
@@ -275,6 +275,7 @@ def test_normal_noise_against_torch(dtype, n, device, record_property):
     assert error <= NOISE_BOUND[dtype]
 
 
+@pytest.mark.usefixtures("long_loops")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_halves_of_normal_noise_are_within_one_ulp_of_torch(dtype, device):
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
@@ -345,6 +346,7 @@ def test_uniform_noise_of_extreme_words(dtype, bits, device):
         assert (device_noise(UNIFORM, words, dtype, device) == oracle.uniform(words, wide)).all()
 
 
+@pytest.mark.usefixtures("long_loops")
 def test_a_million_bernoulli_draws_from_logits(device):
     n = 10**6 // SLOWDOWN
     logits = torch.randn(n, generator=torch.Generator().manual_seed(1)) * 4
@@ -474,6 +476,7 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
         torch.testing.assert_close(drawn.cpu(), stateless.normal(key, n), rtol=0, atol=NOISE_BOUND[torch.float32])
 
 
+@pytest.mark.usefixtures("long_loops")
 @pytest.mark.cuda
 def test_tuning_does_not_change_the_sample(device, monkeypatch):
     monkeypatch.undo()  # real sizes of launches
