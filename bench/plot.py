@@ -81,15 +81,8 @@ def _draw_ratios(axes: Axes, sweep: list[Pair]) -> None:
     _line(axes, rows, [row.ratio for row in rows], bounds, "rsample", None)
     _frame(axes, [row.n for row in rows], "x")
     best = max(rows, key=lambda row: row.ratio)
-    exponent = size_label(best.n).removeprefix("2^")
-    axes.text(
-        0.03,
-        0.97,
-        f"{best.ratio:.1f}x at $2^{{{exponent}}}$",
-        transform=axes.transAxes,
-        va="top",
-        color=COLOURS["rsample"],
-    )
+    note = f"up to {best.ratio:.1f}x, at {_power(best.n)}"
+    axes.text(0.03, 0.98, note, transform=axes.transAxes, va="top", color=COLOURS["rsample"])
 
 
 def _line(

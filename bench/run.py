@@ -82,7 +82,10 @@ def render(json_path: Path, folder: Path) -> None:
     first = rows[0]
     console.print(f"{first.device}, {first.threads} threads, torch {first.torch}, {first.timestamp}", highlight=False)
     if first.load > 0.5:
-        console.print(f"Other programs were running: load average {first.load:.1f} before the start. Times spread.")
+        # A thread that has lost its core holds up the other one for milliseconds.
+        console.print(
+            f"Other programs were running (load average {first.load:.1f} before the start): repeat when idle."
+        )
     if tables.requirements_table(pairs).row_count:
         console.print(tables.requirements_table(pairs))
     for path in (csv, png, md):
