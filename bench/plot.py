@@ -82,7 +82,7 @@ def _draw_ratios(axes: Axes, sweep: list[Pair]) -> None:
     _frame(axes, [row.n for row in rows], "x")
     best = max(rows, key=lambda row: row.ratio)
     note = f"up to {best.ratio:.1f}x, at {_power(best.n)}"
-    axes.text(0.03, 0.98, note, transform=axes.transAxes, va="top", color=COLOURS["rsample"])
+    axes.text(0.97, 0.03, note, transform=axes.transAxes, ha="right", color=COLOURS["rsample"])
 
 
 def _line(
