@@ -278,7 +278,7 @@ def _linear_backward(
     n = grad.numel()
     layout = describe(grad.shape, operands, group)
     outputs = ["none"] * len(params)
-    outs: list[Tensor | None] = [None] * len(params)
+    outs: dict[int, Tensor] = {}
     for j in wanted:
         if params[j].numel() == n:
             outputs[j] = "elements"
@@ -288,7 +288,7 @@ def _linear_backward(
             outs[j] = empty((configs(layout)[0].programs(n, group),), compute_dtype(grad.dtype), grad.device)
     launch_elements(
         elementwise_backward_kernel,
-        (*slots(outs), grad, *slots(operands[1:])),
+        (*slots([outs.get(j) for j in range(len(params))]), grad, *slots(operands[1:])),
         layout,
         n,
         group,
@@ -301,4 +301,4 @@ def _linear_backward(
     for j in wanted:
         if outputs[j] == "sum":
             outs[j] = outs[j].sum().to(params[j].dtype).reshape(params[j].shape)
-    return {j: outs[j] for j in wanted}
+    return outs

@@ -201,7 +201,7 @@ def reduced_backward(
     largest = max(2 * v for sizes, strides in spaces.values() for row in (sizes, *strides) for v in row)
     wide = max(numel, *extents, largest, *(2 * v for v in inner_strides)) >= INT31
 
-    outs: list[Tensor | None] = [None] * len(params)
+    outs: dict[int, Tensor] = {}
     for j in members:
         if splits == 1:
             outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
@@ -210,7 +210,7 @@ def reduced_backward(
     key_kind, *key_words = key_arguments(key)
     with current(grad.device):
         reduced_backward_kernel[(grid, splits)](
-            *slots(outs),
+            *slots([outs.get(j) for j in range(len(params))]),
             grad,
             *slots(operands[1:]),
             pack(spaces[True][0], wide),
@@ -224,7 +224,7 @@ def reduced_backward(
             *key_words,
             NOISE=map.noise.device,
             TRANSFORM_GRAD=map.transform_grad,
-            OUTPUTS=tuple(out is not None for out in outs),
+            OUTPUTS=tuple(j in outs for j in range(len(params))),
             OPERANDS=len(operands),
             GROUP=group,
             INNER_KEPT=inner,
@@ -238,4 +238,4 @@ def reduced_backward(
         )
     if splits > 1:
         return {j: outs[j].sum(0).to(params[j].dtype) for j in members}
-    return {j: outs[j] for j in members}
+    return outs

@@ -25,8 +25,9 @@ SEED, OFFSET = 2**63 + 12345, 2**32 - 100
 # The interpreter is slow, and its arithmetic is not a GPU's: it gets fewer samples.
 SLOWDOWN = 16 if launch.triton.knobs.runtime.interpret else 1
 
-# How far device noise may lie from torch's: the bound of the stream contract, and ours where it is tighter.
-NOISE_BOUND = {torch.float32: 6e-6, torch.float64: 8e-15}
+# How far device noise may lie from torch's. The emulator rounds its approximate functions correctly, a GPU does not:
+# there the stream contract holds, of which a pessimistic model of the hardware needs 5.9e-6.
+NOISE_BOUND = {torch.float32: 2e-5 if torch.cuda.is_available() else 4e-6, torch.float64: 8e-15}
 
 
 def packed(seed=SEED, offset=OFFSET):
@@ -477,18 +478,31 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
 
 
 @pytest.mark.usefixtures("long_loops")
-@pytest.mark.cuda
-def test_tuning_does_not_change_the_sample(device, monkeypatch):
-    monkeypatch.undo()  # real sizes of launches
-    n = 2**22 + 5
-    params = [torch.zeros(n, device=device), torch.ones((), device=device)]
-    before = len(launch._tuned)
-    tuned = elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), torch.float32)
-    assert len(launch._tuned) == before + 1
-    again = elementwise.forward(
-        NORMAL_MAP, (packed(),), [p[: n - 100] if p.dim() else p for p in params], (n - 100,), torch.float32
-    )
-    assert len(launch._tuned) == before + 1
-    assert torch.equal(tuned[: n - 100], again)
+def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner, monkeypatch):
+    if runner == "interpreter":
+        pytest.skip("the interpreter has nothing to time")
+    if runner == "emulator":
+        monkeypatch.setattr(launch, "_timing_works", lambda device: True)  # it ranks by instructions
+        monkeypatch.setattr(launch, "TUNED_NUMEL", 2**15)
+    else:
+        monkeypatch.setattr(launch, "PROGRAMS", 512)
+    tuned: dict = {}
+    monkeypatch.setattr(launch, "_tuned", tuned)
+    n = 2**15 + 5 if runner == "emulator" else 2**22 + 5
+    zero, one = torch.zeros(n, device=device), torch.ones((), device=device)
+
+    def draw(n):
+        return elementwise.forward(NORMAL_MAP, (packed(),), [zero[:n], one], (n,), torch.float32)
+
+    small, sample = draw(2**14), draw(n)
+    assert len(tuned) == 1
+    assert next(iter(tuned.values())) in CONFIGS
+    assert torch.equal(draw(n - 4), sample[: n - 4])
+    assert torch.equal(small, sample[: 2**14])
+    assert len(tuned) == 1
+    elementwise.backward(NORMAL_MAP, (packed(),), sample, [zero, one], [False, True])
+    assert len(tuned) == 1  # a sum is never tuned: its rounding depends on the split
+    elementwise.backward(NORMAL_MAP, (packed(),), sample, [zero, zero], [False, True])
+    assert len(tuned) == 2
     monkeypatch.setattr(launch, "TUNED_NUMEL", 2**62)
-    assert torch.equal(tuned, elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), torch.float32))
+    assert torch.equal(draw(n), sample)
