@@ -42,7 +42,7 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
         for v in checked:
             row = v.pair.rsample
             verdict = "met" if v.met else "**not met**"
-            lines.append(f"| {row.draw} | {size_label(row.n)} | {v.required:.2f} | {row.ratio:.2f} | {verdict} |")
+            lines.append(f"| {row.draw} | {size_label(row.n)} | {v.required:.3g} | {row.ratio:.3g} | {verdict} |")
     lines += [
         "",
         f"![time a sample and ratio against the number of samples]({plot})",

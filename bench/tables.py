@@ -57,8 +57,8 @@ def requirements_table(pairs: list[Pair]) -> Table:
         table.add_row(
             row.draw,
             size_label(row.n),
-            f"{verdict.required:.2f}x",
-            f"{row.ratio:.2f}x",
+            f"{verdict.required:.3g}x",
+            f"{row.ratio:.3g}x",
             f"{row.ratio_p20:.2f} - {row.ratio_p80:.2f}",
             f"{row.ratio_best:.2f}x",
             "[green]met[/]" if verdict.met else "[red]not met[/]",
