@@ -33,7 +33,7 @@ from .tiles import (
 
 
 @triton.jit(
-    do_not_specialize=["n", "first_program", "run", "k0", "k1", "offset"],
+    do_not_specialize=["n", "first_program", "run", "in_memory", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=["out_ptr", "a_ptr", "b_ptr", "c_ptr", "seed_ptr", "offset_ptr"],
 )
 def elementwise_forward_kernel(
@@ -48,6 +48,7 @@ def elementwise_forward_kernel(
     run: tl.int32,
     seed_ptr,
     offset_ptr,
+    in_memory: tl.int32,
     k0: tl.uint32,
     k1: tl.uint32,
     offset: tl.uint64,
@@ -68,7 +69,7 @@ def elementwise_forward_kernel(
     GROUP: tl.constexpr = PER_BLOCK * STREAMS
     TILE: tl.constexpr = LANES * GROUP
 
-    k0, k1, offset = load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY)
+    k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     operands = load_scalars((a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
     start, block, hot, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
@@ -95,7 +96,7 @@ def elementwise_forward_kernel(
 
 
 @triton.jit(
-    do_not_specialize=["n", "first_program", "run", "k0", "k1", "offset"],
+    do_not_specialize=["n", "first_program", "run", "in_memory", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=[
         "a_out_ptr",
         "b_out_ptr",
@@ -123,6 +124,7 @@ def elementwise_backward_kernel(
     run: tl.int32,
     seed_ptr,
     offset_ptr,
+    in_memory: tl.int32,
     k0: tl.uint32,
     k1: tl.uint32,
     offset: tl.uint64,
@@ -148,7 +150,7 @@ def elementwise_backward_kernel(
     GROUP: tl.constexpr = PER_BLOCK * STREAMS
     TILE: tl.constexpr = LANES * GROUP
 
-    k0, k1, offset = load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY)
+    k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     outs = (a_out_ptr, b_out_ptr, c_out_ptr)
     operands = load_scalars((grad_ptr, a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
     start, block, hot, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)

@@ -75,23 +75,33 @@ def group_size(dtype: torch.dtype) -> int:
     return 8 if dtype.itemsize == 2 else elements_per_block(dtype)
 
 
-def key_arguments(key: Sequence[Tensor]) -> tuple[str, Tensor | None, Tensor | None, int, int, int]:
-    """A key as the kernels take it: (KEY, seed_ptr, offset_ptr, k0, k1, offset).
+def key_arguments(
+    key: Sequence[Tensor], device: torch.device
+) -> tuple[str, Tensor | None, Tensor | None, int, int, int, int]:
+    """A key as the kernels take it: (KEY, seed_ptr, offset_ptr, in_memory, k0, k1, offset).
 
-    KEY is "value" where the numbers are known here, "tensor" where they lie in a uint64 tensor on the device, "state"
-    where seed and offset (counted in words) are the two tensors that a captured CUDA graph updates before a replay.
+    KEY is "value" for a key whose numbers are known here, "tensor" for one that lies in a uint64 tensor on the device.
+    It is "state" for a generator's reservation, whose offsets count words. One compiled kernel serves a reservation
+    whether its numbers are known or, under graph capture, lie in memory that each replay refills: a kernel first
+    needed in a capture could not be loaded there.
     """
     if len(key) == 1:
         if on_device(key[0]):
-            return "tensor", key[0], None, 0, 0, 0
+            return "tensor", key[0], None, 1, 0, 0, 0
         seed, block = key[0].tolist()
-    else:
-        seed, offset, intragraph = key
-        if on_device(seed):
-            return "state", seed, offset, 0, 0, int(intragraph)
-        seed = int(seed) & _MASK64
-        block = ((int(offset) + int(intragraph)) & _MASK64) // 4
-    return "value", None, None, seed & MASK32, seed >> 32, block
+        return "value", None, None, 0, seed & MASK32, seed >> 32, block
+    seed, offset, intragraph = key
+    if on_device(seed):
+        return "state", seed, offset, 1, 0, 0, int(intragraph)
+    if device not in _unread:
+        _unread[device] = torch.zeros(1, dtype=torch.int64, device=device)
+    words = (int(offset) + int(intragraph)) & _MASK64
+    seed = int(seed) & _MASK64
+    return "state", _unread[device], _unread[device], 0, seed & MASK32, seed >> 32, words
+
+
+# On each device, what the pointers to a reservation's numbers show while these are passed by value.
+_unread: dict[torch.device, Tensor] = {}
 
 
 def on_device(tensor: Tensor) -> bool:
@@ -143,7 +153,7 @@ def launch_elements(
         config: use this configuration.
         first_program: launch only the programs from this one on; their elements keep their numbers.
     """
-    key_kind, *key_words = key_arguments(key)
+    key_kind, *key_words = key_arguments(key, device)
     constants = dict(
         constants,
         KINDS=layout.kinds,
@@ -187,6 +197,6 @@ def _fastest(
         for c in table
     }
     tuner = triton.autotune(list(choices), key=[])(kernel)
-    names = dict(zip(("seed_ptr", "offset_ptr", "k0", "k1", "offset"), key_words, strict=True))
+    names = dict(zip(("seed_ptr", "offset_ptr", "in_memory", "k0", "k1", "offset"), key_words, strict=True))
     tuner[lambda meta: (-(-n // (meta["LANES"] * group * meta["run"])),)](*leading, **names, **constants)
     return choices[tuner.best_config]

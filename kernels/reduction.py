@@ -40,7 +40,7 @@ def _noise_of_element(x, element):
 
 
 @triton.jit(
-    do_not_specialize=["kept", "reduced", "steps", "k0", "k1", "offset"],
+    do_not_specialize=["kept", "reduced", "steps", "in_memory", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=[
         "a_out_ptr",
         "b_out_ptr",
@@ -71,6 +71,7 @@ def reduced_backward_kernel(
     steps: tl.int32,
     seed_ptr,
     offset_ptr,
+    in_memory: tl.int32,
     k0: tl.uint32,
     k1: tl.uint32,
     offset: tl.uint64,
@@ -100,7 +101,7 @@ def reduced_backward_kernel(
     # Sums of one lane for one parameter.
     N: tl.constexpr = GROUP if INNER_KEPT else 1
 
-    k0, k1, offset = load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY)
+    k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     outs = (a_out_ptr, b_out_ptr, c_out_ptr)
     operands = (grad_ptr, a_ptr, b_ptr, c_ptr)
 
@@ -207,7 +208,7 @@ def reduced_backward(
             outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
         else:
             outs[j] = empty((splits, *params[j].shape), compute_dtype(grad.dtype), grad.device)
-    key_kind, *key_words = key_arguments(key)
+    key_kind, *key_words = key_arguments(key, grad.device)
     with current(grad.device):
         reduced_backward_kernel[(grid, splits)](
             *slots([outs.get(j) for j in range(len(params))]),

@@ -14,21 +14,25 @@ from .philox import DEVICE_ROUNDS, philox4x32_words
 
 
 @triton.jit
-def load_key(seed_ptr, offset_ptr, k0, k1, offset, KEY: tl.constexpr):
+def load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY: tl.constexpr):
     """(k0, k1, first block): the two uint32 words of the seed and a uint64; for KEY see `launch.key_arguments`.
 
     The words are never cut out of a 64-bit register: LLVM would then carry all 64 bits into the first multiplications.
     """
+    # The interpreter gives a number the type of its size.
+    k0 = k0.to(tl.uint32)
+    k1 = k1.to(tl.uint32)
+    offset = offset.to(tl.uint64)
     if KEY != "value":
+        held = in_memory != 0
         words = seed_ptr.to(tl.pointer_type(tl.uint32), bitcast=True)
-        k0 = tl.load(words)
-        k1 = tl.load(words + 1)
+        k0 = tl.load(words, mask=held, other=k0)
+        k1 = tl.load(words + 1, mask=held, other=k1)
     if KEY == "tensor":
         offset = tl.load(seed_ptr + 1)
     if KEY == "state":
-        offset = (tl.load(offset_ptr).to(tl.uint64, bitcast=True) + offset) // 4
-    # The interpreter gives a number the type of its size.
-    return k0.to(tl.uint32), k1.to(tl.uint32), offset.to(tl.uint64)
+        offset = (tl.load(offset_ptr, mask=held, other=0).to(tl.uint64, bitcast=True) + offset) // 4
+    return k0, k1, offset
 
 
 @triton.jit

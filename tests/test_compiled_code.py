@@ -23,7 +23,15 @@ from rsample.kernels.reduction import reduced_backward_kernel
 
 TRITON_NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
 F32, F64, BF16, F16 = TRITON_NAMES
-KEY = {"seed_ptr": None, "offset_ptr": None, "k0": "u32", "k1": "u32", "offset": "u64", "KEY": "value"}
+KEY = {
+    "seed_ptr": None,
+    "offset_ptr": None,
+    "in_memory": "i32",
+    "k0": "u32",
+    "k1": "u32",
+    "offset": "u64",
+    "KEY": "value",
+}
 
 
 def pointers(names, dtypes):

@@ -158,6 +158,12 @@ def test_the_sample_does_not_depend_on_the_configuration(device, monkeypatch):
 # -- the key
 
 
+def compilations():
+    """Compiled forms of the forward kernel so far; none on the interpreter."""
+    caches = getattr(elementwise.elementwise_forward_kernel, "device_caches", {})
+    return sum(len(cache[0]) for cache in caches.values())
+
+
 def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     params = [values((9000,), torch.float32, device), values((), torch.float32, device)]
 
@@ -172,8 +178,10 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     grad = torch.ones(9000, device=device)
     by_value = elementwise.backward(NORMAL_MAP, (packed(),), grad, params, [False, True])
     monkeypatch.setattr(launch, "on_device", lambda tensor: True)
-    assert torch.equal(draw(packed().to(device)), expected)
+    compiled = compilations()
     assert torch.equal(draw(seed, offset, intragraph), expected)
+    assert compilations() == compiled  # what a graph captures was loaded by the draws before
+    assert torch.equal(draw(packed().to(device)), expected)
     by_pointer = elementwise.backward(NORMAL_MAP, (seed, offset, intragraph), grad, params, [False, True])
     assert torch.equal(by_pointer[0], by_value[0])
 
@@ -189,9 +197,6 @@ def test_any_64_bit_seed_and_offset(seed, offset, device):
 def test_one_compilation_for_all_seeds_offsets_sizes_and_alignments(device, runner):
     if runner == "interpreter":
         pytest.skip("the interpreter compiles nothing")
-
-    def compilations():
-        return sum(len(cache[0]) for cache in elementwise.elementwise_forward_kernel.device_caches.values())
 
     buffer = values((70_000,), torch.float32, device)
 
@@ -466,7 +471,7 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
         return elementwise.forward(NORMAL_MAP, generator.philox_state(4 * blocks), [zero, one], (n,), torch.float32)
 
     torch.cuda.manual_seed(11)
-    draw()  # compiles both modes outside the capture
+    draw()  # compiles and loads the kernel, which a capture cannot
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         drawn = draw()
