@@ -25,8 +25,10 @@ class Map:
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
             derivative is again a draw of this map.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
-        transform: Triton twin of `reference`.
-        transform_grad: Triton twin of `reference_grad`.
+        transform: Triton twin of `reference`: `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
+            the special-function unit of NVIDIA GPUs.
+        transform_grad: Triton twin of `reference_grad`: `(noise, grad, *parameters, HARDWARE)`, without the parameters
+            if the map is affine.
     """
 
     name: str
