@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from .ops import Operators
 
@@ -104,10 +104,13 @@ class AffineDraw(_LeanFunction):
             if needs[i] and shape == grad.shape and dtype == grad.dtype:
                 grads[i], needs[i] = grad, False
         if any(needs):
-            # The gradient of an affine map does not depend on its parameters: only their shapes and dtypes matter.
-            like = [torch.empty((), dtype=t, device=d).expand(s) for s, t, d in ctx.like]
-            computed = iter(AffineDrawBackward.apply(ctx.operators, tuple(key), marker, tuple(needs), grad, *like))
-            grads = [next(computed) if needed else g for g, needed in zip(grads, needs, strict=True)]
+            like = _stand_ins(ctx.like, grad)
+            if torch._C._are_functorch_transforms_active() or wants_derivative((grad,)):
+                computed = AffineDrawBackward.apply(ctx.operators, tuple(key), marker, tuple(needs), grad, *like)
+            else:
+                computed = ctx.operators.backward(key, grad, like, needs)
+            given = iter(computed)
+            grads = [next(given) if needed else g for g, needed in zip(grads, needs, strict=True)]
         return None, None, None, None, None, *grads
 
     @staticmethod
@@ -161,7 +164,7 @@ class AffineDrawBackward(_LeanFunction):
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
         *key, marker = ctx.saved_tensors
         tangent = tangents[4]
-        like = [torch.empty((), dtype=t, device=d).expand(s) for s, t, d in ctx.like]
+        like = _stand_ins(ctx.like, tangent)
         return AffineDrawBackward.apply(ctx.operators, tuple(key), marker, ctx.needs, tangent, *like)
 
     @staticmethod
@@ -217,6 +220,25 @@ def _batch_first(value: Tensor, dim: int | None, batch_size: int) -> Tensor:
 def _aligned(batched: Tensor, dim: int) -> Tensor:
     """`batched` (B, *shape) as (B, 1, ..., 1, *shape) of `dim` dimensions: it broadcasts with a batched sample."""
     return batched.reshape(batched.shape[0], *(1,) * (dim - batched.dim()), *batched.shape[1:])
+
+
+def wants_derivative(tensors: Sequence[Tensor]) -> bool:
+    """Whether reverse or forward mode may ask for a derivative of a function of `tensors`."""
+    if torch.is_grad_enabled():
+        for t in tensors:
+            if t.requires_grad:
+                return True
+    return forward_ad._current_level >= 0
+
+
+def _stand_ins(like: Sequence[tuple[Any, ...]], grad: Tensor) -> list[Tensor]:
+    """Tensors with the parameters' shapes, dtypes and devices, which is all that an affine map's gradient reads."""
+    return [
+        grad
+        if shape == grad.shape and dtype == grad.dtype
+        else torch.empty((), dtype=dtype, device=device).expand(shape)
+        for shape, dtype, device in like
+    ]
 
 
 def _or_zeros(tensors: Sequence[Tensor | None], like: Sequence[tuple[Any, ...]]) -> list[Tensor]:

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import keys
-from .autograd import AffineDraw, Draw
+from .autograd import AffineDraw, Draw, wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS, elements_per_block
 from .ops import Operators
@@ -88,7 +87,7 @@ class Sampler:
         else:
             reserve = keys.reserve if torch._C._len_torch_dispatch_stack() == 0 else keys.reserve_traceable
             reserved = self._reserve(reserve, device, shape, dtype, generator)
-        if not _wants_derivative(params):
+        if not wants_derivative(params):
             return self.operators.forward(reserved, params, shape, dtype)
         if differentiable:
             return self._function.apply(self.operators, reserved, None, tuple(shape), dtype, *params)
@@ -97,7 +96,7 @@ class Sampler:
 
     def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Tensor:
         *params, shape, dtype = args
-        if _wants_derivative(params):
+        if wants_derivative(params):
             return self._function.apply(self.operators, tuple(key), None, tuple(shape), dtype, *params)
         return self.operators.forward(key, params, shape, dtype)
 
@@ -136,11 +135,3 @@ class Sampler:
             raise RuntimeError(f"parameters must be on one device, but {places}")
         dtype = functools.reduce(torch.promote_types, (p.dtype for p in params))
         return [p.to(anchors[0]) for p in params], dtype
-
-
-def _wants_derivative(params: Sequence[Tensor]) -> bool:
-    if torch.is_grad_enabled():
-        for p in params:
-            if p.requires_grad:
-                return True
-    return forward_ad._current_level >= 0

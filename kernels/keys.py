@@ -18,6 +18,8 @@ Key = tuple[Tensor, ...]
 
 WORDS_PER_BLOCK = 4
 
+_CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
+
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
 
 
@@ -55,7 +57,7 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
 
     Inside vmap a reservation is made once for all examples.
     """
-    if device.type == "cuda":
+    if device != _CPU and device.type == "cuda":
         if generator is None:
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]

@@ -11,6 +11,8 @@ from .maps.map import Map
 from .noise import Noise, compute_dtype, elements_per_block
 from .philox import philox_blocks
 
+_CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
+
 
 def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
     """Noise of elements 0..numel of a draw of `dtype` from one key, 1-D, in the compute dtype.
@@ -26,7 +28,7 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
 def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """The sample of `shape` and `dtype`; `params` broadcast to `shape`. `key` is a packed key, uint64."""
     compute = compute_dtype(dtype)
-    eps = _eager_noise(map.noise, key, shape, dtype, params[0].device)
+    eps = _eager_noise(map.noise, key, shape, dtype, params[0])
     return _cast(map.reference(eps, *[_cast(p, compute) for p in params]), dtype)
 
 
@@ -38,18 +40,30 @@ def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], need
     """
     assert map.reference_grad is not None
     compute = compute_dtype(grad.dtype)
-    eps = _eager_noise(map.noise, key, grad.shape, grad.dtype, grad.device)
+    eps = _eager_noise(map.noise, key, grad.shape, grad.dtype, grad)
     grads = map.reference_grad(eps, _cast(grad, compute), *[_cast(p, compute) for p in params])
-    return [g.sum_to_size(p.shape).to(p.dtype) for g, p, needed in zip(grads, params, needs, strict=True) if needed]
+    return [
+        _cast(g if g.shape == p.shape else g.sum_to_size(p.shape), p.dtype)
+        for g, p, needed in zip(grads, params, needs, strict=True)
+        if needed
+    ]
 
 
-def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`noise` by ATen's stateless kernel where there is one: one call instead of some eighty small ones."""
+def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
+    """`noise` by ATen's stateless kernel where there is one: one call instead of some eighty small ones.
+
+    The noise lies on the device of `like`, any tensor of the draw.
+    """
+    device = like.device
     if key.device != device:
         key = key.to(device)
-    if device.type in ("cpu", "cuda"):
+    if device == _CPU or device.type == "cuda":
         compute = compute_dtype(dtype)
-        out = torch.empty(shape, dtype=dtype if kind.native_resolution else compute, device=device)
+        fill_dtype = dtype if kind.native_resolution else compute
+        if like.dtype == fill_dtype and like.shape == shape and like.is_contiguous():
+            out = torch.empty_like(like)  # half the price of torch.empty with its arguments
+        else:
+            out = torch.empty(shape, dtype=fill_dtype, device=device)
         return _cast(kind.aten_fill(out, key), compute)
     return noise(kind, key.view(torch.int64), torch.Size(shape).numel(), dtype).reshape(shape)
 
