@@ -5,6 +5,7 @@ import oracle
 import pytest
 import torch
 import torch.func._random as stateless
+from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 
 from rsample.kernels import elementwise, launch, layout, reference
 from rsample.kernels.language import tl, triton
@@ -19,34 +20,17 @@ pytestmark = pytest.mark.kernel
 
 MAPS = [NORMAL_MAP, UNIFORM_MAP, BERNOULLI_PROBS_MAP, BERNOULLI_LOGITS_MAP]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-# The first block of a carry out of the counter's low word lies inside the first tile.
-SEED, OFFSET = 2**63 + 12345, 2**32 - 100
 
 # The interpreter is slow, and its arithmetic is not a GPU's: it gets fewer samples.
 SLOWDOWN = 16 if launch.triton.knobs.runtime.interpret else 1
 
-# How far device noise may lie from torch's. The emulator rounds its approximate functions correctly, a GPU does not:
-# there the stream contract holds, of which a pessimistic model of the hardware needs 5.9e-6.
-NOISE_BOUND = {torch.float32: 2e-5 if torch.cuda.is_available() else 4e-6, torch.float64: 8e-15}
+
+def tolerance(dtype):
+    """Noise within its bound, times a scale below 1; and an ulp of `dtype`, for the interpreter truncates."""
+    return {"rtol": torch.finfo(dtype).eps, "atol": NOISE_BOUND[compute_dtype(dtype)]}
 
 
-def packed(seed=SEED, offset=OFFSET):
-    return torch.tensor([seed, offset], dtype=torch.uint64)
-
-
-def values(shape, dtype, device, low=0.2, high=0.8, seed=0):
-    """Numbers in [low, high), valid for every parameter here."""
-    random = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return (random * (high - low) + low).to(dtype).to(device)
-
-
-def tolerance(dtype, scale=1.0):
-    """(rtol, atol): noise within its bound, then one rounding to `dtype` (two on the interpreter, which truncates)."""
-    bound = NOISE_BOUND[compute_dtype(dtype)]
-    return {"rtol": torch.finfo(dtype).eps, "atol": bound * scale}
-
-
-def check(map, params, shape, dtype, key=None, bits=None):
+def check(map, params, shape, dtype, key=None):
     """One draw against the reference; returns the sample."""
     key = packed() if key is None else key
     ours = elementwise.forward(map, (key,), params, shape, dtype)
@@ -370,92 +354,6 @@ def test_bernoulli_logits_out_of_the_range_of_exp(device):
         assert (ours == expected).all()
     words = np.zeros((128, 4), np.uint64)
     assert (device_noise(UNIFORM, words, torch.float32, device) == 0).all()
-
-
-# -- backward
-
-
-def check_backward(map, params, grad, needs=(True, True)):
-    """Gradients against the reference in float64, with what rounding of a sum of float32 numbers explains."""
-    ours = elementwise.backward(map, (packed(),), grad, params, needs)
-    compute = compute_dtype(grad.dtype)
-    # The noise is that of the sample's dtype, so the reference keeps the dtype and only sums in float64.
-    noise = reference.noise(map.noise, packed().view(torch.int64), grad.numel(), grad.dtype).reshape(grad.shape)
-    exact = map.reference_grad(noise.double(), grad.cpu().double(), *(p.cpu().double() for p in params))
-    wanted = [j for j, needed in enumerate(needs) if needed]
-    assert len(ours) == len(wanted)
-    for g, j in zip(ours, wanted, strict=True):
-        assert g.shape == params[j].shape
-        assert g.dtype == params[j].dtype
-        terms = grad.numel() // max(g.numel(), 1)
-        total = exact[j].abs().sum_to_size(g.shape)
-        # Noise within its bound; 8 + log2(terms) roundings of the absolute sum, a tree; the rounding of the result.
-        atol = grad.cpu().double().abs().sum_to_size(g.shape) * NOISE_BOUND[compute]
-        atol = atol + total * torch.finfo(compute).eps * (8 + np.log2(terms))
-        expected = exact[j].sum_to_size(g.shape)
-        atol = atol + expected.abs() * torch.finfo(g.dtype).eps
-        assert ((g.cpu().double() - expected).abs() <= atol).all()
-    again = elementwise.backward(map, (packed(),), grad, params, needs)
-    assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
-
-
-BROADCASTS = [
-    pytest.param((3, 4000), (3, 4000), (), id="dense and scalar"),
-    pytest.param((7, 30, 24), (24,), (30, 1), id="leading and trailing"),
-    pytest.param((7, 30, 25), (25,), (30, 1), id="leading and trailing, odd"),
-    pytest.param((7, 30, 24), (7, 1, 24), (1, 30, 1), id="mixed"),
-    pytest.param((2, 3000), (3000,), (2, 1), id="wide"),
-    pytest.param((900, 2), (2,), (900, 1), id="narrow"),
-    pytest.param((1, 60, 1, 50), (60, 1, 1), (50,), id="with dimensions of size 1"),
-]
-
-
-@pytest.mark.parametrize(("shape", "first", "second"), BROADCASTS)
-@pytest.mark.parametrize("map", [NORMAL_MAP, UNIFORM_MAP], ids=lambda m: m.name)
-def test_gradients(map, shape, first, second, device):
-    params = [values(s, torch.float32, device, seed=j) for j, s in enumerate((first, second))]
-    check_backward(map, params, values(shape, torch.float32, device, low=-1, high=2, seed=5))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_gradients_in_other_dtypes(dtype, device):
-    for shape, first, second in [((3, 4000), (3, 4000), ()), ((7, 30, 24), (24,), (30, 1))]:
-        params = [values(s, dtype, device, seed=j) for j, s in enumerate((first, second))]
-        check_backward(NORMAL_MAP, params, values(shape, dtype, device, low=-1, high=2, seed=5))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: torch.ones(()).expand(6, 20, 32),
-        lambda: torch.randn(20, 32, generator=torch.Generator().manual_seed(1)).expand(6, 20, 32),
-        lambda: torch.randn(32, 20, 6, generator=torch.Generator().manual_seed(1)).permute(2, 1, 0),
-        lambda: torch.randn(6, 20, 33, generator=torch.Generator().manual_seed(1))[..., 1:],
-    ],
-    ids=["scalar", "expanded", "transposed", "sliced"],
-)
-def test_gradients_of_any_strides(make, device):
-    grad = make().to(device).expand(6, 20, 32)
-    dense, row, one = (values(s, torch.float32, device) for s in ((6, 20, 32), (32,), (1,)))
-    check_backward(NORMAL_MAP, [row, dense], grad)
-    check_backward(NORMAL_MAP, [row, one], grad, needs=(False, True))
-    check_backward(NORMAL_MAP, [dense, row], grad, needs=(False, True))
-
-
-def test_gradients_with_64_bit_indices(device, monkeypatch):
-    monkeypatch.setattr(layout, "INT31", 1)
-    monkeypatch.setattr("rsample.kernels.reduction.INT31", 1)
-    params = [values((24,), torch.float32, device), values((30, 1), torch.float32, device)]
-    check_backward(NORMAL_MAP, params, values((7, 30, 24), torch.float32, device))
-
-
-def test_a_large_reduction_is_shared_out_among_programs(device, monkeypatch):
-    monkeypatch.setattr("rsample.kernels.reduction._PROGRAMS", 8)
-    params = [values((24,), torch.float32, device), values((500, 1), torch.float32, device)]
-    check_backward(NORMAL_MAP, params, values((500, 24), torch.float32, device))
-    monkeypatch.setattr("rsample.kernels.reduction._PROGRAMS", 64)
-    params = [values((2, 1), torch.float32, device), values((1, 6_000), torch.float32, device)]
-    check_backward(NORMAL_MAP, params, values((2, 6_000), torch.float32, device))
 
 
 # -- on a GPU
