@@ -1,8 +1,9 @@
 """The generic elementwise draw: one kernel applies any map to its noise, forward; another gives the gradients.
 
 The kernels know nothing of a distribution: the map's device functions are compile-time arguments. A program walks a
-run of tiles. In the hot loop tiles are full and the counter's second word is the same for all, which spares the masks
-and two of Philox's multiplications; what is left of the run goes through a masked loop that carries.
+run of tiles. In the hot loop tiles are full and the counter's second word is the same for all, which spares two of
+Philox's multiplications a block. The full tiles that are left, and all tiles of a small draw, go through a loop that
+carries; only the sample's last tile is masked, element by element.
 """
 
 # Triton's front end knows no starred tuples, and names in capitals are compile-time constants, not Yoda's.
@@ -30,6 +31,28 @@ from .tiles import (
     load_tile,
     split_run,
 )
+
+
+@triton.jit
+def store_tile(out_ptr, start, values, U: tl.constexpr):
+    """Stores a full tile, the one U tiles after element `start`, 16 bytes an access."""
+    TILE: tl.constexpr = values.shape[0]
+    ptrs = tl.multiple_of(out_ptr + start + tl.arange(0, TILE), 16)
+    tl.store(ptrs + U * TILE, values.to(out_ptr.dtype.element_ty))
+
+
+@triton.jit
+def store_grads(outs, start, grads, sums, U: tl.constexpr, OUTPUTS: tl.constexpr):
+    """Stores a full tile of each gradient that goes out element by element, and returns the sums with the others."""
+    added = ()
+    for j in tl.static_range(len(OUTPUTS)):
+        if OUTPUTS[j] == "elements":
+            store_tile(outs[j], start, grads[j], U)
+        if OUTPUTS[j] == "sum":
+            added = added + (sums[j] + grads[j],)
+        else:
+            added = added + (sums[j],)
+    return added
 
 
 @triton.jit(
@@ -71,7 +94,7 @@ def elementwise_forward_kernel(
 
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     operands = load_scalars((a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
-    start, block, hot, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
+    start, block, hot, full, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
     c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
     c1 = (block >> 32).to(tl.uint32)
@@ -80,14 +103,19 @@ def elementwise_forward_kernel(
         for u in tl.static_range(UNROLL):
             x = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            ptrs = tl.multiple_of(out_ptr + at + tl.arange(0, TILE), 16)
-            tl.store(ptrs + u * TILE, TRANSFORM(interleave(x), *values, HARDWARE).to(DTYPE))
+            store_tile(out_ptr, at, TRANSFORM(interleave(x), *values, HARDWARE), u)
         c0 += UNROLL * LANES * STREAMS
         at += UNROLL * TILE
 
-    for t in range(hot * UNROLL, tiles):
+    for t in range(hot * UNROLL, full):
+        at = start + t * TILE
+        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
+        values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
+        store_tile(out_ptr, at, TRANSFORM(interleave(x), *values, HARDWARE), 0)
+
+    for t in range(full, tiles):
+        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
         lane = tl.arange(0, LANES) + t * LANES
-        x = lane_noise_carrying(block + lane * STREAMS, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
             mask = element < n
@@ -153,7 +181,7 @@ def elementwise_backward_kernel(
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     outs = (a_out_ptr, b_out_ptr, c_out_ptr)
     operands = load_scalars((grad_ptr, a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
-    start, block, hot, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
+    start, block, hot, full, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
     sums = ()
     for _ in tl.static_range(len(OUTPUTS)):
@@ -166,25 +194,22 @@ def elementwise_backward_kernel(
             x = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
             grads = TRANSFORM_GRAD(interleave(x), *values, HARDWARE)
-            added = ()
-            for j in tl.static_range(len(OUTPUTS)):
-                if OUTPUTS[j] == "elements":
-                    ptrs = tl.multiple_of(outs[j] + at + tl.arange(0, TILE), 16)
-                    tl.store(ptrs + u * TILE, grads[j].to(outs[j].dtype.element_ty))
-                if OUTPUTS[j] == "sum":
-                    added = added + (sums[j] + grads[j],)
-                else:
-                    added = added + (sums[j],)
-            sums = added
+            sums = store_grads(outs, at, grads, sums, u, OUTPUTS)
         c0 += UNROLL * LANES * STREAMS
         at += UNROLL * TILE
+
+    for t in range(hot * UNROLL, full):
+        at = start + t * TILE
+        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
+        values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
+        sums = store_grads(outs, at, TRANSFORM_GRAD(interleave(x), *values, HARDWARE), sums, 0, OUTPUTS)
 
     rests = ()
     for _ in tl.static_range(len(OUTPUTS)):
         rests = rests + (tl.zeros((LANES,), COMPUTE),)
-    for t in range(hot * UNROLL, tiles):
+    for t in range(full, tiles):
+        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
         lane = tl.arange(0, LANES) + t * LANES
-        x = lane_noise_carrying(block + lane * STREAMS, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
             mask = element < n

@@ -90,9 +90,18 @@ def lane_noise(
 
 @triton.jit
 def lane_noise_carrying(
-    block, k0, k1, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr
+    block,
+    t,
+    k0,
+    k1,
+    NOISE: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    LANES: tl.constexpr,
+    STREAMS: tl.constexpr,
 ):
-    """The noise of each lane's STREAMS blocks from a block on, a uint64 number."""
+    """The noise of each lane's STREAMS blocks in tile t of a run whose first block, a uint64, is `block`."""
+    block += ((tl.arange(0, LANES) + t * LANES) * STREAMS).to(tl.uint64)
     x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
     if STREAMS == 2:
         block += 1
@@ -186,14 +195,15 @@ def load_tile(
 
 @triton.jit
 def split_run(n, first_program, run, offset, TILE: tl.constexpr, UNROLL: tl.constexpr, PER_BLOCK: tl.constexpr):
-    """A program's run of tiles: its first element and block, how many passes of UNROLL tiles are hot, and all tiles.
+    """A program's run of tiles: its first element and block, and how many passes are hot, tiles full, tiles in all.
 
-    Hot are the passes without a tail, in a run where the low word of the block number does not carry.
+    Hot are the passes of UNROLL full tiles, in a run where the low word of the block number does not carry.
     """
     start = (tl.program_id(0).to(tl.int64) + first_program) * run * TILE
     block = offset + (start // PER_BLOCK).to(tl.uint64)
     last = block + (run * (TILE // PER_BLOCK) - 1).to(tl.uint64)
     rest = n - start
     hot = tl.where((block >> 32) == (last >> 32), tl.minimum(rest // (UNROLL * TILE), run // UNROLL), 0).to(tl.int32)
+    full = tl.minimum(rest // TILE, run).to(tl.int32)
     tiles = tl.minimum(tl.cdiv(rest, TILE), run).to(tl.int32)
-    return start, block, hot, tiles
+    return start, block, hot, full, tiles

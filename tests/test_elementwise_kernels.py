@@ -178,6 +178,28 @@ def test_any_64_bit_seed_and_offset(seed, offset, device):
     assert (u.cpu().double().numpy() == oracle.uniform(oracle.words(seed, offset, 1250), 24)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_all_full_tiles_are_accessed_16_bytes_at_a_time(dtype, device, runner, monkeypatch):
+    if runner != "emulator":
+        pytest.skip("only the emulator counts accesses")
+    import gpu_emulator
+
+    n = 3001  # odd, and too small for a pass of the hot loop:
+    monkeypatch.setattr(launch, "PROGRAMS", 512)
+    group = launch.group_size(dtype)
+    full = n // (128 * group) * 128 * group
+    params = [values(n, dtype, device, seed=j) for j in range(2)]
+    with gpu_emulator.activate(memory_stats=True):
+        elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), dtype)
+        draw = gpu_emulator.last_launch()
+        elementwise.backward(NORMAL_MAP, (packed(),), params[0], params, (False, True))
+        gradient = gpu_emulator.last_launch()
+    for record, reads in ((draw, 2), (gradient, 1)):
+        # Four registers of 4 bytes; the rest of the sample goes one element at a time.
+        assert record.store_vectors == {4: full // group, 1: n - full}
+        assert record.load_vectors == {4: reads * full // group, 1: reads * (n - full)}
+
+
 def test_one_compilation_for_all_seeds_offsets_sizes_and_alignments(device, runner):
     if runner == "interpreter":
         pytest.skip("the interpreter compiles nothing")
