@@ -14,6 +14,10 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
 
+from .language import HAS_TRITON, tl, triton
+from .launch import current, key_arguments
+from .tiles import load_key
+
 Key = tuple[Tensor, ...]
 
 WORDS_PER_BLOCK = 4
@@ -76,10 +80,35 @@ def packed_key(key: Sequence[Tensor]) -> Tensor:
     if len(key) == 1:
         return key[0]
     seed, offset, intragraph = key
-    words = offset + intragraph.to(offset.device)
     # uint64 tensors have no shift: shift in int64 and clear the bits that the sign filled in.
-    block = (words >> 2) & (2**62 - 1)
+    block = ((offset + int(intragraph)) >> 2) & (2**62 - 1)
     return torch.cat((seed, block)).view(torch.uint64)
+
+
+@triton.jit(do_not_specialize=["in_memory", "k0", "k1", "offset"])
+def pack_key_kernel(
+    out_ptr,
+    seed_ptr,
+    offset_ptr,
+    in_memory: tl.int32,
+    k0: tl.uint32,
+    k1: tl.uint32,
+    offset: tl.uint64,
+    KEY: tl.constexpr,
+):
+    """out = (seed, offset in blocks)."""
+    k0, k1, block = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
+    tl.store(out_ptr, (k1.to(tl.uint64) << 32) | k0.to(tl.uint64))
+    tl.store(out_ptr + 1, block)
+
+
+def packed_on_device(reservation: Sequence[Tensor], device: torch.device) -> Tensor:
+    """The packed key of a generator's reservation, on `device`: one launch, no copy from the host, capturable."""
+    packed = torch.empty(2, dtype=torch.uint64, device=device)
+    kind, *words = key_arguments(reservation, device)
+    with current(device):
+        pack_key_kernel[(1,)](packed, *words, KEY=kind, num_warps=1)
+    return packed
 
 
 def _vmapped_draws() -> int:
@@ -102,15 +131,10 @@ _LIBRARY.define(
 
 
 def _reserve_key(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    key = packed_key(reserve(device, blocks, generator))
-    if key.device == device:
-        return key
-    # Two fills instead of a copy from the host, which would wait for the device.
-    seed, block = key.view(torch.int64).tolist()
-    on_device = torch.empty(2, dtype=torch.int64, device=device)
-    on_device[0].fill_(seed)
-    on_device[1].fill_(block)
-    return on_device.view(torch.uint64)
+    key = reserve(device, blocks, generator)
+    if len(key) == 3 and HAS_TRITON:
+        return packed_on_device(key, device)
+    return packed_key(key).to(device)
 
 
 def _reserve_key_fake(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:

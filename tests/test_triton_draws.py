@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import use_backend
+from rsample.kernels import keys, launch, use_backend
 
 pytestmark = pytest.mark.kernel
 
@@ -82,3 +82,15 @@ def test_manual_seed(device):
         torch.manual_seed(1)
         assert torch.equal(first, d.sample())
         assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["numbers", "pointers"])
+def test_a_reservation_is_packed_on_the_device(device, monkeypatch, in_memory):
+    # As Generator.philox_state returns it: bits of uint64 numbers, offsets in 32-bit words.
+    reservation = (torch.tensor([-5]), torch.tensor([-16]), torch.tensor([8]))
+    expected = keys.packed_key(reservation)
+    assert expected.tolist() == [2**64 - 5, 2**62 - 2]
+    if in_memory:
+        monkeypatch.setattr(launch, "on_device", lambda tensor: True)
+        reservation = (*(t.to(device) for t in reservation[:2]), reservation[2])
+    assert torch.equal(keys.packed_on_device(reservation, device).cpu(), expected)
