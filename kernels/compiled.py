@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from . import reference
+from .hugepages import empty
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS, compute_dtype
 from .translate import translate
@@ -60,7 +61,7 @@ def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int
     if library is None:
         return reference.forward(map, key.view(torch.uint64), params, shape, dtype)
     shape = torch.Size(shape)
-    sample = torch.empty(shape, dtype=dtype)
+    sample = empty(shape, dtype)
     loop = _Loop(library.forward, key, dtype)
     inputs = [_Input(p, shape, compute) for p in params]
     if dtype == compute and all(i.ready for i in inputs):
@@ -283,7 +284,7 @@ class _Gradient:
             self.result = torch.zeros((1,) * (len(shape) - param.ndim) + param.shape, dtype=torch.float64)
         else:
             self.mode = _DENSE
-            self.result = torch.empty(param.shape, dtype=param.dtype)
+            self.result = empty(param.shape, param.dtype)
         self.ready = self.mode != _DENSE or (not self.broadcast and param.dtype == compute)
 
     def target(self, chunk: _Chunk) -> Tensor | None:
