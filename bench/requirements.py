@@ -13,7 +13,7 @@ AT_LARGE = {
     "Normal.rsample, backward": 1.5,
     "Uniform.rsample": 3.5,
     "Bernoulli(probs).sample": 10.0,
-    "Bernoulli(logits).sample": 9.0,
+    "Bernoulli(logits).sample": 10.0,
 }
 
 # Where one call is all overhead: our time is at most this many times torch's.
