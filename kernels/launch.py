@@ -87,7 +87,7 @@ def key_arguments(
     """
     if len(key) == 1:
         if on_device(key[0]):
-            return "tensor", key[0], None, 1, 0, 0, 0
+            return "tensor", key[0].contiguous(), None, 1, 0, 0, 0
         seed, block = key[0].tolist()
         return "value", None, None, 0, seed & MASK32, seed >> 32, block
     seed, offset, intragraph = key

@@ -73,6 +73,14 @@ def test_the_memory_layout_of_parameters_does_not_matter(layout):
     assert torch.equal(strided, dist.Normal(loc.contiguous(), 1.0).sample((2,), key=KEY))
 
 
+@pytest.mark.parametrize("n", [100, 2**14])
+def test_a_lazily_negated_parameter_counts_negated(n):
+    loc = torch.complex(torch.zeros(n), torch.full((n,), 100.0)).conj().imag
+    assert loc.is_neg()
+    assert (dist.Normal(loc, 1.0).sample() < -50).all()
+    assert (dist.Normal(loc, torch.ones(n, requires_grad=True)).rsample() < -50).all()
+
+
 def test_expand_keeps_the_stream_and_reduces_gradients_to_the_original_shape():
     loc = torch.zeros(3, requires_grad=True)
     d = dist.Normal(loc, 2.0).expand((5, 3))

@@ -74,6 +74,14 @@ def test_vmap_is_one_launch(device):
         assert torch.equal(drawn, dist.Normal(loc, 1.0).sample(key=KEY))
 
 
+def test_a_strided_key_in_device_memory(device, monkeypatch):
+    pairs = torch.tensor([[5, 6], [7, 8]], dtype=torch.uint64, device=device)
+    with use_backend("triton"):
+        expected = dist.Uniform(torch.zeros(9, device=device), 1.0).sample(key=torch.tensor([5, 7], dtype=torch.uint64))
+        monkeypatch.setattr(launch, "on_device", lambda tensor: True)
+        assert torch.equal(dist.Uniform(torch.zeros(9, device=device), 1.0).sample(key=pairs[:, 0]), expected)
+
+
 def test_manual_seed(device):
     with use_backend("triton"):
         d = dist.Normal(torch.zeros(9, device=device), 1.0)

@@ -61,6 +61,12 @@ def test_a_mapped_key_draws_per_key_in_every_mode():
         assert torch.equal(drawn, expected)
 
 
+def test_keys_may_be_mapped_along_any_dimension():
+    keys = torch.tensor([[1, 2, 3], [10, 20, 30]], dtype=torch.uint64)
+    drawn = vmap(lambda k: make(0.0, 1.0).sample((6,), key=k), in_dims=1)(keys)
+    assert torch.equal(drawn, torch.stack([make(0.0, 1.0).sample((6,), key=k) for k in keys.T.contiguous()]))
+
+
 def test_nested_maps_lead_in_order():
     def inner(x):
         return vmap(lambda y: make(y, 1.0).sample((3,), key=KEY), randomness="different")(x)
