@@ -23,6 +23,8 @@ class Sampler:
     """
 
     def __init__(self, map: Map) -> None:
+        if map.reference_grad is not None and not map.affine:
+            raise NotImplementedError(f"{map.name}: gradients of maps that are not affine have no autograd.Function yet")
         self.map = map
         self.operators = Operators(map)
         self._function = AffineDraw if map.affine else Draw
