@@ -24,7 +24,7 @@ class Sampler:
 
     def __init__(self, map: Map) -> None:
         if map.reference_grad is not None and not map.affine:
-            raise NotImplementedError(f"{map.name}: gradients of maps that are not affine have no autograd.Function yet")
+            raise NotImplementedError(f"{map.name}: no autograd.Function here takes a gradient that is not affine")
         self.map = map
         self.operators = Operators(map)
         self._function = AffineDraw if map.affine else Draw
