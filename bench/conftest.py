@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from allocator import keep_freed_memory
 from cases import LIBRARIES, cases
 from machine import THREADS, describe
 from pairing import interleaved
@@ -25,6 +26,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     torch.set_num_threads(THREADS)
+    keep_freed_memory()
     config.stash[LOAD] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 

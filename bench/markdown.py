@@ -27,7 +27,8 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
         "**Times faster than `torch.distributions`**, and rsample's nanoseconds a sample; float32, one parameter of "
         "each kind a sample. The libraries are timed in alternating rounds; the ratio is the median quotient of "
         "neighbouring rounds. `backward`: a draw and the parameters' gradients for a given gradient of the sample. "
-        "`graph`: a draw that records a graph.",
+        "`graph`: a draw that records a graph. On the CPU the process keeps the memory it frees, so that page faults, "
+        "which come and go with the C library's limits and slow both libraries, are not in the times up to 32 MiB.",
         "",
         *_ratios([p for p in pairs if p.rsample.dtype == "float32"]),
     ]
