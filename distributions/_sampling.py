@@ -129,10 +129,11 @@ def unexpanded(parameter: Tensor) -> Tensor:
 
 def check_broadcast(**parameters: object) -> None:
     """Raise a RuntimeError that names the parameters unless the tensors among them broadcast."""
-    shapes = {name: p.shape for name, p in parameters.items() if isinstance(p, Tensor)}
-    if len(set(shapes.values())) > 1:
+    shapes = [(name, p.shape) for name, p in parameters.items() if isinstance(p, Tensor)]
+    # Comparing keeps symbolic sizes symbolic; hashing them would compile anew for each size.
+    if any(shape != shapes[0][1] for _, shape in shapes[1:]):
         try:
-            torch.broadcast_shapes(*shapes.values())
+            torch.broadcast_shapes(*(shape for _, shape in shapes))
         except RuntimeError as error:
-            listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes.items())
+            listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes)
             raise RuntimeError(f"parameters do not broadcast against each other: {listed}") from error

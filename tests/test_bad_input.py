@@ -9,6 +9,12 @@ NAN = float("nan")
 
 
 @pytest.fixture(autouse=True)
+def validation_on(monkeypatch):
+    # torch.compile turns torch.distributions' default off for the rest of the process.
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
+
+
+@pytest.fixture(autouse=True)
 def no_state_consumed():
     state = torch.get_rng_state()
     yield

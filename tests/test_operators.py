@@ -82,6 +82,16 @@ def test_compiled_model_draws_the_numbers_of_the_eager_one(n):
         assert torch.equal(ours, eager)
 
 
+def test_one_compiled_graph_serves_all_sizes():
+    torch._dynamo.reset()
+    compiled = torch.compile(draws, fullgraph=True, dynamic=True)
+    compiled(*inputs(n=96), KEY)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for n in (64, 1000, 2**14):
+            for ours, eager in zip(compiled(*inputs(n=n), KEY), draws(*inputs(n=n), KEY), strict=True):
+                assert torch.equal(ours, eager)
+
+
 def test_compiled_gradients_equal_eager_ones():
     torch._dynamo.reset()
 
