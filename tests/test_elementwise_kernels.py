@@ -407,14 +407,14 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
 def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner, monkeypatch):
     if runner == "interpreter":
         pytest.skip("the interpreter has nothing to time")
+    n = 2**15 + 5 if runner == "emulator" else 2**22 + 5
+    monkeypatch.setattr(launch, "TUNED_NUMEL", n - 5)
     if runner == "emulator":
         monkeypatch.setattr(launch, "_timing_works", lambda device: True)  # it ranks by instructions
-        monkeypatch.setattr(launch, "TUNED_NUMEL", 2**15)
     else:
         monkeypatch.setattr(launch, "PROGRAMS", 512)
     tuned: dict = {}
     monkeypatch.setattr(launch, "_tuned", tuned)
-    n = 2**15 + 5 if runner == "emulator" else 2**22 + 5
     zero, one = torch.zeros(n, device=device), torch.ones((), device=device)
 
     def draw(n):
@@ -430,5 +430,7 @@ def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner,
     assert len(tuned) == 1  # a sum is never tuned: its rounding depends on the split
     elementwise.backward(NORMAL_MAP, (packed(),), sample, [zero, zero], [False, True])
     assert len(tuned) == 2
+    monkeypatch.setattr(launch, "_timing_works", lambda device: False)  # as in a graph capture: takes what was tuned
+    assert torch.equal(draw(n), sample)
     monkeypatch.setattr(launch, "TUNED_NUMEL", 2**62)
     assert torch.equal(draw(n), sample)
