@@ -19,6 +19,7 @@ if not HAS_TRITON or triton.knobs.runtime.interpret:
 from sass import TARGETS, Sass, compile_for
 
 from rsample.kernels.elementwise import elementwise_backward_kernel, elementwise_forward_kernel
+from rsample.kernels.keys import pack_key_kernel
 from rsample.kernels.reduction import reduced_backward_kernel
 
 TRITON_NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -240,4 +241,13 @@ def test_every_target_compiles(case, target):
     make, *arguments = case
     options = {} if make is reduced_code else {"config": SHORT}
     binary = make(*arguments, target=target, **options).asm
+    assert binary["hsaco" if target.startswith("gfx") else "cubin"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", ["value", "state"])
+def test_every_target_compiles_the_packing_of_keys(kind, target):
+    in_memory = {"seed_ptr": "*i64", "offset_ptr": "*i64"} if kind == "state" else {}
+    arguments = {"out_ptr": "*u64", **KEY, **in_memory, "KEY": kind}
+    binary = compile_for(pack_key_kernel, arguments, target, 1).asm
     assert binary["hsaco" if target.startswith("gfx") else "cubin"]
