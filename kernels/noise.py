@@ -43,6 +43,9 @@ class Noise:
     `from_words` takes four int64 word tensors of shape S and the sample's dtype, and returns one tensor of shape S in
     the compute dtype per element of the block, in element order. `device(w0, w1, w2, w3, DTYPE, HARDWARE)` does the
     same with uint32 words and Triton's dtype; HARDWARE allows the special-function unit of NVIDIA GPUs.
+
+    `aten_fill(out, key)` fills a tensor with the same noise by ATen's stateless kernel, for eager draws, and returns
+    it. Its resolution is that of the compute dtype or, where `native_resolution` is set, of the sample's dtype.
     """
 
     name: str
