@@ -108,10 +108,8 @@ class FusedSampling(Distribution):
 
 def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:
     """`sample_shape` as a torch.Size, or an error that names it."""
-    if isinstance(sample_shape, torch.Size):
-        return sample_shape
     try:
-        shape = torch.Size(sample_shape)
+        shape = sample_shape if isinstance(sample_shape, torch.Size) else torch.Size(sample_shape)
     except TypeError as error:
         raise TypeError(f"sample_shape must be a sequence of integers, got {sample_shape!r}") from error
     if any(size < 0 for size in shape):

@@ -171,15 +171,10 @@ class AffineDrawBackward(_LeanFunction):
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
         operators, key, marker, needs, grad, *like = args
         _, key_dims, marker_dim, _, grad_dim, *like_dims = in_dims
-        needed = [p for p, n in zip(like, needs, strict=True) if n]
-        if marker_dim is None or any(d is not None for d in key_dims):
-            examples = [
-                AffineDrawBackward.apply(
-                    operators, *(_example(x, d, i) for x, d in zip(args[1:], in_dims[1:], strict=True))
-                )
-                for i in range(info.batch_size)
-            ]
-            return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), (0,) * len(needed)
+        out_dims = (0,) * sum(needs)
+        if _is_a_draw_an_example(key_dims, marker_dim):
+            examples = _each_example(AffineDrawBackward, info, in_dims, args)
+            return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), out_dims
         grad = _batch_first(grad, grad_dim, info.batch_size)
         marker = _batch_first(marker, marker_dim, info.batch_size)
         like = [_aligned(_batch_first(p, d, info.batch_size), grad.dim()) for p, d in zip(like, like_dims, strict=True)]
@@ -187,23 +182,32 @@ class AffineDrawBackward(_LeanFunction):
         dims = [p.dim() - (0 if d is None else 1) for p, d, n in zip(args[5:], like_dims, needs, strict=True) if n]
         return tuple(
             g.reshape(info.batch_size, *g.shape[g.dim() - dim :]) for g, dim in zip(grads, dims, strict=True)
-        ), (0,) * len(needed)
+        ), out_dims
 
 
 def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
     operators, key, marker, shape, dtype, *params = args
     _, key_dims, marker_dim, _, _, *param_dims = in_dims
-    if marker_dim is None or any(d is not None for d in key_dims):
-        examples = [
-            function.apply(operators, *(_example(x, d, i) for x, d in zip(args[1:], in_dims[1:], strict=True)))
-            for i in range(info.batch_size)
-        ]
-        return torch.stack(examples), 0
+    if _is_a_draw_an_example(key_dims, marker_dim):
+        return torch.stack(_each_example(function, info, in_dims, args)), 0
     params = [
         p if d is None else _aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
     ]
     marker = _batch_first(marker, marker_dim, info.batch_size)
     return function.apply(operators, key, marker, (info.batch_size, *shape), dtype, *params), 0
+
+
+def _is_a_draw_an_example(key_dims: Sequence[int | None], marker_dim: int | None) -> bool:
+    """Whether each example starts the stream of its key anew: it has its own key, or the same noise as the others."""
+    return marker_dim is None or any(dim is not None for dim in key_dims)
+
+
+def _each_example(function: type[Function], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> list[Any]:
+    operators, *rest = args
+    return [
+        function.apply(operators, *(_example(x, d, i) for x, d in zip(rest, in_dims[1:], strict=True)))
+        for i in range(info.batch_size)
+    ]
 
 
 def _example(value: Any, dim: Any, index: int) -> Any:

@@ -18,7 +18,7 @@ TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 # alone: the same program draws the same numbers whether or not something was compiled before.
 COMPILED_MIN_NUMEL = 2**14
 
-_CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
+CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 
 
 def _checked(name: str) -> str:
@@ -64,7 +64,7 @@ def backend_for(device: torch.device, numel: int) -> str:
                 "backend 'triton' runs on CPU tensors only under Triton's interpreter (TRITON_INTERPRET=1)"
             )
         return _forced
-    if device == _CPU:
+    if device == CPU:
         return "compiled" if numel >= COMPILED_MIN_NUMEL else "reference"
     if device.type in TRITON_DEVICES and HAS_TRITON:
         return "triton"

@@ -66,35 +66,35 @@ class Sampler:
         else:
             keys.check_key(key, device)
 
-        if torch.compiler.is_compiling():
-            reserved = (
-                (key,) if key is not None else self._reserve(keys.reserve_traceable, device, shape, dtype, generator)
-            )
-            if not differentiable:
-                params = [p.detach() for p in params]
-            return self.operators.forward_op(list(reserved), *params, shape, dtype)
-
-        if torch._C._are_functorch_transforms_active():
+        compiling = torch.compiler.is_compiling()
+        transformed = not compiling and torch._C._are_functorch_transforms_active()
+        marker = None
+        if transformed and not (key is not None and torch._C._functorch.is_batchedtensor(key)):
             # rand draws no number here: it gives a mapped tensor in the 'different' mode, a plain one in the 'same'
             # mode, and otherwise raises vmap's own error. A mapped key says itself how examples differ.
-            per_key = key is not None and torch._C._functorch.is_batchedtensor(key)
-            marker = None if per_key else torch.rand(0, device=device)
-            reserve = keys.reserve if device.type == "cuda" else keys.reserve_traceable
-            reserved = (key,) if key is not None else self._reserve(reserve, device, shape, dtype, generator)
-            function = self._function if differentiable else Draw
-            return function.apply(self.operators, reserved, marker, tuple(shape), dtype, *params)
+            marker = torch.rand(0, device=device)
 
         if key is not None:
-            reserved = (key,)
+            taken: keys.Key = (key,)
         else:
-            reserve = keys.reserve if torch._C._len_torch_dispatch_stack() == 0 else keys.reserve_traceable
-            reserved = self._reserve(reserve, device, shape, dtype, generator)
+            traced = compiling or torch._C._len_torch_dispatch_stack() > 0
+            # A CUDA generator is asked for a number of blocks, in which vmap counts.
+            traced = traced or (transformed and device.type != "cuda")
+            taken = self._reserve(keys.reserve_traceable if traced else keys.reserve, device, shape, dtype, generator)
+
+        if compiling:
+            if not differentiable:
+                params = [p.detach() for p in params]
+            return self.operators.forward_op(list(taken), *params, shape, dtype)
+        if transformed:
+            function = self._function if differentiable else Draw
+            return function.apply(self.operators, taken, marker, tuple(shape), dtype, *params)
         if not wants_derivative(params):
-            return self.operators.forward(reserved, params, shape, dtype)
+            return self.operators.forward(taken, params, shape, dtype)
         if differentiable:
-            return self._function.apply(self.operators, reserved, None, tuple(shape), dtype, *params)
+            return self._function.apply(self.operators, taken, None, tuple(shape), dtype, *params)
         with torch._C._AutoDispatchBelowAutograd():
-            return self.operators.forward(reserved, params, shape, dtype)
+            return self.operators.forward(taken, params, shape, dtype)
 
     def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Tensor:
         *params, shape, dtype = args

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
 
+from .backend import CPU
 from .language import HAS_TRITON, tl, triton
 from .launch import current, key_arguments
 from .tiles import load_key
@@ -21,8 +22,6 @@ from .tiles import load_key
 Key = tuple[Tensor, ...]
 
 WORDS_PER_BLOCK = 4
-
-_CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
 
@@ -61,7 +60,7 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
 
     Inside vmap a reservation is made once for all examples.
     """
-    if device != _CPU and device.type == "cuda":
+    if device != CPU and device.type == "cuda":
         if generator is None:
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]

@@ -100,7 +100,7 @@ def _forward(map: Map) -> Callable[..., Tensor]:
         if backend == "triton":
             return elementwise.forward(map, key, params, shape, dtype)
         if backend == "compiled":
-            return compiled.forward(map, packed_key(key).view(torch.int64), params, shape, dtype)
+            return compiled.forward(map, packed_key(key), params, shape, dtype)
         return reference.forward(map, packed_key(key), params, shape, dtype)
 
     return forward
@@ -112,7 +112,7 @@ def _backward(map: Map) -> Callable[..., list[Tensor]]:
         if backend == "triton":
             return elementwise.backward(map, key, grad, params, needs)
         if backend == "compiled":
-            return compiled.backward(map, packed_key(key).view(torch.int64), grad, params, needs)
+            return compiled.backward(map, packed_key(key), grad, params, needs)
         return reference.backward(map, packed_key(key), grad, params, needs)
 
     return backward

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .backend import CPU
 from .maps.map import Map
 from .noise import Noise, compute_dtype, elements_per_block
 from .philox import philox_blocks
-
-_CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 
 
 def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
@@ -57,7 +56,7 @@ def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dt
     device = like.device
     if key.device != device:
         key = key.to(device)
-    if device == _CPU or device.type == "cuda":
+    if device == CPU or device.type == "cuda":
         compute = compute_dtype(dtype)
         fill_dtype = dtype if kind.native_resolution else compute
         if like.dtype == fill_dtype and like.shape == shape and like.is_contiguous():

@@ -61,6 +61,11 @@ def test_constructors(make, error, match):
         ({"sample_shape": "ab"}, TypeError, "sample_shape"),
         ({"sample_shape": None}, TypeError, "sample_shape"),
         ({"sample_shape": (-1,)}, ValueError, r"sample_shape must not have negative sizes, got \(-1,\)"),
+        (
+            {"sample_shape": torch.Size([2, -1])},
+            ValueError,
+            r"sample_shape must not have negative sizes, got \(2, -1\)",
+        ),
         ({"key": 7}, TypeError, "key must be a tensor, got int"),
         (
             {"key": torch.zeros(3, dtype=torch.uint64)},
