@@ -1,9 +1,10 @@
 """The CPU backend for large draws: one C++ loop per map, compiled at first use.
 
-`elementwise.h` draws noise tile by tile in the first-level cache; `translate.py` turns a map's torch reference into
-the C++ that the loop applies to it. A library serves every size, layout and key of one (map, compute dtype); it is
-built by Inductor's C++ cache, which finds the compiler and its SIMD flags and keeps the result on disk. The loop reads
-parameters that are dense or one number; others are laid out a chunk at a time. Where a library cannot be built (no
+`noise.h` makes noise tile by tile in the first-level cache, `elementwise.h` runs a loop over the tiles, and
+`translate.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
+key of one (map, compute dtype); it is built by Inductor's C++ cache, which finds the compiler and its SIMD flags and
+keeps the result on disk. The loop reads parameters that are dense or one number; others are laid out a chunk at a time.
+Where a library cannot be built (no
 compiler), one warning is given and the reference runs instead, for the life of the process.
 """
 
@@ -130,12 +131,12 @@ def _build(map: Map, compute: torch.dtype) -> Any:
         from torch._inductor.codecache import CppCodeCache
         from torch._inductor.cpp_builder import is_gcc
 
-        # elementwise.h is written for the loop vectoriser, which Inductor turns off in gcc, and a square root that must
+        # noise.h is written for the loop vectoriser, which Inductor turns off in gcc, and a square root that must
         # be able to set errno is not vectorised.
         flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
         library = CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=flags)
     except Exception as error:
-        # No compiler, one that does not know the language extensions of elementwise.h (MSVC), or no room for the
+        # No compiler, one that does not know the language extensions of noise.h (MSVC), or no room for the
         # cache: nothing that another map or another try would meet differently.
         _compiler_works = False
         _warn("draws", error)
@@ -152,10 +153,10 @@ def _warn(what: str, error: Exception) -> None:
 
 
 def _source(map: Map, compute: torch.dtype) -> str:
-    header = Path(__file__).with_name("elementwise.h").read_text(encoding="utf-8")
-    if f"struct {map.noise.name} {{" not in header:
-        raise NotImplementedError(f"elementwise.h has no noise {map.noise.name}")
-    parts = [header]
+    noise, loop = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("noise.h", "elementwise.h"))
+    if f"struct {map.noise.name} {{" not in noise:
+        raise NotImplementedError(f"noise.h has no noise {map.noise.name}")
+    parts = [noise, loop]
     functions: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {"forward": (map.reference, map.parameters)}
     if map.reference_grad is not None:
         functions["backward"] = (map.reference_grad, ("grad", *map.parameters))

@@ -1,4 +1,4 @@
-"""Words to noise: uniform in [0, 1) and standard normal.
+"""Words to noise: uniform in [0, 1), uniform around 0, standard exponential and standard normal.
 
 A `Noise` turns the four words of one Philox block into the noise of the elements that the block feeds: four elements
 where the compute dtype is float32, two where it is float64. Bits to float and the Box-Muller pairing are those of
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .devicemath import bits_or, negative_two_log, sincos
+from .devicemath import bits_or, exponential_of_centered, negative_two_log, sincos
 from .language import tl, triton
-from .philox import Words
+from .philox import MASK32, Words
 
 # Bits of the significand, the hidden one included.
 SIGNIFICAND_BITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
@@ -44,13 +44,16 @@ class Noise:
     the compute dtype per element of the block, in element order. `device(w0, w1, w2, w3, DTYPE, HARDWARE)` does the
     same with uint32 words and Triton's dtype; HARDWARE allows the special-function unit of NVIDIA GPUs.
 
-    `aten_fill(out, key)` fills a tensor with the same noise by ATen's stateless kernel, for eager draws, and returns
-    it. Its resolution is that of the compute dtype or, where `native_resolution` is set, of the sample's dtype.
+    `aten_fill(out, key)`, where there is one, fills a tensor with the same noise by ATen's stateless kernel, for eager
+    draws, and returns it. Its resolution is that of the compute dtype or, where `native_resolution` is set, of the
+    sample's dtype. `of_element(word, dtype)`, for noise whose elements do not share words, takes for each
+    element its word as a signed integer, or for float64 samples its two words as one of 64 bits, the high one first.
     """
 
     name: str
     from_words: Callable[[Words, torch.dtype], tuple[Tensor, ...]]
-    aten_fill: Callable[[Tensor, Tensor], Tensor]
+    aten_fill: Callable[[Tensor, Tensor], Tensor] | None = None
+    of_element: Callable[[Tensor, torch.dtype], Tensor] | None = None
     native_resolution: bool = False
     device: Any = None
 
@@ -96,6 +99,45 @@ def normal_from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
         angle = odd * (2.0 * math.pi)
         noise += [radius * torch.cos(angle), radius * torch.sin(angle)]
     return tuple(noise)
+
+
+def signed32(word: Tensor) -> Tensor:
+    """The signed integer with the bits of a word in [0, 2**32)."""
+    return (word ^ (1 << 31)) - (1 << 31)
+
+
+def signed64(high: Tensor, low: Tensor) -> Tensor:
+    """The signed integer, int64, with the low 32 bits of two words."""
+    return (high.to(torch.int64) << 32) | (low.to(torch.int64) & MASK32)
+
+
+def centered_of_element(word: Tensor, dtype: torch.dtype) -> Tensor:
+    """t in [-1/2, 1/2], uniform and never 0, from the signed integer of an element: the middle of its cell.
+
+    Both ends of a distribution can be drawn from the neighbourhood of 0, where floating-point numbers are dense: |t|
+    reaches down to 2**-33 (float32) or 2**-65 (float64).
+    """
+    if compute_dtype(dtype) == torch.float32:
+        return word.to(torch.float32) * 2.0**-32 + 2.0**-33
+    return word.to(torch.float64) * 2.0**-64 + 2.0**-65
+
+
+def exponential_of_element(word: Tensor, dtype: torch.dtype) -> Tensor:
+    """Standard exponential -log(u), u = t for positive t and 1 + t for negative: in [2**-33, 22.9] for float32.
+
+    As 1 - u is -t for negative t, small values are as exact as large ones, and none is 0.
+    """
+    t = centered_of_element(word, dtype)
+    return torch.where(t > 0, -torch.log(t), -torch.log1p(t))
+
+
+def _from_words(of_element: Callable[[Tensor, torch.dtype], Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+    def from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        if compute_dtype(dtype) == torch.float32:
+            return tuple(of_element(signed32(w), dtype) for w in words)
+        return tuple(of_element(signed64(words[i], words[i + 1]), dtype) for i in (0, 2))
+
+    return from_words
 
 
 @triton.jit
@@ -172,6 +214,44 @@ def _normal_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
         return n0, n1, n2, n3
 
 
+@triton.jit
+def _centered_of_words(high, low, DTYPE: tl.constexpr):
+    if DTYPE == tl.float64:
+        word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)
+        return tl.fma(word.to(tl.float64), 2.0**-64, 2.0**-65)
+    else:
+        return tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), 2.0**-32, 2.0**-33)
+
+
+@triton.jit
+def _centered_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """Device twin of :func:`centered_of_element`."""
+    if DTYPE == tl.float64:
+        return _centered_of_words(w0, w1, DTYPE), _centered_of_words(w2, w3, DTYPE)
+    else:
+        return (
+            _centered_of_words(w0, w0, DTYPE),
+            _centered_of_words(w1, w1, DTYPE),
+            _centered_of_words(w2, w2, DTYPE),
+            _centered_of_words(w3, w3, DTYPE),
+        )
+
+
+@triton.jit
+def _exponential_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """Device twin of :func:`exponential_of_element`."""
+    t = _centered_device(w0, w1, w2, w3, DTYPE, HARDWARE)
+    if DTYPE == tl.float64:
+        return exponential_of_centered(t[0], HARDWARE), exponential_of_centered(t[1], HARDWARE)
+    else:
+        return (
+            exponential_of_centered(t[0], HARDWARE),
+            exponential_of_centered(t[1], HARDWARE),
+            exponential_of_centered(t[2], HARDWARE),
+            exponential_of_centered(t[3], HARDWARE),
+        )
+
+
 UNIFORM = Noise("uniform", uniform_from_words, aten_fill=torch._philox_uniform_, device=_uniform_device)
 NATIVE_UNIFORM = Noise(
     "native_uniform",
@@ -181,3 +261,7 @@ NATIVE_UNIFORM = Noise(
     device=_native_uniform_device,
 )
 NORMAL = Noise("normal", normal_from_words, aten_fill=torch._philox_normal_, device=_normal_device)
+CENTERED = Noise("centered", _from_words(centered_of_element), of_element=centered_of_element, device=_centered_device)
+EXPONENTIAL = Noise(
+    "exponential", _from_words(exponential_of_element), of_element=exponential_of_element, device=_exponential_device
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from .backend import CPU
 from .maps.map import Map
-from .noise import Noise, compute_dtype, elements_per_block
+from .noise import Noise, compute_dtype, elements_per_block, signed64
 from .philox import philox_blocks
 
 
@@ -49,7 +50,7 @@ def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], need
 
 
 def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
-    """`noise` by ATen's stateless kernel where there is one: one call instead of some eighty small ones.
+    """`noise` by ATen's stateless kernels where these run: one call instead of some eighty small ones.
 
     The noise lies on the device of `like`, any tensor of the draw.
     """
@@ -58,13 +59,28 @@ def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dt
         key = key.to(device)
     if device == CPU or device.type == "cuda":
         compute = compute_dtype(dtype)
+        if kind.of_element is not None:
+            return kind.of_element(_signed_words(key, shape, dtype), dtype)
         fill_dtype = dtype if kind.native_resolution else compute
         if like.dtype == fill_dtype and like.shape == shape and like.is_contiguous():
             out = torch.empty_like(like)  # half the price of torch.empty with its arguments
         else:
             out = torch.empty(shape, dtype=fill_dtype, device=device)
+        assert kind.aten_fill is not None
         return _cast(kind.aten_fill(out, key), compute)
     return noise(kind, key.view(torch.int64), torch.Size(shape).numel(), dtype).reshape(shape)
+
+
+def _signed_words(key: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """What `Noise.of_element` takes for each element of a draw.
+
+    Splitting a key makes each new one from the block that its offset counts to: the words are those of the stream.
+    """
+    numel, per_block = math.prod(shape), elements_per_block(dtype)
+    words = torch._philox_key_split(key, max(-(-numel // per_block), 1)).view(torch.int32).view(-1)
+    if per_block == 2:
+        words = signed64(words[0::2], words[1::2])
+    return words[:numel].view(shape)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
