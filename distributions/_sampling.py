@@ -63,11 +63,50 @@ class FusedSampling(Distribution):
         Raises:
             NotImplementedError: the distribution has no reparameterisation (`has_rsample` is False).
         """
+        self._check_reparameterised()
+        return self._draw(sample_shape, generator, key, differentiable=True)
+
+    def sample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw without gradient, with the sample's log-density from the same kernel: what REINFORCE needs.
+
+        Gradients reach the parameters through the log-density alone, at a constant sample (the score function):
+        `x, log_prob = d.sample_with_log_prob()` is `x = d.sample(); log_prob = d.log_prob(x)`. Arguments and errors are
+        those of :meth:`sample`.
+
+        Returns:
+            The sample, and its log-density of shape `sample_shape + batch_shape`.
+        """
+        return self._draw_joint(sample_shape, generator, key, differentiable=False)
+
+    def rsample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw with pathwise gradients, with the sample's log-density from the same kernel.
+
+        `x, log_prob = d.rsample_with_log_prob()` is `x = d.rsample(); log_prob = d.log_prob(x)`: the gradient of the
+        log-density counts how the sample moves with the parameters. Arguments and errors are those of :meth:`rsample`.
+
+        Returns:
+            The sample, and its log-density of shape `sample_shape + batch_shape`.
+        """
+        self._check_reparameterised()
+        return self._draw_joint(sample_shape, generator, key, differentiable=True)
+
+    def _check_reparameterised(self) -> None:
         if not self.has_rsample:
             raise NotImplementedError(
                 f"{type(self).__name__} has no reparameterised draw; use sample() with a score-function estimator"
             )
-        return self._draw(sample_shape, generator, key, differentiable=True)
 
     def _draw(
         self,
@@ -79,7 +118,23 @@ class FusedSampling(Distribution):
     ) -> Tensor:
         shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
         sampler, params = self._draw_with()
-        return sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
+        sample: Tensor = sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
+        return sample
+
+    def _draw_joint(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> tuple[Tensor, Tensor]:
+        shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
+        sampler, params = self._draw_with()
+        joint = sampler.with_log_prob if differentiable else sampler.with_score
+        assert joint is not None, f"{sampler.map.name} has no density"
+        sample, log_prob = joint(params, shape, generator=generator, key=key, differentiable=True)
+        return sample, log_prob
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""

@@ -1,9 +1,12 @@
 """Gradients, forward-mode derivatives and vmap of draws: the torch.autograd.Function classes.
 
-`Draw` has no gradient. `AffineDraw` is for maps that are affine in their parameters, jointly (location-scale families,
-Uniform): with the noise fixed the draw is a linear map F of the parameters. Its transpose is `AffineDrawBackward`, the
-transpose of that is F again, and the tangent of each is itself; so every order of derivative is one of two kernels,
-and only the key is kept for them.
+`Draw` has no gradient. `PathwiseDraw` keeps the key and the parameters; its gradient is a kernel that makes the noise
+again, `PathwiseDrawBackward`, and what lies beyond first derivatives is put together from torch operations.
+
+`AffineDraw` is for maps that are affine in their parameters, jointly (location-scale families, Uniform): with the noise
+fixed the draw is a linear map F of the parameters. Its transpose is `AffineDrawBackward`, the transpose of that is F
+again, and the tangent of each is itself; so every order of derivative is one of two kernels, and only the key is kept
+for them.
 
 Under vmap a draw is one draw. randomness="different" makes the mapped dimension the leading dimension of the logical
 shape; "same" gives every example the same noise; a mapped key draws per key. The `marker`, an empty tensor, tells
@@ -12,14 +15,18 @@ the rules that examples differ even where no parameter is mapped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from .ops import Operators
+from .maps.standard import STANDARD_MAPS
+from .noise import compute_dtype
+from .ops import Operators, Outputs
+from .reference import reduced
 
 
 class _LeanFunction(Function):
@@ -60,15 +67,15 @@ class Draw(_LeanFunction):
         shape: Sequence[int],
         dtype: torch.dtype,
         *params: Tensor,
-    ) -> Tensor:
+    ) -> Outputs:
         return operators.forward(key, params, shape, dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+        ctx.mark_non_differentiable(*_outputs(output))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
         raise AssertionError("a draw without gradient has no backward")
 
     @staticmethod
@@ -76,8 +83,106 @@ class Draw(_LeanFunction):
         return None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
         return _vmapped_draw(Draw, info, in_dims, *args)
+
+
+class PathwiseDraw(_LeanFunction):
+    """A draw with gradients: apply(operators, key, marker, shape, dtype, *params)."""
+
+    forward = Draw.forward
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+        ctx.operators, key, marker, ctx.shape, ctx.dtype, *params = inputs
+        constants = [x for i, x in enumerate(_outputs(output)) if i not in ctx.operators.map.cotangents]
+        ctx.mark_non_differentiable(*constants)
+        ctx.set_materialize_grads(False)
+        # The score is a function of the sample, which the caller holds anyway.
+        saved = (*key, marker, *constants, *params)
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        operators = ctx.operators
+        key, marker, sample, params = _saved_by_draw(ctx)
+        given = [grads[i] for i in operators.map.cotangents]
+        needs = tuple(ctx.needs_input_grad[-len(params) :])
+        if all(g is None for g in given) or not any(needs):
+            return (None,) * (5 + len(params))
+        given = [_zero(ctx).expand(ctx.shape) if g is None else g for g in given]
+        derivative = torch._C._are_functorch_transforms_active() or wants_derivative((*given, *params))
+        if derivative and sample is not None:
+            vjp: Any = torch.func.vjp(lambda *params: operators.map.density.at(sample, *params), *params)[1]
+            return None, None, None, None, None, *vjp(given[0])
+        if derivative:
+            computed = PathwiseDrawBackward.apply(operators, key, marker, needs, *given, *params)
+        else:
+            computed = operators.backward(key, given, params, needs)
+        ordered = iter(computed)
+        return None, None, None, None, None, *(next(ordered) if needed else None for needed in needs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        map = ctx.operators.map
+        key, marker, sample, params = _saved_by_draw(ctx)
+        tangents = tangents[-len(params) :]
+        if sample is not None:
+            tangents = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(params, tangents, strict=True))
+            return None, _push_forward(lambda *params: map.density.at(sample, *params), params, tangents)
+        compute = compute_dtype(ctx.dtype)
+        noise = _noise(ctx.operators, key, marker, ctx.shape, ctx.dtype, params[0].device)
+        params = [p.to(compute) for p in params]
+        outputs: list[Tensor | None] = [None] * map.outputs
+        for i in map.cotangents:
+            # The derivatives of output i, element by element.
+            given = [torch.full((), float(i == k), dtype=compute, device=noise.device) for k in map.cotangents]
+            derivatives = zip(map.gradients(noise, *given, *params), tangents, strict=True)
+            terms = [d * t.to(compute) for d, t in derivatives if t is not None]
+            outputs[i] = sum(terms, start=torch.zeros_like(noise)).to(ctx.dtype)
+        return tuple(outputs) if map.joint else outputs[0]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        return _vmapped_draw(PathwiseDraw, info, in_dims, *args)
+
+
+class PathwiseDrawBackward(_LeanFunction):
+    """The gradients that `needs` marks: apply(operators, key, marker, needs, *given, *params).
+
+    `given` are the gradients of the outputs that the map's cotangents name.
+    """
+
+    @staticmethod
+    def forward(
+        operators: Operators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        number = len(operators.map.cotangents)
+        return tuple(operators.backward(key, tensors[:number], tensors[number:], needs))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.operators, key, marker, ctx.needs, *tensors = inputs
+        ctx.save_for_backward(*key, marker, *tensors)
+        ctx.save_for_forward(*key, marker, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        function, tensors = _differentiable_backward(ctx)
+        vjp: Any = torch.func.vjp(function, *tensors)[1]
+        return None, None, None, None, *vjp(cotangents)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
+        function, tensors = _differentiable_backward(ctx)
+        given = (torch.zeros_like(x) if t is None else t for x, t in zip(tensors, tangents[4:], strict=True))
+        result: tuple[Tensor, ...] = _push_forward(function, tensors, tuple(given))
+        return result
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
+        return _vmapped_backward(PathwiseDrawBackward, info, in_dims, *args)
 
 
 class AffineDraw(_LeanFunction):
@@ -108,9 +213,9 @@ class AffineDraw(_LeanFunction):
             if torch._C._are_functorch_transforms_active() or wants_derivative((grad,)):
                 computed = AffineDrawBackward.apply(ctx.operators, tuple(key), marker, tuple(needs), grad, *like)
             else:
-                computed = ctx.operators.backward(key, grad, like, needs)
-            given = iter(computed)
-            grads = [next(given) if needed else g for g, needed in zip(grads, needs, strict=True)]
+                computed = ctx.operators.backward(key, (grad,), like, needs)
+            ordered = iter(computed)
+            grads = [next(ordered) if needed else g for g, needed in zip(grads, needs, strict=True)]
         return None, None, None, None, None, *grads
 
     @staticmethod
@@ -118,7 +223,7 @@ class AffineDraw(_LeanFunction):
         *key, marker = ctx.saved_tensors
         like = ctx.like
         return AffineDraw.apply(
-            ctx.operators, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(tangents[-len(like) :], like)
+            ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(tangents[-len(like) :], like)
         )
 
     @staticmethod
@@ -141,7 +246,7 @@ class AffineDrawBackward(_LeanFunction):
         grad: Tensor,
         *like: Tensor,
     ) -> tuple[Tensor, ...]:
-        return tuple(operators.backward(key, grad, like, needs))
+        return tuple(operators.backward(key, (grad,), like, needs))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -157,7 +262,9 @@ class AffineDrawBackward(_LeanFunction):
         *key, marker = ctx.saved_tensors
         given = iter(cotangents)
         params = [next(given) if needed else None for needed in ctx.needs]
-        grad = AffineDraw.apply(ctx.operators, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(params, ctx.like))
+        grad = AffineDraw.apply(
+            ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(params, ctx.like)
+        )
         return None, None, None, None, grad, *(None for _ in ctx.like)
 
     @staticmethod
@@ -169,32 +276,116 @@ class AffineDrawBackward(_LeanFunction):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        operators, key, marker, needs, grad, *like = args
-        _, key_dims, marker_dim, _, grad_dim, *like_dims = in_dims
-        out_dims = (0,) * sum(needs)
-        if _is_a_draw_an_example(key_dims, marker_dim):
-            examples = _each_example(AffineDrawBackward, info, in_dims, args)
-            return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), out_dims
-        grad = _batch_first(grad, grad_dim, info.batch_size)
-        marker = _batch_first(marker, marker_dim, info.batch_size)
-        like = [_aligned(_batch_first(p, d, info.batch_size), grad.dim()) for p, d in zip(like, like_dims, strict=True)]
-        grads = AffineDrawBackward.apply(operators, key, marker, needs, grad, *like)
-        dims = [p.dim() - (0 if d is None else 1) for p, d, n in zip(args[5:], like_dims, needs, strict=True) if n]
-        return tuple(
-            g.reshape(info.batch_size, *g.shape[g.dim() - dim :]) for g, dim in zip(grads, dims, strict=True)
-        ), out_dims
+        return _vmapped_backward(AffineDrawBackward, info, in_dims, *args)
 
 
-def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+def _outputs(output: Outputs) -> tuple[Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
+
+
+def _split(saved: Sequence[Tensor], number: int) -> tuple[tuple[Tensor, ...], Tensor | None, list[Tensor]]:
+    """Key, marker and the last `number` tensors of what a context has saved."""
+    *key, marker = saved[: len(saved) - number]
+    return tuple(key), marker, list(saved[len(saved) - number :])
+
+
+def _saved_by_draw(ctx: Any) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None, list[Tensor]]:
+    """Key, marker, the sample if it is a constant of a joint draw, and the parameters of a PathwiseDraw."""
+    map = ctx.operators.map
+    constants = map.outputs - len(map.cotangents)
+    key, marker, kept = _split(ctx.saved_tensors, constants + len(map.parameters))
+    return key, marker, kept[0] if constants else None, kept[constants:]
+
+
+def _push_forward(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Any:
+    """The tangent of a function's result, as the transpose of its transpose.
+
+    Outside of functorch levels of forward mode do not nest.
+    """
+    outputs, vjp = torch.func.vjp(function, *primals)[:2]
+    single = isinstance(outputs, Tensor)
+    zeros = torch.zeros_like(outputs) if single else tuple(torch.zeros_like(x) for x in outputs)
+    transpose: Any = torch.func.vjp(vjp, zeros)[1]
+    return transpose(tuple(tangents))[0]
+
+
+def _zero(ctx: Any) -> Tensor:
+    return torch.zeros((), dtype=ctx.dtype, device=ctx.saved_tensors[-1].device)
+
+
+def _noise(
+    operators: Operators,
+    key: tuple[Tensor, ...],
+    marker: Tensor | None,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """The noise of a draw, of its compute dtype."""
+    kind = operators.map.noise
+    compute = compute_dtype(dtype)
+    drawn = dtype if kind.native_resolution else compute
+    like = torch.zeros((), dtype=drawn, device=device)
+    noise: Tensor = Draw.apply(_standard(kind.name), key, marker, tuple(shape), drawn, like)
+    return noise.to(compute)
+
+
+@functools.cache
+def _standard(name: str) -> Operators:
+    return Operators(STANDARD_MAPS[name])
+
+
+def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
+    """`PathwiseDrawBackward` as torch operations, and the tensors that it is a function of."""
+    map = ctx.operators.map
+    number = len(map.cotangents)
+    key, marker, tensors = _split(ctx.saved_tensors, number + len(map.parameters))
+    grad = tensors[0]
+    compute = compute_dtype(grad.dtype)
+    noise = _noise(ctx.operators, key, marker, grad.shape, grad.dtype, grad.device)
+
+    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+        grads = map.gradients(noise, *(t.to(compute) for t in tensors))
+        return tuple(reduced(grads, tensors[number:], grad.shape, ctx.needs))
+
+    return function, tensors
+
+
+def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
     operators, key, marker, shape, dtype, *params = args
     _, key_dims, marker_dim, _, _, *param_dims = in_dims
+    out_dims = (0, 0) if operators.map.joint else 0
     if _is_a_draw_an_example(key_dims, marker_dim):
-        return torch.stack(_each_example(function, info, in_dims, args)), 0
+        examples = _each_example(function, info, in_dims, args)
+        if operators.map.joint:
+            return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
+        return torch.stack(examples), out_dims
     params = [
         p if d is None else _aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
     ]
     marker = _batch_first(marker, marker_dim, info.batch_size)
-    return function.apply(operators, key, marker, (info.batch_size, *shape), dtype, *params), 0
+    return function.apply(operators, key, marker, (info.batch_size, *shape), dtype, *params), out_dims
+
+
+def _vmapped_backward(
+    function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any
+) -> tuple[tuple[Tensor, ...], Any]:
+    operators, key, marker, needs, *tensors = args
+    _, key_dims, marker_dim, _, *dims = in_dims
+    number = len(operators.map.cotangents)
+    out_dims = (0,) * sum(needs)
+    if _is_a_draw_an_example(key_dims, marker_dim):
+        examples = _each_example(function, info, in_dims, args)
+        return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), out_dims
+    marker = _batch_first(marker, marker_dim, info.batch_size)
+    batched = [_batch_first(t, d, info.batch_size) for t, d in zip(tensors, dims, strict=True)]
+    rank = batched[0].dim()
+    params = [_aligned(p, rank) for p in batched[number:]]
+    grads = function.apply(operators, key, marker, needs, *batched[:number], *params)
+    ranks = [p.dim() - 1 for p, needed in zip(batched[number:], needs, strict=True) if needed]
+    return tuple(
+        g.reshape(info.batch_size, *g.shape[g.dim() - rank :]) for g, rank in zip(grads, ranks, strict=True)
+    ), out_dims
 
 
 def _is_a_draw_an_example(key_dims: Sequence[int | None], marker_dim: int | None) -> bool:

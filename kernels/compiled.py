@@ -50,8 +50,10 @@ def available(map: Map, dtype: torch.dtype) -> bool:
     return _library(map, compute_dtype(dtype)) is not None
 
 
-def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """The sample of `shape` and `dtype`; as :func:`rsample.kernels.reference.forward`.
+def forward(
+    map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """What a draw of `shape` and `dtype` gives; as :func:`rsample.kernels.reference.forward`.
 
     Args:
         key: (2,) CPU tensor, the bits of (seed, offset in blocks) as uint64 or int64.
@@ -62,35 +64,48 @@ def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int
     if library is None:
         return reference.forward(map, key.view(torch.uint64), params, shape, dtype)
     shape = torch.Size(shape)
-    sample = empty(shape, dtype)
+    outputs = tuple(empty(shape, dtype) for _ in range(map.outputs))
     loop = _Loop(library.forward, key, dtype)
-    inputs = [_Input(p, shape, compute) for p in params]
+    inputs = [_Input(p, shape, compute) for p in (*params, *_bounds(map, dtype))]
     if dtype == compute and all(i.ready for i in inputs):
-        loop([(i.tensor, i.dense) for i in inputs], [(sample, _DENSE)], 0, shape.numel())
-        return sample
-    flat = sample.view(-1)
+        loop([(i.tensor, i.dense) for i in inputs], [(out, _DENSE) for out in outputs], 0, shape.numel())
+        return outputs
+    flats = [out.view(-1) for out in outputs]
     for chunk in _chunks(shape):
-        part = flat[chunk.start : chunk.stop]
-        target = part if dtype == compute else torch.empty(part.shape, dtype=compute)
-        loop([(i.chunk(chunk, compute), i.dense) for i in inputs], [(target, _DENSE)], chunk.start, part.numel())
-        if target is not part:
-            part.copy_(target)
-    return sample
+        parts = [flat[chunk.start : chunk.stop] for flat in flats]
+        targets = parts if dtype == compute else [torch.empty(part.shape, dtype=compute) for part in parts]
+        read = [(i.chunk(chunk, compute), i.dense) for i in inputs]
+        loop(read, [(target, _DENSE) for target in targets], chunk.start, chunk.stop - chunk.start)
+        if dtype != compute:
+            for part, target in zip(parts, targets, strict=True):
+                part.copy_(target)
+    return outputs
 
 
-def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
+def _bounds(map: Map, dtype: torch.dtype) -> list[Tensor]:
+    """The inputs `lower`, `upper` and `step` of a map with a support, see `Map.bounded`."""
+    if map.support is None:
+        return []
+    numbers = (*map.support.limits(dtype), map.support.step(dtype))
+    return [torch.tensor(x, dtype=compute_dtype(dtype)) for x in numbers]
+
+
+def backward(
+    map: Map, key: Tensor, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor]:
     """The gradients of the parameters with `needs`, in order; as :func:`rsample.kernels.reference.backward`.
 
     Args:
-        grad: the gradient of the sample, of its shape and dtype and of any strides.
+        given: the gradients of outputs, of the sample's shape and dtype and of any strides.
     """
+    grad = given[0]
     compute = compute_dtype(grad.dtype)
     library = _library(map, compute)
     if library is None:
-        return reference.backward(map, key.view(torch.uint64), grad, params, needs)
+        return reference.backward(map, key.view(torch.uint64), given, params, needs)
     shape = grad.shape
     loop = _Loop(library.backward, key, grad.dtype)
-    inputs = [_Input(t, shape, compute) for t in (grad, *params)]
+    inputs = [_Input(t, shape, compute) for t in (*given, *params)]
     outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
     if all(i.ready for i in inputs) and all(o.ready for o in outputs):
         loop([(i.tensor, i.dense) for i in inputs], [(o.result, o.mode) for o in outputs], 0, shape.numel())
@@ -141,7 +156,7 @@ def _build(map: Map, compute: torch.dtype) -> Any:
         _compiler_works = False
         _warn("draws", error)
         return None
-    for function in (library.forward, library.backward) if map.reference_grad is not None else (library.forward,):
+    for function in (library.forward, library.backward) if map.cotangents else (library.forward,):
         function.restype = None
         function.argtypes = _ARGUMENTS
     return library
@@ -157,9 +172,16 @@ def _source(map: Map, compute: torch.dtype) -> str:
     if f"struct {map.noise.name} {{" not in noise:
         raise NotImplementedError(f"noise.h has no noise {map.noise.name}")
     parts = [noise, loop]
-    functions: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {"forward": (map.reference, map.parameters)}
-    if map.reference_grad is not None:
-        functions["backward"] = (map.reference_grad, ("grad", *map.parameters))
+    bounds = 0 if map.support is None else 3
+
+    def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:
+        params = inputs[: len(map.parameters)]
+        sample, *rest = map.draw(noise, *params)
+        return (map.bounded(sample, params, *inputs[len(params) :]) if bounds else sample, *rest)
+
+    functions: dict[str, tuple[Callable[..., Any], int]] = {"forward": (draw, len(map.parameters) + bounds)}
+    if map.cotangents:
+        functions["backward"] = (map.gradients, len(map.cotangents) + len(map.parameters))
     for name, (function, inputs) in functions.items():
         cpp_type = _CPP_TYPES[compute]
         parts.append(translate(f"{name}_map", function, inputs, compute))

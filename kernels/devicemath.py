@@ -92,6 +92,17 @@ def expm1(x, HARDWARE: tl.constexpr):
 
 
 @triton.jit
+def copysign(magnitude, sign):
+    """|magnitude| with the sign of `sign`, in one instruction."""
+    if magnitude.dtype == tl.float64:
+        bits = magnitude.to(tl.uint64, bitcast=True) & 0x7FFFFFFFFFFFFFFF
+        return (bits | (sign.to(tl.uint64, bitcast=True) & 0x8000000000000000)).to(tl.float64, bitcast=True)
+    else:
+        bits = magnitude.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
+        return (bits | (sign.to(tl.uint32, bitcast=True) & 0x80000000)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def divide(x, y, HARDWARE: tl.constexpr):
     """x / y; in float32 on the hardware within 2 ulp, for |y| < 2**126."""
     if HARDWARE and x.dtype == tl.float32:

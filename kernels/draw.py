@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from . import keys
-from .autograd import AffineDraw, Draw, wants_derivative
+from .autograd import AffineDraw, Draw, PathwiseDraw, wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS, elements_per_block
-from .ops import Operators
+from .ops import Operators, Outputs
 
 
 class Sampler:
@@ -23,12 +23,17 @@ class Sampler:
     """
 
     def __init__(self, map: Map) -> None:
-        if map.reference_grad is not None and not map.affine:
-            raise NotImplementedError(f"{map.name}: no autograd.Function here takes a gradient that is not affine")
         self.map = map
         self.operators = Operators(map)
-        self._function = AffineDraw if map.affine else Draw
+        self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self.operators.register_autograd(self._autograd_kernel)
+        # The draws of a sample with its log-density, pathwise and at a constant sample; None where there is no density.
+        self.with_log_prob: Sampler | None = None
+        self.with_score: Sampler | None = None
+        if map.density is not None and map.joint is None:
+            self.with_score = Sampler(map.with_score())
+            if map.density.reference_grad is not None:
+                self.with_log_prob = Sampler(map.with_log_prob())
 
     def __call__(
         self,
@@ -38,7 +43,7 @@ class Sampler:
         generator: torch.Generator | None = None,
         key: Tensor | None = None,
         differentiable: bool = False,
-    ) -> Tensor:
+    ) -> Any:
         """Draw one sample.
 
         Args:
@@ -50,7 +55,8 @@ class Sampler:
             differentiable: let gradients reach the parameters.
 
         Returns:
-            A contiguous tensor of `shape`, of the parameters' promoted dtype.
+            A contiguous tensor of `shape`, of the parameters' promoted dtype; of a joint map two, the sample and its
+            log-density.
 
         Raises:
             TypeError: a parameter, key or generator of the wrong type or a parameter that is not floating-point.
@@ -96,7 +102,7 @@ class Sampler:
         with torch._C._AutoDispatchBelowAutograd():
             return self.operators.forward(taken, params, shape, dtype)
 
-    def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Tensor:
+    def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Outputs:
         *params, shape, dtype = args
         if wants_derivative(params):
             return self._function.apply(self.operators, tuple(key), None, tuple(shape), dtype, *params)

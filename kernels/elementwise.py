@@ -10,6 +10,7 @@ carries; only the sample's last tile is masked, element by element.
 # ruff: noqa: RUF005, SIM108, SIM300
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,7 @@ from .maps.map import Map
 from .noise import compute_dtype
 from .reduction import kept_dimensions, reduced_backward
 from .tiles import (
+    gradients,
     interleave,
     lane_noise,
     lane_noise_carrying,
@@ -42,6 +44,19 @@ def store_tile(out_ptr, start, values, U: tl.constexpr):
 
 
 @triton.jit
+def inside(x, values, LOWER: tl.constexpr, UPPER: tl.constexpr, BELOW: tl.constexpr, STEP: tl.constexpr):
+    """Keeps a sample within its support, NaN apart: from LOWER to UPPER, where not None, and below operand BELOW."""
+    if BELOW >= 0:
+        bound = values[BELOW]
+        x = tl.minimum(x, tl.fma(tl.abs(bound), -STEP, bound), propagate_nan=tl.PropagateNan.ALL)
+    if LOWER is not None:
+        x = tl.maximum(x, LOWER, propagate_nan=tl.PropagateNan.ALL)
+    if UPPER is not None:
+        x = tl.minimum(x, UPPER, propagate_nan=tl.PropagateNan.ALL)
+    return x
+
+
+@triton.jit
 def store_grads(outs, start, grads, sums, U: tl.constexpr, OUTPUTS: tl.constexpr):
     """Stores a full tile of each gradient that goes out element by element, and returns the sums with the others."""
     added = ()
@@ -57,13 +72,24 @@ def store_grads(outs, start, grads, sums, U: tl.constexpr, OUTPUTS: tl.constexpr
 
 @triton.jit(
     do_not_specialize=["n", "first_program", "run", "in_memory", "k0", "k1", "offset"],
-    do_not_specialize_on_alignment=["out_ptr", "a_ptr", "b_ptr", "c_ptr", "seed_ptr", "offset_ptr"],
+    do_not_specialize_on_alignment=[
+        "out_ptr",
+        "log_prob_ptr",
+        "a_ptr",
+        "b_ptr",
+        "c_ptr",
+        "d_ptr",
+        "seed_ptr",
+        "offset_ptr",
+    ],
 )
 def elementwise_forward_kernel(
     out_ptr,
+    log_prob_ptr,
     a_ptr,
     b_ptr,
     c_ptr,
+    d_ptr,
     sizes,
     strides,
     n: tl.int64,
@@ -77,6 +103,11 @@ def elementwise_forward_kernel(
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM: tl.constexpr,
+    LOG_PROB: tl.constexpr,
+    LOWER: tl.constexpr,
+    UPPER: tl.constexpr,
+    BELOW: tl.constexpr,
+    STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
     KEY: tl.constexpr,
@@ -84,7 +115,7 @@ def elementwise_forward_kernel(
     LANES: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """out[i] = TRANSFORM(noise of element i, parameters of element i)."""
+    """out[i] = TRANSFORM(noise of element i, parameters of element i), and its log-density if LOG_PROB is not None."""
     DTYPE: tl.constexpr = out_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
     PER_BLOCK: tl.constexpr = 2 if DTYPE == tl.float64 else 4
@@ -93,7 +124,7 @@ def elementwise_forward_kernel(
     TILE: tl.constexpr = LANES * GROUP
 
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
-    operands = load_scalars((a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
+    operands = load_scalars((a_ptr, b_ptr, c_ptr, d_ptr), KINDS, COMPUTE)
     start, block, hot, full, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
     c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
@@ -101,17 +132,21 @@ def elementwise_forward_kernel(
     at = start
     for _ in range(hot):
         for u in tl.static_range(UNROLL):
-            x = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
+            x = interleave(lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS))
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            store_tile(out_ptr, at, TRANSFORM(interleave(x), *values, HARDWARE), u)
+            store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, BELOW, STEP), u)
+            if LOG_PROB is not None:
+                store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), u)
         c0 += UNROLL * LANES * STREAMS
         at += UNROLL * TILE
 
     for t in range(hot * UNROLL, full):
         at = start + t * TILE
-        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
+        x = interleave(lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS))
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
-        store_tile(out_ptr, at, TRANSFORM(interleave(x), *values, HARDWARE), 0)
+        store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, BELOW, STEP), 0)
+        if LOG_PROB is not None:
+            store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), 0)
 
     for t in range(full, tiles):
         x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
@@ -120,7 +155,10 @@ def elementwise_forward_kernel(
             element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            tl.store(out_ptr + element, TRANSFORM(x[k], *values, HARDWARE).to(DTYPE), mask=mask)
+            y = inside(TRANSFORM(x[k], *values, HARDWARE), values, LOWER, UPPER, BELOW, STEP)
+            tl.store(out_ptr + element, y.to(DTYPE), mask=mask)
+            if LOG_PROB is not None:
+                tl.store(log_prob_ptr + element, LOG_PROB(x[k], *values, HARDWARE).to(DTYPE), mask=mask)
 
 
 @triton.jit(
@@ -129,10 +167,13 @@ def elementwise_forward_kernel(
         "a_out_ptr",
         "b_out_ptr",
         "c_out_ptr",
+        "d_out_ptr",
         "grad_ptr",
-        "a_ptr",
-        "b_ptr",
-        "c_ptr",
+        "p_ptr",
+        "q_ptr",
+        "r_ptr",
+        "s_ptr",
+        "t_ptr",
         "seed_ptr",
         "offset_ptr",
     ],
@@ -141,10 +182,13 @@ def elementwise_backward_kernel(
     a_out_ptr,
     b_out_ptr,
     c_out_ptr,
+    d_out_ptr,
     grad_ptr,
-    a_ptr,
-    b_ptr,
-    c_ptr,
+    p_ptr,
+    q_ptr,
+    r_ptr,
+    s_ptr,
+    t_ptr,
     sizes,
     strides,
     n: tl.int64,
@@ -158,6 +202,8 @@ def elementwise_backward_kernel(
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
+    LOG_PROB_GRAD: tl.constexpr,
+    AFFINE: tl.constexpr,
     OUTPUTS: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
@@ -169,7 +215,7 @@ def elementwise_backward_kernel(
     """Gradients of the parameters, in the sample's order or summed over all of it.
 
     For each parameter OUTPUTS says what is stored: "elements", one gradient an element; "sum", one partial sum a
-    program, in the compute dtype; "none". Operand 0 is the gradient of the sample, the others are the parameters.
+    program, in the compute dtype; "none". The operands, from `grad_ptr` on, are what :func:`gradients` takes.
     """
     DTYPE: tl.constexpr = grad_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
@@ -179,8 +225,8 @@ def elementwise_backward_kernel(
     TILE: tl.constexpr = LANES * GROUP
 
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
-    outs = (a_out_ptr, b_out_ptr, c_out_ptr)
-    operands = load_scalars((grad_ptr, a_ptr, b_ptr, c_ptr), KINDS, COMPUTE)
+    outs = (a_out_ptr, b_out_ptr, c_out_ptr, d_out_ptr)
+    operands = load_scalars((grad_ptr, p_ptr, q_ptr, r_ptr, s_ptr, t_ptr), KINDS, COMPUTE)
     start, block, hot, full, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
 
     sums = ()
@@ -191,18 +237,19 @@ def elementwise_backward_kernel(
     at = start
     for _ in range(hot):
         for u in tl.static_range(UNROLL):
-            x = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
+            x = interleave(lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS))
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            grads = TRANSFORM_GRAD(interleave(x), *values, HARDWARE)
+            grads = gradients(x, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             sums = store_grads(outs, at, grads, sums, u, OUTPUTS)
         c0 += UNROLL * LANES * STREAMS
         at += UNROLL * TILE
 
     for t in range(hot * UNROLL, full):
         at = start + t * TILE
-        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
+        x = interleave(lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS))
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
-        sums = store_grads(outs, at, TRANSFORM_GRAD(interleave(x), *values, HARDWARE), sums, 0, OUTPUTS)
+        grads = gradients(x, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
+        sums = store_grads(outs, at, grads, sums, 0, OUTPUTS)
 
     rests = ()
     for _ in tl.static_range(len(OUTPUTS)):
@@ -214,7 +261,7 @@ def elementwise_backward_kernel(
             element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            grads = TRANSFORM_GRAD(x[k], *values, HARDWARE)
+            grads = gradients(x[k], values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS)):
                 if OUTPUTS[j] == "elements":
@@ -232,8 +279,8 @@ def elementwise_backward_kernel(
 
 def forward(
     map: Map, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    """The sample of one draw.
+) -> tuple[Tensor, ...]:
+    """The outputs of one draw: the sample and, of a joint map, its log-density.
 
     Args:
         map: what to draw.
@@ -244,46 +291,57 @@ def forward(
         dtype: float dtype of the sample. float64 computes in float64, all others in float32.
 
     Returns:
-        A contiguous tensor.
+        Contiguous tensors.
     """
-    out = empty(shape, dtype, params[0].device)
+    outs = tuple(empty(shape, dtype, params[0].device) for _ in range(map.outputs))
+    out = outs[0]
     if out.numel() == 0:
-        return out
+        return outs
     group = group_size(dtype)
     layout = describe(out.shape, params, group)
     launch_elements(
         elementwise_forward_kernel,
-        (out, *slots(params)),
+        (*slots(outs, 2), *slots(params)),
         layout,
         out.numel(),
         group,
         key,
-        {"NOISE": map.noise.device, "TRANSFORM": map.transform},
+        {**map.device_constants(), **bounds(map, dtype)},
         device=out.device,
         tune=True,
     )
-    return out
+    return outs
+
+
+def bounds(map: Map, dtype: torch.dtype) -> dict[str, float | None]:
+    """The bounds of a map's support as compile-time arguments."""
+    if map.support is None:
+        return {"LOWER": None, "UPPER": None, "STEP": 0.0}
+    lower, upper = (limit if math.isfinite(limit) else None for limit in map.support.limits(dtype))
+    return {"LOWER": lower, "UPPER": upper, "STEP": map.support.step(dtype)}
 
 
 def backward(
-    map: Map, key: Sequence[Tensor], grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]
+    map: Map, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor]:
     """Gradients of the parameters marked in `needs`, in order, each of its parameter's shape and dtype.
 
     Sums over broadcast dimensions run in a fixed order: the same arguments give the same bits.
 
     Args:
-        map: what was drawn; it must have a pathwise gradient.
+        map: what was drawn; it must have a gradient.
         key: as in :func:`forward`; the same key.
-        grad: gradient of the sample, of its shape and dtype; any strides, 0 included.
+        given: gradients of the outputs that `map.cotangents` names, of the sample's shape and dtype; any strides, 0
+            included.
         params: as in :func:`forward`.
     """
+    grad = given[0]
     wanted = [j for j, needed in enumerate(needs) if needed]
     if grad.numel() == 0:
         return [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
     grads: dict[int, Tensor] = {}
     # An affine map's gradient does not depend on the parameters.
-    operands = (grad,) if map.affine else (grad, *params)
+    operands = tuple(given) if map.linear else (*given, *params)
     linear = [j for j in wanted if params[j].numel() in (1, grad.numel())]
     if linear:
         grads.update(_linear_backward(map, key, operands, params, linear))
@@ -315,12 +373,12 @@ def _linear_backward(
             outs[j] = empty((configs(layout)[0].programs(n, group),), compute_dtype(grad.dtype), grad.device)
     launch_elements(
         elementwise_backward_kernel,
-        (*slots([outs.get(j) for j in range(len(params))]), grad, *slots(operands[1:])),
+        (*slots([outs.get(j) for j in range(len(params))]), *slots(operands, 6)),
         layout,
         n,
         group,
         key,
-        {"NOISE": map.noise.device, "TRANSFORM_GRAD": map.transform_grad, "OUTPUTS": tuple(outputs)},
+        {**map.device_grad_constants(), "OUTPUTS": tuple(outputs)},
         device=grad.device,
         # A sum's rounding depends on the split, so that it must not depend on a timing.
         tune="sum" not in outputs,

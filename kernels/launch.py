@@ -66,9 +66,9 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
     return torch.empty(shape, dtype=dtype, device=device)
 
 
-def slots(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-    """Fills up to the kernels' three slots for parameters."""
-    return (*tensors, *(None,) * (3 - len(tensors)))
+def slots(tensors: Sequence[Tensor | None], number: int = 4) -> tuple[Tensor | None, ...]:
+    """Fills up to a number of a kernel's pointer arguments; four are for parameters."""
+    return (*tensors, *(None,) * (number - len(tensors)))
 
 
 def group_size(dtype: torch.dtype) -> int:

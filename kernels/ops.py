@@ -3,6 +3,8 @@
     rsample::<name>(Tensor[] key, Tensor <parameter>..., SymInt[] shape, ScalarType dtype) -> Tensor
     rsample::<name>_backward(Tensor[] key, Tensor grad, Tensor <parameter>..., bool[] needs) -> Tensor[]
 
+A joint map's forward operator returns (Tensor, Tensor), the sample and its log-density, and its backward operator takes
+the gradients of both (`with_log_prob`) or of the log-density (`with_score`).
 `key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`. Operators are
 opaque to torch.compile: a compiled model runs the same kernels as an eager one and draws the same numbers.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +29,9 @@ from .maps.map import Map
 if HAS_TRITON:
     from . import elementwise
 
+# A sample, or a joint map's sample and its log-density.
+Outputs = Tensor | tuple[Tensor, ...]
+
 _LIBRARY = torch.library.Library("rsample", "FRAGMENT")
 
 
@@ -35,6 +41,7 @@ class Operators:
     Attributes:
         forward_op: `rsample::<name>`.
         backward_op: `rsample::<name>_backward`, or None where there is no pathwise gradient.
+        tangent: the operators of a linear map without the bounds of its support, which do not apply to tangents.
     """
 
     def __init__(self, map: Map) -> None:
@@ -42,26 +49,33 @@ class Operators:
         self._run_forward = _forward(map)
         self._run_backward = _backward(map)
         parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
+        result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
         self.forward_op = _define(
-            f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> Tensor",
+            f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}",
             lambda key, *args: self._run_forward(key, args[:-2], *args[-2:]),
-            _fake_forward,
+            lambda key, *args: _fake_forward(map, *args),
         )
         self.backward_op: Any = None
-        if map.reference_grad is not None:
+        number = len(map.cotangents)
+        if number:
+            gradients = ", ".join(f"Tensor {('grad', 'grad_log_prob')[i]}" for i in map.cotangents)
             self.backward_op = _define(
-                f"{map.name}_backward(Tensor[] key, Tensor grad, {parameters}, bool[] needs) -> Tensor[]",
-                lambda key, grad, *args: self._run_backward(key, grad, args[:-1], args[-1]),
-                _fake_backward,
+                f"{map.name}_backward(Tensor[] key, {gradients}, {parameters}, bool[] needs) -> Tensor[]",
+                lambda key, *args: self._run_backward(key, args[:number], args[number:-1], args[-1]),
+                lambda key, *args: _fake_backward(*args[number:]),
             )
 
-    def register_autograd(self, kernel: Callable[..., Tensor]) -> None:
+        self.tangent = self
+        if map.linear and map.support is not None:
+            self.tangent = Operators(replace(map, name=f"{map.name}_tangent", support=None, density=None))
+
+    def register_autograd(self, kernel: Callable[..., Outputs]) -> None:
         """Make `kernel` what the forward operator does where a gradient may be asked for."""
         _LIBRARY.impl(self.map.name, kernel, "Autograd")
 
     def forward(
         self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
-    ) -> Tensor:
+    ) -> Outputs:
         """The forward operator below autograd; nothing in it builds a graph as long as no parameter requires grad."""
         if _is_plain(params):
             return self._run_forward(key, params, shape, dtype)
@@ -69,13 +83,13 @@ class Operators:
             return self.forward_op(list(key), *params, shape, dtype)
 
     def backward(
-        self, key: Sequence[Tensor], grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]
+        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
-        """The backward operator below autograd."""
-        if _is_plain((grad, *params)):
-            return self._run_backward(key, grad, params, needs)
+        """The backward operator below autograd; `given` are gradients of the outputs that `map.cotangents` names."""
+        if _is_plain((*given, *params)):
+            return self._run_backward(key, given, params, needs)
         with torch._C._AutoDispatchBelowAutograd():
-            return self.backward_op(list(key), grad, *params, needs)
+            return self.backward_op(list(key), *given, *params, needs)
 
 
 def _define(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> Any:
@@ -94,35 +108,40 @@ def _is_plain(tensors: Sequence[Tensor]) -> bool:
     return torch._C._len_torch_dispatch_stack() == 0
 
 
-def _forward(map: Map) -> Callable[..., Tensor]:
-    def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _forward(map: Map) -> Callable[..., Outputs]:
+    def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
         backend = backend_for(params[0].device, math.prod(shape))
         if backend == "triton":
-            return elementwise.forward(map, key, params, shape, dtype)
-        if backend == "compiled":
-            return compiled.forward(map, packed_key(key), params, shape, dtype)
-        return reference.forward(map, packed_key(key), params, shape, dtype)
+            outputs = elementwise.forward(map, key, params, shape, dtype)
+        elif backend == "compiled":
+            outputs = compiled.forward(map, packed_key(key), params, shape, dtype)
+        else:
+            outputs = reference.forward(map, packed_key(key), params, shape, dtype)
+        return outputs if map.joint else outputs[0]
 
     return forward
 
 
 def _backward(map: Map) -> Callable[..., list[Tensor]]:
-    def backward(key: Sequence[Tensor], grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
-        backend = backend_for(grad.device, grad.numel())
+    def backward(
+        key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor]:
+        backend = backend_for(given[0].device, given[0].numel())
         if backend == "triton":
-            return elementwise.backward(map, key, grad, params, needs)
+            return elementwise.backward(map, key, given, params, needs)
         if backend == "compiled":
-            return compiled.backward(map, packed_key(key), grad, params, needs)
-        return reference.backward(map, packed_key(key), grad, params, needs)
+            return compiled.backward(map, packed_key(key), given, params, needs)
+        return reference.backward(map, packed_key(key), given, params, needs)
 
     return backward
 
 
-def _fake_forward(key: Sequence[Tensor], *args: Any) -> Tensor:
+def _fake_forward(map: Map, *args: Any) -> Outputs:
     *params, shape, dtype = args
-    return params[0].new_empty(shape, dtype=dtype)
+    outputs = tuple(params[0].new_empty(shape, dtype=dtype) for _ in range(map.outputs))
+    return outputs if map.joint else outputs[0]
 
 
-def _fake_backward(key: Sequence[Tensor], grad: Tensor, *args: Any) -> list[Tensor]:
+def _fake_backward(*args: Any) -> list[Tensor]:
     *params, needs = args
     return [p.new_empty(p.shape) for p, needed in zip(params, needs, strict=True) if needed]

@@ -7,7 +7,7 @@ order of all sums is fixed by shapes and dtypes.
 """
 
 # Triton's front end knows no starred tuples, and names in capitals are compile-time constants, not Yoda's.
-# ruff: noqa: RUF005, SIM300
+# ruff: noqa: RUF005, SIM108, SIM300
 from __future__ import annotations
 
 import math
@@ -20,7 +20,7 @@ from .launch import current, empty, hardware, key_arguments, slots
 from .layout import INT31, collapse, pack, strided_offset, unpack
 from .maps.map import Map
 from .noise import compute_dtype, elements_per_block
-from .tiles import block_noise, load_key
+from .tiles import block_noise, gradients, load_key
 
 _LANES = 128
 # Programs that fill a GPU; a reduction is split until there are about as many.
@@ -45,10 +45,13 @@ def _noise_of_element(x, element):
         "a_out_ptr",
         "b_out_ptr",
         "c_out_ptr",
+        "d_out_ptr",
         "grad_ptr",
-        "a_ptr",
-        "b_ptr",
-        "c_ptr",
+        "p_ptr",
+        "q_ptr",
+        "r_ptr",
+        "s_ptr",
+        "t_ptr",
         "seed_ptr",
         "offset_ptr",
     ],
@@ -57,10 +60,13 @@ def reduced_backward_kernel(
     a_out_ptr,
     b_out_ptr,
     c_out_ptr,
+    d_out_ptr,
     grad_ptr,
-    a_ptr,
-    b_ptr,
-    c_ptr,
+    p_ptr,
+    q_ptr,
+    r_ptr,
+    s_ptr,
+    t_ptr,
     kept_sizes,
     kept_strides,
     reduced_sizes,
@@ -77,6 +83,8 @@ def reduced_backward_kernel(
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
+    LOG_PROB_GRAD: tl.constexpr,
+    AFFINE: tl.constexpr,
     OUTPUTS: tl.constexpr,
     OPERANDS: tl.constexpr,
     GROUP: tl.constexpr,
@@ -91,7 +99,7 @@ def reduced_backward_kernel(
 
     A lane handles GROUP neighbouring elements, which share a Philox block, along the innermost dimension of the sample;
     INNER_KEPT tells which space that dimension belongs to. Row 0 of the strides is the element's number in the sample,
-    row 1 the gradient of the sample, the others are the parameters. OUTPUTS marks the parameters whose gradients are
+    the others are the operands, which are what `gradients` takes. OUTPUTS marks the parameters whose gradients are
     stored.
     """
     DTYPE: tl.constexpr = grad_ptr.dtype.element_ty
@@ -102,8 +110,8 @@ def reduced_backward_kernel(
     N: tl.constexpr = GROUP if INNER_KEPT else 1
 
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
-    outs = (a_out_ptr, b_out_ptr, c_out_ptr)
-    operands = (grad_ptr, a_ptr, b_ptr, c_ptr)
+    outs = (a_out_ptr, b_out_ptr, c_out_ptr, d_out_ptr)
+    operands = (grad_ptr, p_ptr, q_ptr, r_ptr, s_ptr, t_ptr)
 
     k = tl.program_id(0).to(tl.int64) * KEPT + tl.arange(0, KEPT)
     k_mask = k < kept
@@ -129,9 +137,10 @@ def reduced_backward_kernel(
                 at += i * unpack(inner_strides[j], WIDE)
                 values = values + (tl.load(operands[j] + at, mask=mask, other=0.0).to(COMPUTE),)
             if GROUP == 1:
-                grads = TRANSFORM_GRAD(_noise_of_element(x, element), *values, HARDWARE)
+                noise = _noise_of_element(x, element)
             else:
-                grads = TRANSFORM_GRAD(x[i], *values, HARDWARE)
+                noise = x[i]
+            grads = gradients(noise, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS) * N):
                 if OUTPUTS[j // N] and j % N == i % N:
@@ -164,7 +173,7 @@ def reduced_backward(
     """Gradients of the parameters numbered `members`, which all have the dimensions marked in `kept` and no others.
 
     Args:
-        operands: what the map's gradient takes beside the noise: the sample's gradient, parameters if it needs them.
+        operands: what the map's gradient takes beside the noise: gradients of outputs, parameters if it needs them.
     """
     grad = operands[0]
     shape = grad.shape
@@ -212,8 +221,7 @@ def reduced_backward(
     with current(grad.device):
         reduced_backward_kernel[(grid, splits)](
             *slots([outs.get(j) for j in range(len(params))]),
-            grad,
-            *slots(operands[1:]),
+            *slots(operands, 6),
             pack(spaces[True][0], wide),
             pack([s for row in spaces[True][1] for s in row], wide),
             pack(spaces[False][0], wide),
@@ -223,8 +231,7 @@ def reduced_backward(
             lanes[False],
             steps,
             *key_words,
-            NOISE=map.noise.device,
-            TRANSFORM_GRAD=map.transform_grad,
+            **map.device_grad_constants(),
             OUTPUTS=tuple(j in outs for j in range(len(params))),
             OPERANDS=len(operands),
             GROUP=group,

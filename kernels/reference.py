@@ -25,25 +25,41 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
     return torch.stack(kind.from_words(philox_blocks(key[0], block), dtype), -1).reshape(-1)[:numel]
 
 
-def forward(map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """The sample of `shape` and `dtype`; `params` broadcast to `shape`. `key` is a packed key, uint64."""
+def forward(
+    map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """What a draw of `shape` and `dtype` gives; `params` broadcast to `shape`. `key` is a packed key, uint64."""
     compute = compute_dtype(dtype)
     eps = _eager_noise(map.noise, key, shape, dtype, params[0])
-    return _cast(map.reference(eps, *[_cast(p, compute) for p in params]), dtype)
+    params = [_cast(p, compute) for p in params]
+    sample, *rest = map.draw(eps, *params)
+    if map.support is not None:
+        sample = map.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+    # A log-density need not depend on the noise.
+    return (_cast(sample, dtype), *(_cast(x.expand(sample.shape).contiguous(), dtype) for x in rest))
 
 
-def backward(map: Map, key: Tensor, grad: Tensor, params: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
+def backward(
+    map: Map, key: Tensor, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor]:
     """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
 
     Args:
-        grad: gradient of the sample, of the sample's shape and dtype.
+        given: gradients of the outputs that `map.cotangents` names, of the sample's shape and dtype.
     """
-    assert map.reference_grad is not None
+    grad = given[0]
     compute = compute_dtype(grad.dtype)
     eps = _eager_noise(map.noise, key, grad.shape, grad.dtype, grad)
-    grads = map.reference_grad(eps, _cast(grad, compute), *[_cast(p, compute) for p in params])
+    grads = map.gradients(eps, *[_cast(g, compute) for g in given], *[_cast(p, compute) for p in params])
+    return reduced(grads, params, grad.shape, needs)
+
+
+def reduced(
+    grads: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], needs: Sequence[bool]
+) -> list[Tensor]:
+    """Gradients of a draw of `shape`, summed over broadcast dimensions to their parameters' shapes and dtypes."""
     return [
-        _cast(g if g.shape == p.shape else g.sum_to_size(p.shape), p.dtype)
+        _cast(g if g.shape == p.shape == shape else g.expand(shape).sum_to_size(p.shape), p.dtype)
         for g, p, needed in zip(grads, params, needs, strict=True)
         if needed
     ]

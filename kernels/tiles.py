@@ -1,4 +1,4 @@
-"""The pieces of a kernel that walks the elements of a sample: the key, its noise, its operands.
+"""The pieces of a kernel that walks the elements of a sample: the key, its noise, its operands, their gradients.
 
 A lane handles a group of neighbouring elements: those of one Philox block, or of two neighbouring blocks where the
 sample has 2-byte elements, so that it always stores 16 bytes. A tile is one group a lane.
@@ -207,3 +207,31 @@ def split_run(n, first_program, run, offset, TILE: tl.constexpr, UNROLL: tl.cons
     full = tl.minimum(rest // TILE, run).to(tl.int32)
     tiles = tl.minimum(tl.cdiv(rest, TILE), run).to(tl.int32)
     return start, block, hot, full, tiles
+
+
+@triton.jit
+def gradients(
+    x, values, TRANSFORM_GRAD: tl.constexpr, LOG_PROB_GRAD: tl.constexpr, AFFINE: tl.constexpr, HARDWARE: tl.constexpr
+):
+    """The gradient of each parameter, of the noise's shape.
+
+    `values` are the gradients of the sample and of its log-density, as far as their functions are not None, and the
+    parameters, which an affine transform does not take.
+    """
+    if LOG_PROB_GRAD is None:
+        grads = TRANSFORM_GRAD(x, *values, HARDWARE)
+    elif TRANSFORM_GRAD is None:
+        grads = LOG_PROB_GRAD(x, *values, HARDWARE)
+    else:
+        if AFFINE:
+            of_sample = TRANSFORM_GRAD(x, values[0], HARDWARE)
+        else:
+            of_sample = TRANSFORM_GRAD(x, values[0], *values[2:], HARDWARE)
+        of_log_prob = LOG_PROB_GRAD(x, *values[1:], HARDWARE)
+        grads = ()
+        for j in tl.static_range(len(of_sample)):
+            grads = grads + (of_sample[j] + of_log_prob[j],)
+    shaped = ()
+    for j in tl.static_range(len(grads)):
+        shaped = shaped + (tl.broadcast_to(grads[j], x.shape),)
+    return shaped

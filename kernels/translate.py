@@ -26,10 +26,28 @@ _VALUES = {
     "maximum": "at::vec::maximum({}, {})",
     "minimum": "at::vec::minimum({}, {})",
     "neg": "({}).neg()",
+    "zeros_like": "V(T(0))",
+    "clamp": "at::vec::clamp({}, {}, {})",
+    "copysign": "({}).copysign({})",
     "reciprocal": "({}).reciprocal()",
 } | {
     name: f"({{}}).{name}()"
-    for name in ("abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan", "atan", "tanh")
+    for name in (
+        "abs",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "sqrt",
+        "rsqrt",
+        "sin",
+        "cos",
+        "tan",
+        "atan",
+        "tanh",
+        "floor",
+        "erf",
+    )
 }
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
@@ -76,12 +94,15 @@ class Trace:
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
         self.statements: list[str] = []
+        self._known: dict[str, Symbol] = {}
         self._names = (f"v{i}" for i in itertools.count())
 
     def symbol(self, expression: str, dtype: torch.dtype) -> Symbol:
-        symbol = Symbol(self, next(self._names), dtype)
-        self.statements.append(f"const V {symbol.name} = {expression};")
-        return symbol
+        # The same expression is the same value; C++ compilers do not know that of calls into a vector library.
+        if expression not in self._known:
+            symbol = self._known[expression] = Symbol(self, next(self._names), dtype)
+            self.statements.append(f"const V {symbol.name} = {expression};")
+        return self._known[expression]
 
     def operand(self, value: Any) -> str:
         if isinstance(value, Symbol):
@@ -111,22 +132,21 @@ class Trace:
         raise NotImplementedError(f"no conversion from {symbol.dtype} to {dtype} inside a map")
 
 
-def translate(name: str, function: Callable[..., Any], inputs: Sequence[str], dtype: torch.dtype) -> str:
-    """A C++ struct `name` for the loop of elementwise.h: `function(noise, *inputs)`, one result or a tuple of them.
+def translate(name: str, function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.dtype) -> str:
+    """A C++ struct `name` for the loop of elementwise.h: `function(noise, *inputs)`, a tuple of results.
 
     Raises:
         NotImplementedError: the function does something that has no translation.
     """
     trace = Trace(dtype)
     symbols = [trace.symbol("V::loadu(noise)", dtype)]
-    symbols += [trace.symbol(f"V::loadu(in[{i}] + at)", dtype) for i in range(len(inputs))]
+    symbols += [trace.symbol(f"V::loadu(in[{i}] + at)", dtype) for i in range(inputs)]
     results = function(*symbols)
-    results = results if isinstance(results, tuple) else (results,)
     trace.statements += [f"{trace.operand(r)}.store(out[{k}] + at);" for k, r in enumerate(results)]
     body = "\n    ".join(trace.statements)
     return f"""
 struct {name} {{
-  static constexpr int INPUTS = {len(inputs)}, OUTPUTS = {len(results)};
+  static constexpr int INPUTS = {inputs}, OUTPUTS = {len(results)};
   template <class V, class T>
   static void apply(const T* noise, const T* const* in, T* const* out, int at) {{
     {body}

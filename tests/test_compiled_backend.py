@@ -103,9 +103,9 @@ def test_forward_equals_the_reference(map, dtype, layout, monkeypatch):
     params = params_of(map, layout, dtype)
     key = key_of(-(2**40), 2**32 - 1000)
     assert compiled.available(map, dtype)
-    ours = compiled.forward(map, key, params, SHAPE, dtype)
+    ours = compiled.forward(map, key, params, SHAPE, dtype)[0]
     assert ours.is_contiguous()
-    assert_close(ours, reference.forward(map, key, params, SHAPE, dtype), map)
+    assert_close(ours, reference.forward(map, key, params, SHAPE, dtype)[0], map)
 
 
 @every_dtype
@@ -114,7 +114,7 @@ def test_forward_equals_the_reference(map, dtype, layout, monkeypatch):
 def test_every_size_is_a_prefix_of_one_stream(dtype, numel):
     # Also the words against the torch Philox, which reference.forward leaves to ATen.
     params = [torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)]
-    ours = compiled.forward(UNIFORM_MAP, key_of(7), params, (numel,), dtype)
+    ours = compiled.forward(UNIFORM_MAP, key_of(7), params, (numel,), dtype)[0]
     noise = reference.noise(UNIFORM_MAP.noise, key_of(7).view(torch.int64), numel, dtype)
     assert torch.equal(ours, noise.to(dtype))
 
@@ -125,7 +125,7 @@ def test_every_size_is_a_prefix_of_one_stream(dtype, numel):
 def test_offsets_carry_and_wrap(dtype, seed, offset):
     params = [torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)]
     key = key_of(seed, offset)
-    ours = compiled.forward(UNIFORM_MAP, key, params, (70001,), dtype)
+    ours = compiled.forward(UNIFORM_MAP, key, params, (70001,), dtype)[0]
     assert torch.equal(ours, reference.noise(UNIFORM_MAP.noise, key.view(torch.int64), 70001, dtype).to(dtype))
 
 
@@ -133,8 +133,8 @@ def test_offsets_carry_and_wrap(dtype, seed, offset):
 def test_real_chunks_of_many_shapes(shape):
     columns = torch.linspace(0, 1, shape[-1])
     params = [columns, torch.ones((*shape[:-1], 1))]
-    ours = compiled.forward(UNIFORM_MAP, key_of(3), params, shape, torch.float32)
-    assert torch.equal(ours, reference.forward(UNIFORM_MAP, key_of(3), params, shape, torch.float32))
+    ours = compiled.forward(UNIFORM_MAP, key_of(3), params, shape, torch.float32)[0]
+    assert torch.equal(ours, reference.forward(UNIFORM_MAP, key_of(3), params, shape, torch.float32)[0])
 
 
 @pytest.mark.parametrize("chunk", [999, 1013, 4096, 10**9])
@@ -142,9 +142,9 @@ def test_chunks_change_no_bit(chunk, monkeypatch):
     params = params_of(NORMAL_MAP, "row and column", torch.float32)
     whole = compiled.forward(
         NORMAL_MAP, key_of(1), [p.expand(SHAPE).contiguous() for p in params], SHAPE, torch.float32
-    )
+    )[0]
     monkeypatch.setattr(compiled, "CHUNK", chunk)
-    assert torch.equal(whole, compiled.forward(NORMAL_MAP, key_of(1), params, SHAPE, torch.float32))
+    assert torch.equal(whole, compiled.forward(NORMAL_MAP, key_of(1), params, SHAPE, torch.float32)[0])
 
 
 @every_dtype
@@ -165,25 +165,25 @@ def test_chunks_far_into_a_draw(dtype, first):
 def test_key_is_taken_as_bits():
     params = params_of(UNIFORM_MAP, "number", torch.float32)
     key = key_of(2**64 - 3, 2**63 + 1)
-    a, b = (compiled.forward(UNIFORM_MAP, k, params, SHAPE, torch.float32) for k in (key, key.view(torch.int64)))
+    a, b = (compiled.forward(UNIFORM_MAP, k, params, SHAPE, torch.float32)[0] for k in (key, key.view(torch.int64)))
     assert torch.equal(a, b)
 
 
 def test_nan_and_infinite_parameters_stay():
     loc = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0] * 8192)
-    sample = compiled.forward(NORMAL_MAP, key_of(1), [loc, torch.ones(())], loc.shape, torch.float32)
+    sample = compiled.forward(NORMAL_MAP, key_of(1), [loc, torch.ones(())], loc.shape, torch.float32)[0]
     assert torch.equal(sample.isnan(), loc.isnan())
     assert torch.equal(sample.isposinf(), loc.isposinf())
     probs = torch.tensor([0.0, 1.0, float("nan"), 1.0]).repeat(8192)
-    draws = compiled.forward(BERNOULLI_PROBS_MAP, key_of(1), [probs], probs.shape, torch.float32)
+    draws = compiled.forward(BERNOULLI_PROBS_MAP, key_of(1), [probs], probs.shape, torch.float32)[0]
     assert torch.equal(draws, torch.tensor([0.0, 1.0, 0.0, 1.0]).repeat(8192))
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5)])
 def test_empty_draws(shape):
     params = [torch.zeros(()), torch.ones(shape[-1])]
-    assert compiled.forward(NORMAL_MAP, key_of(1), params, shape, torch.float32).shape == shape
-    grads = compiled.backward(NORMAL_MAP, key_of(1), torch.ones(shape), params, [True, True])
+    assert compiled.forward(NORMAL_MAP, key_of(1), params, shape, torch.float32)[0].shape == shape
+    grads = compiled.backward(NORMAL_MAP, key_of(1), (torch.ones(shape),), params, [True, True])
     assert [g.shape for g in grads] == [p.shape for p in params]
     assert all((g == 0).all() for g in grads)
 
@@ -196,9 +196,9 @@ def exact_gradients(map: Map, key: Tensor, grad: Tensor, params: list[Tensor]) -
     compute = compute_dtype(grad.dtype)
     identity = [torch.zeros((), dtype=compute), torch.ones((), dtype=compute)]
     if map is NORMAL_MAP or grad.dtype == compute:
-        noise = compiled.forward(map, key, identity, grad.shape, compute)
+        noise = compiled.forward(map, key, identity, grad.shape, compute)[0]
     else:
-        noise = compiled.forward(map, key, identity, grad.shape, grad.dtype).to(compute)
+        noise = compiled.forward(map, key, identity, grad.shape, grad.dtype)[0].to(compute)
     parts = map.reference_grad(noise.double(), grad.double(), *(p.double() for p in params))
     return (
         [g.sum_to_size(p.shape) for g, p in zip(parts, params, strict=True)],
@@ -215,7 +215,7 @@ def test_backward_sums_to_rounding(map, dtype, layout, monkeypatch):
     params = params_of(map, layout, dtype)
     key = key_of(11, 2**32 - 1000)
     grad = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
-    ours = compiled.backward(map, key, grad, params, [True] * len(params))
+    ours = compiled.backward(map, key, (grad,), params, [True] * len(params))
     expected, magnitude = exact_gradients(map, key, grad, params)
     for g, e, m, p in zip(ours, expected, magnitude, params, strict=True):
         assert g.shape == p.shape
@@ -231,7 +231,7 @@ def test_backward_of_a_long_sum_is_exact_to_rounding():
     numel = 3 * 2**20 + 5
     grad = torch.rand(numel, generator=torch.Generator().manual_seed(1))
     params = [torch.zeros(()), torch.ones(())]
-    ours = compiled.backward(UNIFORM_MAP, key_of(5), grad, params, [True, True])
+    ours = compiled.backward(UNIFORM_MAP, key_of(5), (grad,), params, [True, True])
     expected, magnitude = exact_gradients(UNIFORM_MAP, key_of(5), grad, params)
     for g, e, m in zip(ours, expected, magnitude, strict=True):
         assert (g.double() - e).abs() <= torch.finfo(torch.float32).eps * m
@@ -243,8 +243,8 @@ def test_backward_of_a_long_sum_is_exact_to_rounding():
 def test_backward_returns_what_is_needed(map, needs, layout):
     params = params_of(map, layout, torch.float32)
     grad = torch.rand(SHAPE)
-    every = compiled.backward(map, key_of(5), grad, params, [True, True])
-    some = compiled.backward(map, key_of(5), grad, params, needs)
+    every = compiled.backward(map, key_of(5), (grad,), params, [True, True])
+    some = compiled.backward(map, key_of(5), (grad,), params, needs)
     expected = [g for g, needed in zip(every, needs, strict=True) if needed]
     assert len(some) == len(expected)
     assert all(torch.equal(a, b) for a, b in zip(some, expected, strict=True))
@@ -255,8 +255,8 @@ def test_backward_takes_gradients_of_any_strides(layout):
     params = params_of(NORMAL_MAP, layout, torch.float32)
     dense = torch.rand(SHAPE)
     for grad in (dense.t().contiguous().t(), torch.rand(SHAPE[0], 1).expand(SHAPE), torch.tensor(2.0).expand(SHAPE)):
-        ours = compiled.backward(NORMAL_MAP, key_of(5), grad, params, [True, True])
-        same = compiled.backward(NORMAL_MAP, key_of(5), grad.contiguous(), params, [True, True])
+        ours = compiled.backward(NORMAL_MAP, key_of(5), (grad,), params, [True, True])
+        same = compiled.backward(NORMAL_MAP, key_of(5), (grad.contiguous(),), params, [True, True])
         for a, b in zip(ours, same, strict=True):
             # Chunked and unchunked sums may round differently; what is not summed may not.
             assert torch.equal(a, b) if layout == "dense" else torch.allclose(a, b, rtol=1e-5, atol=1e-4)
@@ -274,8 +274,8 @@ def test_threads_change_no_bit(map, layout):
     results = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
-        sample = compiled.forward(map, key_of(5), params, shape, torch.float32)
-        results.append([sample, *compiled.backward(map, key_of(5), grad, params, [True, True])])
+        sample = compiled.forward(map, key_of(5), params, shape, torch.float32)[0]
+        results.append([sample, *compiled.backward(map, key_of(5), (grad,), params, [True, True])])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
@@ -291,8 +291,8 @@ def test_modes_of_the_caller(mode, layout):
     grad = torch.rand(SHAPE)
 
     def run() -> list[Tensor]:
-        sample = compiled.forward(NORMAL_MAP, key_of(5), params, SHAPE, torch.float32)
-        return [sample, *compiled.backward(NORMAL_MAP, key_of(5), grad, params, [True, True])]
+        sample = compiled.forward(NORMAL_MAP, key_of(5), params, SHAPE, torch.float32)[0]
+        return [sample, *compiled.backward(NORMAL_MAP, key_of(5), (grad,), params, [True, True])]
 
     plain = run()
     with mode():
@@ -327,9 +327,9 @@ def test_nothing_of_the_samples_size_is_laid_out(layout):
     given = {p.untyped_storage().data_ptr() for p in params}
     grad = torch.ones(()).expand(shape)
     with LargestStorage() as forward:
-        sample = compiled.forward(NORMAL_MAP, key_of(5), params, shape, torch.float32)
+        sample = compiled.forward(NORMAL_MAP, key_of(5), params, shape, torch.float32)[0]
     with LargestStorage() as backward:
-        grads = compiled.backward(NORMAL_MAP, key_of(5), grad, params, [True, True])
+        grads = compiled.backward(NORMAL_MAP, key_of(5), (grad,), params, [True, True])
     given |= {t.untyped_storage().data_ptr() for t in (sample, grad, *grads)}
     for mode in (forward, backward):
         made = [size for pointer, size in mode.sizes.items() if pointer not in given]
@@ -339,7 +339,7 @@ def test_nothing_of_the_samples_size_is_laid_out(layout):
 def test_runs_inside_an_operator_of_a_compiled_graph():
     @torch.library.custom_op("rsample_test::compiled_uniform", mutates_args=())
     def draw(low: Tensor, high: Tensor) -> Tensor:
-        return compiled.forward(UNIFORM_MAP, key_of(5), [low, high], SHAPE, torch.float32)
+        return compiled.forward(UNIFORM_MAP, key_of(5), [low, high], SHAPE, torch.float32)[0]
 
     @draw.register_fake
     def _(low, high):
@@ -359,7 +359,7 @@ def test_many_threads_build_once(monkeypatch):
     monkeypatch.setattr(compiled, "_source", lambda *args: built.append(args) or source(*args))
     params = params_of(map, "number", torch.float32)
     samples: list[Tensor] = []
-    draw = lambda: samples.append(compiled.forward(map, key_of(5), params, SHAPE, torch.float32))  # noqa: E731
+    draw = lambda: samples.append(compiled.forward(map, key_of(5), params, SHAPE, torch.float32)[0])  # noqa: E731
     threads = [threading.Thread(target=draw) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -393,9 +393,9 @@ def test_every_operation_in_the_table_is_translated():
     generator = torch.Generator().manual_seed(0)
     params = [0.5 + torch.rand(shape, generator=generator) for _ in range(count)]
     grad = 0.5 + torch.rand(shape, generator=generator)
-    ours = compiled.backward(map, key_of(5), grad, params, [True] * count)
+    ours = compiled.backward(map, key_of(5), (grad,), params, [True] * count)
     assert compiled.available(map, torch.float32)
-    expected = reference.backward(map, key_of(5), grad, params, [True] * count)
+    expected = reference.backward(map, key_of(5), (grad,), params, [True] * count)
     for i, (a, b) in enumerate(zip(ours, expected, strict=True)):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7, msg=lambda text, i=i: f"operation {i}: {text}")
 
@@ -410,12 +410,12 @@ def test_every_operation_in_the_table_is_translated():
 def test_a_map_without_translation_warns_once_and_draws(map, missing):
     params = params_of(map, "number", torch.float32)
     with pytest.warns(RuntimeWarning, match=f"map {map.name}.*{missing}"):
-        first = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)
+        first = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)
+        again = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)[0]
     assert not compiled.available(map, torch.float32)
-    assert torch.equal(first, reference.forward(map, key_of(5), params, SHAPE, torch.float32))
+    assert torch.equal(first, reference.forward(map, key_of(5), params, SHAPE, torch.float32)[0])
     assert torch.equal(first, again)
 
 
@@ -432,10 +432,10 @@ grad = torch.ones(20000)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for map in (NORMAL_MAP, UNIFORM_MAP, NORMAL_MAP):
-        sample = compiled.forward(map, key.view(torch.int64), params, (20000,), torch.float32)
-        assert torch.equal(sample, reference.forward(map, key, params, (20000,), torch.float32))
-        grads = compiled.backward(map, key.view(torch.int64), grad, params, [True, False])
-        assert torch.equal(grads[0], reference.backward(map, key, grad, params, [True, False])[0])
+        sample = compiled.forward(map, key.view(torch.int64), params, (20000,), torch.float32)[0]
+        assert torch.equal(sample, reference.forward(map, key, params, (20000,), torch.float32)[0])
+        grads = compiled.backward(map, key.view(torch.int64), (grad,), params, [True, False])
+        assert torch.equal(grads[0], reference.backward(map, key, (grad,), params, [True, False])[0])
         assert not compiled.available(map, torch.float32)
 ours = [str(w.message) for w in caught if "rsample" in str(w.message)]
 assert len(ours) == 1, ours
@@ -461,7 +461,8 @@ from rsample.kernels.maps.normal import NORMAL_MAP
 
 key = torch.tensor([1, 2**32 - 9], dtype=torch.uint64)
 assert compiled.available(NORMAL_MAP, torch.float32)
-torch.save(compiled.forward(NORMAL_MAP, key, [torch.zeros(()), torch.ones(())], (20001,), torch.float32), sys.argv[1])
+params = [torch.zeros(()), torch.ones(())]
+torch.save(compiled.forward(NORMAL_MAP, key, params, (20001,), torch.float32)[0], sys.argv[1])
 """
 
 
@@ -472,5 +473,5 @@ def test_instruction_sets_draw_the_same_bits(capability, tmp_path):
     environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
     subprocess.run([sys.executable, "-c", NORMAL_TO_FILE, file], env=environment, check=True, capture_output=True)
     params = [torch.zeros(()), torch.ones(())]
-    ours = compiled.forward(NORMAL_MAP, key_of(1, 2**32 - 9), params, (20001,), torch.float32)
+    ours = compiled.forward(NORMAL_MAP, key_of(1, 2**32 - 9), params, (20001,), torch.float32)[0]
     assert torch.equal(torch.load(file), ours)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsample.kernels import launch
+from rsample.kernels import elementwise, launch
 from rsample.kernels.language import HAS_TRITON, triton
 from rsample.kernels.launch import Config
 from rsample.kernels.layout import DENSE, REPEATED, ROWS, SCALAR, STRIDED
@@ -38,7 +38,7 @@ KEY = {
 def pointers(names, dtypes):
     return {
         name: dtype and "*" + dtype
-        for name, dtype in zip(names, (*dtypes, None, None, None)[: len(names)], strict=True)
+        for name, dtype in zip(names, (*dtypes, *(None,) * len(names))[: len(names)], strict=True)
     }
 
 
@@ -47,16 +47,16 @@ def forward_code(map, dtype, kinds, target="sm_90", config=launch.CONFIGS[0]):
     name = TRITON_NAMES[dtype]
     rank = 2 * any(kind not in (SCALAR, DENSE) for kind in kinds)
     arguments = {
-        "out_ptr": "*" + name,
-        **pointers(("a_ptr", "b_ptr", "c_ptr"), [name] * len(kinds)),
+        **pointers(("out_ptr", "log_prob_ptr"), [name] * map.outputs),
+        **pointers(("a_ptr", "b_ptr", "c_ptr", "d_ptr"), [name] * len(kinds)),
         "sizes": ("i32",) * rank,
         "strides": ("i32",) * (rank * len(kinds)),
         "n": "i64",
         "first_program": "i64",
         "run": "i32",
         **KEY,
-        "NOISE": map.noise.device,
-        "TRANSFORM": map.transform,
+        **map.device_constants(),
+        **elementwise.bounds(map, dtype),
         "KINDS": kinds,
         "WIDE": False,
         "HARDWARE": not target.startswith("gfx"),
@@ -66,25 +66,24 @@ def forward_code(map, dtype, kinds, target="sm_90", config=launch.CONFIGS[0]):
     return compile_for(elementwise_forward_kernel, arguments, target, config.warps)
 
 
-def backward_code(map, dtype, outputs, target="sm_90", config=launch.CONFIGS[0]):
-    """The backward kernel in the sample's order, for a dense gradient."""
+def backward_code(map, dtype, outputs, target="sm_90", config=launch.CONFIGS[0], kinds=None):
+    """The backward kernel in the sample's order, by default for dense gradients and parameters."""
+    kinds = kinds or (DENSE,) * (len(map.cotangents) + (0 if map.linear else len(map.parameters)))
     name = TRITON_NAMES[dtype]
     partial = "fp64" if dtype == F64 else "fp32"
     stored = [{"elements": name, "sum": partial, "none": None}[output] for output in outputs]
     arguments = {
-        **pointers(("a_out_ptr", "b_out_ptr", "c_out_ptr"), stored),
-        "grad_ptr": "*" + name,
-        **pointers(("a_ptr", "b_ptr", "c_ptr"), []),
+        **pointers(("a_out_ptr", "b_out_ptr", "c_out_ptr", "d_out_ptr"), stored),
+        **pointers(("grad_ptr", "p_ptr", "q_ptr", "r_ptr", "s_ptr", "t_ptr"), [name] * len(kinds)),
         "sizes": (),
         "strides": (),
         "n": "i64",
         "first_program": "i64",
         "run": "i32",
         **KEY,
-        "NOISE": map.noise.device,
-        "TRANSFORM_GRAD": map.transform_grad,
+        **map.device_grad_constants(),
         "OUTPUTS": outputs,
-        "KINDS": (DENSE,),
+        "KINDS": kinds,
         "WIDE": False,
         "HARDWARE": not target.startswith("gfx"),
         "LANES": 32 * config.warps,
@@ -98,9 +97,8 @@ def reduced_code(map, dtype, group, inner_kept, target="sm_90"):
     name = TRITON_NAMES[dtype]
     partial = "fp64" if dtype == F64 else "fp32"
     arguments = {
-        **pointers(("a_out_ptr", "b_out_ptr", "c_out_ptr"), [partial] * 2),
-        "grad_ptr": "*" + name,
-        **pointers(("a_ptr", "b_ptr", "c_ptr"), []),
+        **pointers(("a_out_ptr", "b_out_ptr", "c_out_ptr", "d_out_ptr"), [partial] * 2),
+        **pointers(("grad_ptr", "p_ptr", "q_ptr", "r_ptr", "s_ptr", "t_ptr"), [name]),
         "kept_sizes": ("i32",),
         "kept_strides": ("i32",) * 2,
         "reduced_sizes": ("i32",),
@@ -110,8 +108,7 @@ def reduced_code(map, dtype, group, inner_kept, target="sm_90"):
         "reduced": "i64",
         "steps": "i32",
         **KEY,
-        "NOISE": map.noise.device,
-        "TRANSFORM_GRAD": map.transform_grad,
+        **map.device_grad_constants(),
         "OUTPUTS": (True, True),
         "OPERANDS": 1,
         "GROUP": group,

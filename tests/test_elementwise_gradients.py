@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel
 
 def check_backward(map, params, grad, needs=(True, True)):
     """Gradients against the reference in float64, with what rounding of a sum of float32 numbers explains."""
-    ours = elementwise.backward(map, (packed(),), grad, params, needs)
+    ours = elementwise.backward(map, (packed(),), (grad,), params, needs)
     compute = compute_dtype(grad.dtype)
     # The noise is that of the sample's dtype, so the reference keeps the dtype and only sums in float64.
     noise = reference.noise(map.noise, packed().view(torch.int64), grad.numel(), grad.dtype).reshape(grad.shape)
@@ -33,7 +33,7 @@ def check_backward(map, params, grad, needs=(True, True)):
         expected = exact[j].sum_to_size(g.shape)
         atol = atol + expected.abs() * torch.finfo(g.dtype).eps
         assert ((g.cpu().double() - expected).abs() <= atol).all()
-    again = elementwise.backward(map, (packed(),), grad, params, needs)
+    again = elementwise.backward(map, (packed(),), (grad,), params, needs)
     assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
 
 

@@ -33,12 +33,12 @@ def tolerance(dtype):
 def check(map, params, shape, dtype, key=None):
     """One draw against the reference; returns the sample."""
     key = packed() if key is None else key
-    ours = elementwise.forward(map, (key,), params, shape, dtype)
+    ours = elementwise.forward(map, (key,), params, shape, dtype)[0]
     assert ours.shape == torch.Size(shape)
     assert ours.dtype == dtype
     assert ours.is_contiguous()
     cpu = [p.cpu() for p in params]
-    expected = reference.forward(map, key, cpu, shape, dtype)
+    expected = reference.forward(map, key, cpu, shape, dtype)[0]
     if map is NORMAL_MAP:
         torch.testing.assert_close(ours.cpu(), expected, **tolerance(dtype))
     elif map is UNIFORM_MAP and launch.triton.knobs.runtime.interpret:
@@ -121,8 +121,8 @@ def test_nothing_is_launched_for_an_empty_sample(device, monkeypatch):
 
     monkeypatch.setattr(elementwise, "launch_elements", refuse)
     params = [torch.zeros(0, 3, device=device), torch.ones(3, device=device)]
-    assert elementwise.forward(NORMAL_MAP, (packed(),), params, (4, 0, 3), torch.float32).shape == (4, 0, 3)
-    grads = elementwise.backward(NORMAL_MAP, (packed(),), torch.zeros(4, 0, 3, device=device), params, [True, True])
+    assert elementwise.forward(NORMAL_MAP, (packed(),), params, (4, 0, 3), torch.float32)[0].shape == (4, 0, 3)
+    grads = elementwise.backward(NORMAL_MAP, (packed(),), (torch.zeros(4, 0, 3, device=device),), params, [True, True])
     assert [g.tolist() for g in grads] == [[], [0.0, 0.0, 0.0]]
 
 
@@ -135,7 +135,7 @@ def test_the_sample_does_not_depend_on_the_configuration(device, monkeypatch):
         for programs in (1, 10**9)[: 1 + (config is CONFIGS[0])]:
             monkeypatch.setattr(launch, "configs", lambda layout, config=config: (config,))
             monkeypatch.setattr(launch, "PROGRAMS", programs)
-            samples.append(elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), torch.float32))
+            samples.append(elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), torch.float32)[0])
     assert all(torch.equal(samples[0], s) for s in samples[1:])
 
 
@@ -152,7 +152,7 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     params = [values((9000,), torch.float32, device), values((), torch.float32, device)]
 
     def draw(*key):
-        return elementwise.forward(NORMAL_MAP, key, params, (9000,), torch.float32)
+        return elementwise.forward(NORMAL_MAP, key, params, (9000,), torch.float32)[0]
 
     expected = draw(packed())
     words = np.array([SEED, 4 * OFFSET - 8], np.uint64).view(np.int64)
@@ -160,13 +160,13 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     intragraph = torch.tensor([8])
     assert torch.equal(draw(seed.cpu(), offset.cpu(), intragraph), expected)
     grad = torch.ones(9000, device=device)
-    by_value = elementwise.backward(NORMAL_MAP, (packed(),), grad, params, [False, True])
+    by_value = elementwise.backward(NORMAL_MAP, (packed(),), (grad,), params, [False, True])
     monkeypatch.setattr(launch, "on_device", lambda tensor: True)
     compiled = compilations()
     assert torch.equal(draw(seed, offset, intragraph), expected)
     assert compilations() == compiled  # what a graph captures was loaded by the draws before
     assert torch.equal(draw(packed().to(device)), expected)
-    by_pointer = elementwise.backward(NORMAL_MAP, (seed, offset, intragraph), grad, params, [False, True])
+    by_pointer = elementwise.backward(NORMAL_MAP, (seed, offset, intragraph), (grad,), params, [False, True])
     assert torch.equal(by_pointer[0], by_value[0])
 
 
@@ -174,7 +174,7 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**64 - 1])
 def test_any_64_bit_seed_and_offset(seed, offset, device):
     zero, one = torch.zeros((), device=device), torch.ones((), device=device)
-    u = elementwise.forward(UNIFORM_MAP, (packed(seed, offset),), [zero, one], (5000,), torch.float32)
+    u = elementwise.forward(UNIFORM_MAP, (packed(seed, offset),), [zero, one], (5000,), torch.float32)[0]
     assert (u.cpu().double().numpy() == oracle.uniform(oracle.words(seed, offset, 1250), 24)).all()
 
 
@@ -190,9 +190,9 @@ def test_all_full_tiles_are_accessed_16_bytes_at_a_time(dtype, device, runner, m
     full = n // (128 * group) * 128 * group
     params = [values(n, dtype, device, seed=j) for j in range(2)]
     with gpu_emulator.activate(memory_stats=True):
-        elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), dtype)
+        elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), dtype)[0]
         draw = gpu_emulator.last_launch()
-        elementwise.backward(NORMAL_MAP, (packed(),), params[0], params, (False, True))
+        elementwise.backward(NORMAL_MAP, (packed(),), (params[0],), params, (False, True))
         gradient = gpu_emulator.last_launch()
     for record, reads in ((draw, 2), (gradient, 1)):
         # Four registers of 4 bytes; the rest of the sample goes one element at a time.
@@ -207,8 +207,8 @@ def test_one_compilation_for_all_seeds_offsets_sizes_and_alignments(device, runn
     buffer = values((70_000,), torch.float32, device)
 
     def draw(key, n, scalar, inner):
-        elementwise.forward(UNIFORM_MAP, (key,), [buffer[:n], scalar], (n,), torch.float32)
-        elementwise.forward(UNIFORM_MAP, (key,), [buffer[:inner], scalar], (n // inner, inner), torch.float32)
+        elementwise.forward(UNIFORM_MAP, (key,), [buffer[:n], scalar], (n,), torch.float32)[0]
+        elementwise.forward(UNIFORM_MAP, (key,), [buffer[:inner], scalar], (n // inner, inner), torch.float32)[0]
 
     draw(packed(1, 1), 1, buffer[0], 4)
     draw(packed(7, 9), 24, buffer[0], 12)
@@ -261,7 +261,7 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
     assert int(index[0]) % 4 == 0
     later = torch.tensor([3, 2**34 - 77 + int(index[0]) // 4], dtype=torch.uint64)
     loc, scale = row.cpu().float()[index % inner], column.cpu()[index // inner, 0]
-    expected = reference.forward(NORMAL_MAP, later, [loc, scale], (drawn,), dtype)
+    expected = reference.forward(NORMAL_MAP, later, [loc, scale], (drawn,), dtype)[0]
     torch.testing.assert_close(tail[-drawn:].cpu(), expected, **tolerance(dtype))
 
 
@@ -271,7 +271,7 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_uniform_equals_torch_bit_for_bit(dtype, device):
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
-    ours = elementwise.forward(UNIFORM_MAP, (packed(),), [zero, one], (30_001,), dtype)
+    ours = elementwise.forward(UNIFORM_MAP, (packed(),), [zero, one], (30_001,), dtype)[0]
     assert torch.equal(ours.cpu(), stateless.uniform(packed(), 30_001, dtype=dtype))
 
 
@@ -280,7 +280,7 @@ def test_uniform_equals_torch_bit_for_bit(dtype, device):
 def test_normal_noise_against_torch(dtype, n, device, record_property):
     n //= SLOWDOWN
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
-    ours = elementwise.forward(NORMAL_MAP, (packed(),), [zero, one], (n,), dtype).cpu()
+    ours = elementwise.forward(NORMAL_MAP, (packed(),), [zero, one], (n,), dtype)[0].cpu()
     error = (ours - stateless.normal(packed(), n, dtype=dtype)).abs().max().item()
     print(f"standard normal, {dtype}, {n} samples: {error:.2g} from torch.func._random.normal")
     record_property("worst", error)
@@ -292,7 +292,7 @@ def test_normal_noise_against_torch(dtype, n, device, record_property):
 def test_halves_of_normal_noise_are_within_one_ulp_of_torch(dtype, device):
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
     n = 2**17
-    ours = elementwise.forward(NORMAL_MAP, (packed(),), [zero, one], (n,), dtype).cpu().double()
+    ours = elementwise.forward(NORMAL_MAP, (packed(),), [zero, one], (n,), dtype)[0].cpu().double()
     theirs = stateless.normal(packed(), n, dtype=dtype).double()
     ulp = torch.finfo(dtype).eps * 2 ** torch.floor(torch.log2(theirs.abs())).clamp(min=-14)
     # Next to 0 the float32 noise itself differs by more than an ulp.
@@ -362,7 +362,7 @@ def test_uniform_noise_of_extreme_words(dtype, bits, device):
 def test_a_million_bernoulli_draws_from_logits(device):
     n = 10**6 // SLOWDOWN
     logits = torch.randn(n, generator=torch.Generator().manual_seed(1)) * 4
-    ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits.to(device)], (n,), torch.float32)
+    ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits.to(device)], (n,), torch.float32)[0]
     u = stateless.uniform(packed(), n).double()
     assert torch.equal(ours.cpu() == 1, u < torch.sigmoid(logits.double()))
 
@@ -372,7 +372,7 @@ def test_bernoulli_logits_out_of_the_range_of_exp(device):
     n = 4096
     for logit, expected in [(float("inf"), 1), (200.0, 1), (-200.0, 0), (-float("inf"), 0)]:
         logits = torch.tensor(logit, device=device)
-        ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits], (n,), torch.float32)
+        ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits], (n,), torch.float32)[0]
         assert (ours == expected).all()
     words = np.zeros((128, 4), np.uint64)
     assert (device_noise(UNIFORM, words, torch.float32, device) == 0).all()
@@ -389,7 +389,7 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
     blocks = -(-n // 4)
 
     def draw():
-        return elementwise.forward(NORMAL_MAP, generator.philox_state(4 * blocks), [zero, one], (n,), torch.float32)
+        return elementwise.forward(NORMAL_MAP, generator.philox_state(4 * blocks), [zero, one], (n,), torch.float32)[0]
 
     torch.cuda.manual_seed(11)
     draw()  # compiles and loads the kernel, which a capture cannot
@@ -418,7 +418,7 @@ def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner,
     zero, one = torch.zeros(n, device=device), torch.ones((), device=device)
 
     def draw(n):
-        return elementwise.forward(NORMAL_MAP, (packed(),), [zero[:n], one], (n,), torch.float32)
+        return elementwise.forward(NORMAL_MAP, (packed(),), [zero[:n], one], (n,), torch.float32)[0]
 
     small, sample = draw(2**14), draw(n)
     assert len(tuned) == 1
@@ -426,9 +426,9 @@ def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner,
     assert torch.equal(draw(n - 4), sample[: n - 4])
     assert torch.equal(small, sample[: 2**14])
     assert len(tuned) == 1
-    elementwise.backward(NORMAL_MAP, (packed(),), sample, [zero, one], [False, True])
+    elementwise.backward(NORMAL_MAP, (packed(),), (sample,), [zero, one], [False, True])
     assert len(tuned) == 1  # a sum is never tuned: its rounding depends on the split
-    elementwise.backward(NORMAL_MAP, (packed(),), sample, [zero, zero], [False, True])
+    elementwise.backward(NORMAL_MAP, (packed(),), (sample,), [zero, zero], [False, True])
     assert len(tuned) == 2
     monkeypatch.setattr(launch, "_timing_works", lambda device: False)  # as in a graph capture: takes what was tuned
     assert torch.equal(draw(n), sample)

@@ -1,14 +1,79 @@
-"""The description of one elementwise draw: which noise, and what becomes of it."""
+"""The description of one elementwise draw: which noise, what becomes of it, and how likely that was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..noise import Noise
+
+
+@dataclass(frozen=True)
+class Support:
+    """Open bounds of a sample that rounding must not carry it to, nor beyond.
+
+    Attributes:
+        lower: 0.0, -1.0 or -inf.
+        upper: 1.0, inf, or the name of a parameter.
+        narrow_only: with any parameters in their usual range only float16 and bfloat16 samples come near a bound, so
+            that nothing is spent on the others.
+    """
+
+    lower: float | None = None
+    upper: float | str | None = None
+    narrow_only: bool = False
+
+    def limits(self, dtype: torch.dtype) -> tuple[float, float]:
+        """The least and the greatest number of `dtype` inside of the constant bounds; infinite where there is none."""
+        if self.narrow_only and dtype.itemsize > 2:
+            return -math.inf, math.inf
+        info = torch.finfo(dtype)
+        # float16 has few exponents, so that its subnormal numbers count; the others' are flushed to 0 on GPUs.
+        tiny = info.smallest_normal * (info.eps if dtype == torch.float16 else 1)
+        inside = {0.0: tiny, -1.0: info.eps / 2 - 1, -math.inf: info.min, 1.0: 1 - info.eps / 2, math.inf: info.max}
+        lower = -math.inf if self.lower is None else inside[self.lower]
+        upper = math.inf if self.upper is None or isinstance(self.upper, str) else inside[self.upper]
+        return lower, upper
+
+    @staticmethod
+    def step(dtype: torch.dtype) -> float:
+        """h - step * |h| lies, or rounds to `dtype`, just below a normal number h of `dtype`.
+
+        The gap below h is between eps / 2 and eps times |h|, and between half and all of the gap above it.
+        """
+        return 0.6 * torch.finfo(dtype).eps
+
+
+REAL_LINE = Support(-math.inf, math.inf, narrow_only=True)
+POSITIVE = Support(0.0, math.inf)
+UNIT_INTERVAL = Support(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Density:
+    """The logarithm of a distribution's density (or mass) at its sample, as a function of noise and parameters.
+
+    Attributes:
+        at: `(sample, *parameters) -> log_prob`, as a function of the sample: differentiable torch code.
+        reference: `(noise, *parameters) -> log_prob`.
+        reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
+            with the parameters (pathwise); None where it does not.
+        reference_score: the same where the sample is a constant (the score function).
+        transform, transform_grad, score: their Triton twins, which take a compile-time HARDWARE at the end.
+    """
+
+    at: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    reference_score: Callable[..., tuple[Tensor, ...]]
+    reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
+    transform: Any = None
+    score: Any = None
+    transform_grad: Any = None
 
 
 @dataclass(frozen=True)
@@ -25,10 +90,14 @@ class Map:
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
             derivative is again a draw of this map.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
+        support: the sample's open bounds, as far as rounding could reach them.
         transform: Triton twin of `reference`: `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
             the special-function unit of NVIDIA GPUs.
         transform_grad: Triton twin of `reference_grad`: `(noise, grad, *parameters, HARDWARE)`, without the parameters
             if the map is affine.
+        density: of the sample.
+        joint: whether a draw gives (sample, log_prob) rather than the sample. Gradients then reach the parameters
+            through both ("pathwise") or through log_prob at a constant sample ("score").
     """
 
     name: str
@@ -38,5 +107,85 @@ class Map:
     reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
     affine: bool = False
     location: str | None = None
+    support: Support | None = None
     transform: Any = None
     transform_grad: Any = None
+    density: Density | None = None
+    joint: str | None = None
+
+    def with_log_prob(self) -> Map:
+        """The draw of (sample, log_prob), both with pathwise gradients."""
+        return replace(self, name=f"{self.name}_with_log_prob", joint="pathwise")
+
+    def with_score(self) -> Map:
+        """The draw of (sample, log_prob) whose sample is a constant."""
+        return replace(self, name=f"{self.name}_with_score", joint="score")
+
+    @property
+    def linear(self) -> bool:
+        """Whether all that a draw gives is affine in the parameters."""
+        return self.affine and self.joint is None
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors a draw gives."""
+        return 2 if self.joint else 1
+
+    @property
+    def cotangents(self) -> tuple[int, ...]:
+        """The outputs through which gradients reach the parameters."""
+        if self.joint == "score":
+            return (1,)
+        return tuple(range(self.outputs)) if self.reference_grad is not None else ()
+
+    def draw(self, noise: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+        """What a draw gives, of the noise's dtype, not rounded to the sample's."""
+        sample = self.reference(noise, *params)
+        if self.joint is None:
+            return (sample,)
+        assert self.density is not None
+        return sample, self.density.reference(noise, *params)
+
+    def gradients(self, noise: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of each parameter before reduction, from the gradients of `cotangents` and the parameters."""
+        if self.joint is None:
+            assert self.reference_grad is not None
+            return self.reference_grad(noise, *given)
+        assert self.density is not None
+        if self.joint == "score":
+            return self.density.reference_score(noise, *given)
+        assert self.reference_grad is not None
+        assert self.density.reference_grad is not None
+        grad, grad_log_prob, *params = given
+        of_sample = self.reference_grad(noise, grad, *params)
+        of_log_prob = self.density.reference_grad(noise, grad_log_prob, *params)
+        return tuple(a + b for a, b in zip(of_sample, of_log_prob, strict=True))
+
+    def device_constants(self) -> dict[str, Any]:
+        """The compile-time arguments of the forward kernel that are this map's."""
+        density = self.density.transform if self.joint and self.density is not None else None
+        below = (
+            self.parameters.index(self.support.upper) if self.support and isinstance(self.support.upper, str) else -1
+        )
+        return {"NOISE": self.noise.device, "TRANSFORM": self.transform, "LOG_PROB": density, "BELOW": below}
+
+    def device_grad_constants(self) -> dict[str, Any]:
+        """The compile-time arguments of the backward kernels that are this map's."""
+        of_log_prob = None
+        if self.joint and self.density is not None:
+            of_log_prob = self.density.score if self.joint == "score" else self.density.transform_grad
+        return {
+            "NOISE": self.noise.device,
+            "TRANSFORM_GRAD": None if self.joint == "score" else self.transform_grad,
+            "LOG_PROB_GRAD": of_log_prob,
+            "AFFINE": self.affine,
+        }
+
+    def bounded(self, sample: Tensor, params: Sequence[Tensor], lower: Any, upper: Any, step: Any) -> Tensor:
+        """The sample kept inside of the support, NaN apart; the last three are the support's `limits` and `step`."""
+        if self.support is None:
+            return sample
+        if isinstance(self.support.upper, str):
+            bound = params[self.parameters.index(self.support.upper)]
+            return torch.minimum(sample, bound - torch.abs(bound) * step)
+        return torch.clamp(sample, lower, upper)

@@ -1,41 +1,101 @@
-"""Normal: loc + scale * eps, eps standard normal."""
+"""Normal: loc + scale * eps, eps standard normal; and its absolute value without loc."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 from ..language import tl, triton
 from ..noise import NORMAL
-from .map import Map
+from .location_scale import Standard, location_scale_map, scale_map
+
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_2_OVER_PI = 0.5 * math.log(2 / math.pi)
+_NEGATIVE_HALF_LOG_2_PI = tl.constexpr(-HALF_LOG_2_PI)
+_HALF_LOG_2_OVER_PI = tl.constexpr(HALF_LOG_2_OVER_PI)
 
 
-def normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(loc, scale, eps)
+def standard_normal(eps: Tensor) -> Tensor:
+    return eps
 
 
-def normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    return grad, grad * eps
+def standard_normal_log_density(eps: Tensor) -> Tensor:
+    return -0.5 * eps * eps - HALF_LOG_2_PI
+
+
+def standard_normal_slope(eps: Tensor) -> Tensor:
+    return -eps
 
 
 @triton.jit
-def normal_transform(eps, loc, scale, HARDWARE: tl.constexpr):
-    return tl.fma(scale, eps, loc)
+def standard_normal_device(eps, HARDWARE: tl.constexpr):
+    return eps
 
 
 @triton.jit
-def normal_transform_grad(eps, grad, HARDWARE: tl.constexpr):
-    return grad, grad * eps
+def standard_normal_log_density_device(eps, HARDWARE: tl.constexpr):
+    return tl.fma(-0.5 * eps, eps, _NEGATIVE_HALF_LOG_2_PI)
 
 
-NORMAL_MAP = Map(
-    name="normal",
-    parameters=("loc", "scale"),
-    noise=NORMAL,
-    reference=normal_reference,
-    reference_grad=normal_reference_grad,
-    affine=True,
-    location="loc",
-    transform=normal_transform,
-    transform_grad=normal_transform_grad,
+@triton.jit
+def standard_normal_slope_device(eps, HARDWARE: tl.constexpr):
+    return -eps
+
+
+NORMAL_MAP = location_scale_map(
+    "normal",
+    Standard(
+        noise=NORMAL,
+        reference=standard_normal,
+        log_density=standard_normal_log_density,
+        slope=standard_normal_slope,
+        device=standard_normal_device,
+        device_log_density=standard_normal_log_density_device,
+        device_slope=standard_normal_slope_device,
+    ),
+    at=lambda x, loc, scale: torch.distributions.Normal(loc, scale, validate_args=False).log_prob(x),
+)
+
+
+def standard_half_normal(eps: Tensor) -> Tensor:
+    return torch.abs(eps)
+
+
+def standard_half_normal_log_density(eps: Tensor) -> Tensor:
+    return -0.5 * eps * eps + HALF_LOG_2_OVER_PI
+
+
+def standard_half_normal_slope(eps: Tensor) -> Tensor:
+    return -torch.abs(eps)
+
+
+@triton.jit
+def standard_half_normal_device(eps, HARDWARE: tl.constexpr):
+    return tl.abs(eps)
+
+
+@triton.jit
+def standard_half_normal_log_density_device(eps, HARDWARE: tl.constexpr):
+    return tl.fma(-0.5 * eps, eps, _HALF_LOG_2_OVER_PI)
+
+
+@triton.jit
+def standard_half_normal_slope_device(eps, HARDWARE: tl.constexpr):
+    return -tl.abs(eps)
+
+
+HALF_NORMAL_MAP = scale_map(
+    "half_normal",
+    Standard(
+        noise=NORMAL,
+        reference=standard_half_normal,
+        log_density=standard_half_normal_log_density,
+        slope=standard_half_normal_slope,
+        device=standard_half_normal_device,
+        device_log_density=standard_half_normal_log_density_device,
+        device_slope=standard_half_normal_slope_device,
+    ),
+    at=lambda x, scale: torch.distributions.HalfNormal(scale, validate_args=False).log_prob(x),
 )

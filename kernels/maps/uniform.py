@@ -1,30 +1,53 @@
-"""Uniform: low + (high - low) * u, u uniform in [0, 1)."""
+"""Uniform: low + (high - low) * u, u uniform in [0, 1), and below high after rounding."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from ..devicemath import divide, log
 from ..language import tl, triton
 from ..noise import NATIVE_UNIFORM
-from .map import Map
+from .map import Density, Map, Support
 
 
 def uniform_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return low + (high - low) * u
+    return torch.addcmul(low, high - low, u)
 
 
 def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return grad * (1 - u), grad * u
 
 
+def uniform_log_prob_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return -torch.log(high - low)
+
+
+def uniform_log_prob_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Also the score: the density does not depend on where inside of the interval the sample lies."""
+    unit = grad / (high - low)
+    return unit, -unit
+
+
 @triton.jit
 def uniform_transform(u, low, high, HARDWARE: tl.constexpr):
-    return low + (high - low) * u
+    return tl.fma(high - low, u, low)
 
 
 @triton.jit
 def uniform_transform_grad(u, grad, HARDWARE: tl.constexpr):
     return grad * (1.0 - u), grad * u
+
+
+@triton.jit
+def uniform_log_prob(u, low, high, HARDWARE: tl.constexpr):
+    return -log(high - low, HARDWARE)
+
+
+@triton.jit
+def uniform_log_prob_grad(u, grad, low, high, HARDWARE: tl.constexpr):
+    unit = divide(grad, high - low, HARDWARE)
+    return unit, -unit
 
 
 UNIFORM_MAP = Map(
@@ -36,4 +59,14 @@ UNIFORM_MAP = Map(
     affine=True,
     transform=uniform_transform,
     transform_grad=uniform_transform_grad,
+    support=Support(upper="high"),
+    density=Density(
+        at=lambda x, low, high: torch.distributions.Uniform(low, high, validate_args=False).log_prob(x),
+        reference=uniform_log_prob_reference,
+        reference_grad=uniform_log_prob_reference_grad,
+        reference_score=uniform_log_prob_reference_grad,
+        transform=uniform_log_prob,
+        transform_grad=uniform_log_prob_grad,
+        score=uniform_log_prob_grad,
+    ),
 )

@@ -1,0 +1,79 @@
+"""Exponential: E / rate, E standard exponential."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, log
+from ..language import tl, triton
+from ..noise import EXPONENTIAL
+from .map import Density, Map, Support
+
+
+def exponential_reference(x: Tensor, rate: Tensor) -> Tensor:
+    return x / rate
+
+
+def exponential_reference_grad(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[Tensor]:
+    return (-grad * x / (rate * rate),)
+
+
+def exponential_log_prob_reference(x: Tensor, rate: Tensor) -> Tensor:
+    return torch.log(rate) - x
+
+
+def exponential_log_prob_reference_grad(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[Tensor]:
+    return (grad / rate,)
+
+
+def exponential_reference_score(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[Tensor]:
+    return (grad * (1 - x) / rate,)
+
+
+@triton.jit
+def exponential_transform(x, rate, HARDWARE: tl.constexpr):
+    return divide(x, rate, HARDWARE)
+
+
+@triton.jit
+def exponential_transform_grad(x, grad, rate, HARDWARE: tl.constexpr):
+    return (divide(divide(-grad * x, rate, HARDWARE), rate, HARDWARE),)
+
+
+@triton.jit
+def exponential_log_prob(x, rate, HARDWARE: tl.constexpr):
+    return log(rate, HARDWARE) - x
+
+
+@triton.jit
+def exponential_log_prob_grad(x, grad, rate, HARDWARE: tl.constexpr):
+    return (divide(grad, rate, HARDWARE),)
+
+
+@triton.jit
+def exponential_score(x, grad, rate, HARDWARE: tl.constexpr):
+    return (divide(grad * (1.0 - x), rate, HARDWARE),)
+
+
+EXPONENTIAL_MAP = Map(
+    name="exponential",
+    parameters=("rate",),
+    noise=EXPONENTIAL,
+    reference=exponential_reference,
+    reference_grad=exponential_reference_grad,
+    support=Support(0.0, math.inf, narrow_only=True),
+    transform=exponential_transform,
+    transform_grad=exponential_transform_grad,
+    density=Density(
+        at=lambda x, rate: torch.distributions.Exponential(rate, validate_args=False).log_prob(x),
+        reference=exponential_log_prob_reference,
+        reference_grad=exponential_log_prob_reference_grad,
+        reference_score=exponential_reference_score,
+        transform=exponential_log_prob,
+        transform_grad=exponential_log_prob_grad,
+        score=exponential_score,
+    ),
+)

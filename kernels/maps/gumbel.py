@@ -1,0 +1,54 @@
+"""Gumbel: loc + scale * e, e = -log(E), E standard exponential."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..devicemath import log
+from ..language import tl, triton
+from ..noise import EXPONENTIAL
+from .location_scale import Standard, location_scale_map
+
+
+def standard_gumbel(x: Tensor) -> Tensor:
+    return -torch.log(x)
+
+
+def standard_gumbel_log_density(x: Tensor) -> Tensor:
+    # -e - exp(-e)
+    return torch.log(x) - x
+
+
+def standard_gumbel_slope(x: Tensor) -> Tensor:
+    return x - 1
+
+
+@triton.jit
+def standard_gumbel_device(x, HARDWARE: tl.constexpr):
+    return -log(x, HARDWARE)
+
+
+@triton.jit
+def standard_gumbel_log_density_device(x, HARDWARE: tl.constexpr):
+    return log(x, HARDWARE) - x
+
+
+@triton.jit
+def standard_gumbel_slope_device(x, HARDWARE: tl.constexpr):
+    return x - 1.0
+
+
+GUMBEL_MAP = location_scale_map(
+    "gumbel",
+    Standard(
+        noise=EXPONENTIAL,
+        reference=standard_gumbel,
+        log_density=standard_gumbel_log_density,
+        slope=standard_gumbel_slope,
+        device=standard_gumbel_device,
+        device_log_density=standard_gumbel_log_density_device,
+        device_slope=standard_gumbel_slope_device,
+    ),
+    at=lambda x, loc, scale: torch.distributions.Gumbel(loc, scale, validate_args=False).log_prob(x),
+)

@@ -1,0 +1,55 @@
+"""Laplace: loc + scale * e, e an exponential with a random sign."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..devicemath import copysign, log
+from ..language import tl, triton
+from ..noise import CENTERED
+from .location_scale import Standard, location_scale_map
+
+
+def standard_laplace(t: Tensor) -> Tensor:
+    # 2 |t| is uniform in (0, 1] and independent of the sign of t.
+    return torch.copysign(torch.log(2 * torch.abs(t)), t)
+
+
+def standard_laplace_log_density(t: Tensor) -> Tensor:
+    # log(exp(-|e|) / 2)
+    return torch.log(torch.abs(t))
+
+
+def standard_laplace_slope(t: Tensor) -> Tensor:
+    return torch.where(t > 0, -1.0, 1.0)
+
+
+@triton.jit
+def standard_laplace_device(t, HARDWARE: tl.constexpr):
+    return copysign(log(2.0 * tl.abs(t), HARDWARE), t)
+
+
+@triton.jit
+def standard_laplace_log_density_device(t, HARDWARE: tl.constexpr):
+    return log(tl.abs(t), HARDWARE)
+
+
+@triton.jit
+def standard_laplace_slope_device(t, HARDWARE: tl.constexpr):
+    return tl.where(t > 0, -1.0, 1.0).to(t.dtype)
+
+
+LAPLACE_MAP = location_scale_map(
+    "laplace",
+    Standard(
+        noise=CENTERED,
+        reference=standard_laplace,
+        log_density=standard_laplace_log_density,
+        slope=standard_laplace_slope,
+        device=standard_laplace_device,
+        device_log_density=standard_laplace_log_density_device,
+        device_slope=standard_laplace_slope_device,
+    ),
+    at=lambda x, loc, scale: torch.distributions.Laplace(loc, scale, validate_args=False).log_prob(x),
+)

@@ -1,0 +1,66 @@
+"""Logistic: loc + scale * e, e the log-odds of a uniform number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..devicemath import copysign, log
+from ..language import tl, triton
+from ..noise import CENTERED
+from .location_scale import Standard, location_scale_map
+
+
+def standard_logistic(t: Tensor) -> Tensor:
+    # |t| is uniform in (0, 1/2]: its log-odds are one half of the distribution, the sign of t picks the half.
+    p = torch.abs(t)
+    return torch.copysign(torch.log(p / (1 - p)), t)
+
+
+def standard_logistic_log_density(t: Tensor) -> Tensor:
+    # sigmoid(e) sigmoid(-e) = p (1 - p)
+    p = torch.abs(t)
+    return torch.log(p * (1 - p))
+
+
+def standard_logistic_slope(t: Tensor) -> Tensor:
+    # -tanh(e / 2) = -sign(e) (1 - 2 p)
+    return torch.where(t > 0, 2 * t - 1, 2 * t + 1)
+
+
+def logistic_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """log sigmoid(y) + log sigmoid(-y) - log(scale), y = (x - loc) / scale."""
+    y = (x - loc) / scale
+    return torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y) - torch.log(scale)
+
+
+@triton.jit
+def standard_logistic_device(t, HARDWARE: tl.constexpr):
+    p = tl.abs(t)
+    return copysign(log(p, HARDWARE) - log(1.0 - p, HARDWARE), t)
+
+
+@triton.jit
+def standard_logistic_log_density_device(t, HARDWARE: tl.constexpr):
+    p = tl.abs(t)
+    return log(p * (1.0 - p), HARDWARE)
+
+
+@triton.jit
+def standard_logistic_slope_device(t, HARDWARE: tl.constexpr):
+    return 2.0 * t - tl.where(t > 0, 1.0, -1.0).to(t.dtype)
+
+
+LOGISTIC_MAP = location_scale_map(
+    "logistic",
+    Standard(
+        noise=CENTERED,
+        reference=standard_logistic,
+        log_density=standard_logistic_log_density,
+        slope=standard_logistic_slope,
+        device=standard_logistic_device,
+        device_log_density=standard_logistic_log_density_device,
+        device_slope=standard_logistic_slope_device,
+    ),
+    at=logistic_log_prob,
+)
