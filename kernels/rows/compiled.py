@@ -1,0 +1,182 @@
+"""Draws over rows on the CPU, compiled: `race.h`, built for one dtype of the weights at first use.
+
+Built and kept as the elementwise loops are (:mod:`rsample.kernels.compiled`). Where a library cannot be built, one
+warning is given and the reference runs instead, for the life of the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hugepages import empty
+from ..layout import collapse
+from ..noise import SIGNIFICAND_BITS, compute_dtype
+from . import reference
+
+_CPP_TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "c10::BFloat16", torch.float16: "c10::Half"}
+
+_ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # data, rank, sizes, strides
+_DRAW = (ctypes.c_int64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)  # rows, k, seed, offset
+
+_libraries: dict[torch.dtype, Any] = {}  # None: could not be built
+_lock = threading.Lock()
+
+
+def available(dtype: torch.dtype) -> bool:
+    """Whether draws from weights of `dtype` run compiled here; builds their library if that is still to be seen."""
+    return _library(dtype) is not None
+
+
+def race(
+    key: Tensor, weights: Tensor, shape: Sequence[int], *, from_probs: bool, one_hot: bool, log_prob: bool
+) -> list[Tensor]:
+    """A category for each row; as :func:`rsample.kernels.rows.reference.race`."""
+    *batch, k = shape
+    dtype, rows = weights.dtype, math.prod(batch)
+    library = _library(dtype) if rows * k > 0 else None
+    if library is None:
+        return reference.race(key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
+    weights = _rows_in_order(weights)
+    index = torch.empty(batch, dtype=torch.int64)
+    sample = empty(shape, dtype) if one_hot else None
+    log_total = torch.empty(batch, dtype=compute_dtype(dtype)) if log_prob else None
+    library.race(
+        *_row_arguments(weights, shape),
+        *_draw_arguments(key, rows, k),
+        from_probs,
+        index.data_ptr(),
+        0 if sample is None else sample.data_ptr(),
+        0 if log_total is None else log_total.data_ptr(),
+    )
+    outputs = [index if sample is None else sample]
+    if log_total is not None:
+        own = weights.expand(*batch, k).gather(-1, index.unsqueeze(-1)).squeeze(-1).to(log_total.dtype)
+        if from_probs:
+            eps = 2.0 ** (1 - SIGNIFICAND_BITS[dtype])
+            own = (own / log_total.exp()).clamp_(eps, 1 - eps).log_()
+        else:
+            own = own - log_total
+        outputs.append(own.to(dtype))
+    return outputs
+
+
+def relaxed(
+    key: Tensor, logits: Tensor, temperature: Tensor, shape: Sequence[int], *, exponentiated: bool, log_prob: bool
+) -> list[Tensor]:
+    """A point of the simplex, or its logarithm, for each row; as :func:`rsample.kernels.rows.reference.relaxed`."""
+    *batch, k = shape
+    dtype, rows = logits.dtype, math.prod(batch)
+    library = _library(dtype) if rows * k > 0 else None
+    if library is None:
+        return reference.relaxed(key, logits, temperature, shape, exponentiated=exponentiated, log_prob=log_prob)
+    logits = _rows_in_order(logits)
+    scores = empty(shape, compute_dtype(dtype))
+    sums = torch.zeros(2, *batch, dtype=torch.float64) if log_prob else None
+    library.relaxed_scores(
+        *_row_arguments(logits, shape),
+        *_draw_arguments(key, rows, k),
+        float(temperature),
+        scores.data_ptr(),
+        0 if sums is None else sums[0].data_ptr(),
+        0 if sums is None else sums[1].data_ptr(),
+    )
+    x = scores.log_softmax(-1) if not exponentiated or log_prob else None
+    if exponentiated:
+        sample = scores.softmax(-1)
+    else:
+        assert x is not None
+        sample = x
+    outputs = [sample.to(dtype)]
+    if sums is not None:
+        density = reference.log_density_of_times(sums[0], sums[1], k, temperature.to(torch.float64).reshape(()))
+        if exponentiated:
+            assert x is not None
+            density = density - x.sum(-1)
+        outputs.append(density.to(dtype))
+    return outputs
+
+
+def _rows_in_order(weights: Tensor) -> Tensor:
+    """Weights whose categories lie side by side; a copy only where they do not, and never of the draw's size."""
+    return weights if weights.shape[-1] == 1 or weights.stride(-1) == 1 else weights.contiguous()
+
+
+def _row_arguments(weights: Tensor, shape: Sequence[int]) -> tuple[Any, ...]:
+    sizes, (strides,) = collapse(shape[:-1], [weights.expand(tuple(shape)).stride()[:-1]])
+    if not sizes:
+        sizes, strides = [1], [0]
+    rank = len(sizes)
+    array = ctypes.c_int64 * rank
+    return weights.data_ptr(), rank, array(*sizes), array(*strides)
+
+
+def _draw_arguments(key: Tensor, rows: int, k: int) -> tuple[int, ...]:
+    seed, offset = key.view(torch.int64).tolist()
+    return rows, k, seed, offset
+
+
+# ------------------------------------------------------------------------------------------------------------ building
+
+
+def _library(dtype: torch.dtype) -> Any:
+    """The library for weights of `dtype`, or None where it cannot be built, which is tried once."""
+    if dtype not in _libraries:
+        with _lock:
+            if dtype not in _libraries:
+                _libraries[dtype] = _build(dtype)
+    return _libraries[dtype]
+
+
+def _build(dtype: torch.dtype) -> Any:
+    try:
+        # Slow to import, so not before they are needed.
+        from torch._inductor.codecache import CppCodeCache
+        from torch._inductor.cpp_builder import is_gcc
+
+        flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
+        library = CppCodeCache.load(_source(dtype), device_type="cpu", needs_vec_isa=True, extra_flags=flags)
+    except Exception as error:
+        message = f"rsample runs draws over rows on the CPU without compiled code, several times slower: {error}"
+        warnings.warn(message[:1000], RuntimeWarning, stacklevel=6)
+        return None
+    for function, more in ((library.race, (ctypes.c_bool,)), (library.relaxed_scores, (ctypes.c_double,))):
+        function.restype = None
+        function.argtypes = (*_ROWS, *_DRAW, *more, *(ctypes.c_void_p,) * 3)
+    return library
+
+
+def _source(dtype: torch.dtype) -> str:
+    noise = Path(__file__).parents[1].joinpath("noise.h").read_text(encoding="utf-8")
+    rows = Path(__file__).with_name("race.h").read_text(encoding="utf-8")
+    weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
+    return f"""{noise}{rows}
+using Weight = {weight};
+using Compute = {compute};
+
+extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* sizes, const std::int64_t* strides,
+                     std::int64_t rows, std::int64_t k, std::uint64_t seed, std::uint64_t offset, bool from_probs,
+                     std::int64_t* index, Weight* one_hot, Compute* log_total) {{
+  const auto run = from_probs ? (log_total ? rsample::race<Weight, Compute, true, true>
+                                           : rsample::race<Weight, Compute, true, false>)
+                              : (log_total ? rsample::race<Weight, Compute, false, true>
+                                           : rsample::race<Weight, Compute, false, false>);
+  run({{data, rank, sizes, strides}}, rows, k, seed, offset, index, one_hot, log_total);
+}}
+
+extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,
+                               const std::int64_t* strides, std::int64_t rows, std::int64_t k, std::uint64_t seed,
+                               std::uint64_t offset, double temperature, Compute* scores, double* sums_of_logs,
+                               double* totals) {{
+  rsample::relaxed_scores<Weight, Compute>({{data, rank, sizes, strides}}, rows, k, seed, offset, temperature, scores,
+                                           sums_of_logs, totals);
+}}
+"""
