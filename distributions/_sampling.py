@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,17 +11,15 @@ from torch.distributions import Distribution
 
 from rsample.kernels.draw import Sampler
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class FusedSampling(Distribution):
-    """Mixin: draws through one kernel. Stands before the torch.distributions class among the bases.
 
-    A class gives `_sampler` (or overrides `_draw_with`) and calls `_keep_given` at the end of its constructor, so that
-    gradients are reduced to the parameters' own shapes inside the kernel: torch.distributions broadcasts parameters
-    against each other, and the backward of that broadcast would want a gradient of the sample's size.
+class KeyedSampling(Distribution):
+    """Mixin: `sample` and `rsample` take `generator=` and `key=`. Stands before the torch.distributions class.
+
+    A class gives `_draw` and `_draw_joint`.
     """
-
-    _sampler: ClassVar[Sampler]
-    _given: dict[str, tuple[Tensor, Tensor]]
 
     def sample(
         self,
@@ -116,6 +114,39 @@ class FusedSampling(Distribution):
         *,
         differentiable: bool,
     ) -> Tensor:
+        raise NotImplementedError
+
+    def _draw_joint(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class FusedSampling(KeyedSampling):
+    """Mixin: draws through one kernel. Stands before the torch.distributions class among the bases.
+
+    A class gives `_samplers` and calls `_keep_given` at the end of its constructor, so that gradients are reduced to
+    the parameters' own shapes inside the kernel: torch.distributions broadcasts parameters against each other, and the
+    backward of that broadcast would want a gradient of the sample's size.
+    """
+
+    # One for each choice of parameters, such as probs or logits.
+    _samplers: ClassVar[tuple[Sampler, ...]]
+    _given: dict[str, tuple[Tensor, Tensor]]
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> Tensor:
         shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
         sampler, params = self._draw_with()
         sample: Tensor = sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
@@ -138,27 +169,30 @@ class FusedSampling(Distribution):
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""
+        sampler = next(s for s in self._samplers if s.map.parameters == tuple(self._given))
         params = []
-        for name in self._sampler.map.parameters:
+        for name, (broadcast, given) in self._given.items():
             current = getattr(self, name)
-            broadcast, given = self._given[name]
             # An attribute that somebody has set since then counts, not what the constructor was given.
             params.append(given if current is broadcast else current)
-        return self._sampler, params
+        return sampler, params
 
     def _keep_given(self, **given: object) -> None:
-        """Remember each parameter as it was before the constructor broadcast it."""
+        """Remember each parameter as it was before the constructor broadcast it, in a sampler's order."""
         self._given = {}
         for name, value in given.items():
             broadcast = getattr(self, name)
             self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))
 
-    def _expand_given(self, source: FusedSampling) -> None:
-        """Remember the parameters of `source`, whose `expand` made this instance."""
-        params = source._draw_with()[1]
-        self._given = {
-            name: (getattr(self, name), p) for name, p in zip(source._sampler.map.parameters, params, strict=True)
-        }
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
+        fused = next(cls for cls in type(self).__mro__ if FusedSampling in cls.__bases__)
+        new: Self = self._get_checked_instance(fused, _instance)
+        super().expand(torch.Size(batch_shape), _instance=new)
+        new._given = {}
+        for name, param in zip(self._given, self._draw_with()[1], strict=True):
+            new._given[name] = (getattr(new, name), param)
+        return new
 
 
 def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:
@@ -170,6 +204,14 @@ def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:
     if any(size < 0 for size in shape):
         raise ValueError(f"sample_shape must not have negative sizes, got {tuple(shape)}")
     return shape
+
+
+def check_one_of(**alternatives: object) -> dict[str, object]:
+    """The one argument among `alternatives` that is not None, as a dictionary; an error that names them otherwise."""
+    given = {name: value for name, value in alternatives.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(f"Either `{'` or `'.join(alternatives)}` must be specified, but not both.")
+    return given
 
 
 def unexpanded(parameter: Tensor) -> Tensor:

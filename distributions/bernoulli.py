@@ -8,10 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
 
-from ._sampling import FusedSampling
-
-_FROM_PROBS = Sampler(BERNOULLI_PROBS_MAP)
-_FROM_LOGITS = Sampler(BERNOULLI_LOGITS_MAP)
+from ._sampling import FusedSampling, check_one_of
 
 
 class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
@@ -35,8 +32,13 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
         ValueError: both or neither of `probs` and `logits`, or validation is on and `probs` is outside [0, 1] or NaN.
     """
 
-    def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
-        # Both attributes may exist: torch computes the one that was not given when somebody asks for it.
-        if self._param is self.__dict__.get("probs"):
-            return _FROM_PROBS, [self._param]
-        return _FROM_LOGITS, [self._param]
+    _samplers = (Sampler(BERNOULLI_PROBS_MAP), Sampler(BERNOULLI_LOGITS_MAP))
+
+    def __init__(
+        self,
+        probs: Tensor | float | None = None,
+        logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, validate_args=validate_args)
+        self._keep_given(**check_one_of(probs=probs, logits=logits))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -38,15 +36,9 @@ class Normal(FusedSampling, torch.distributions.Normal):
         RuntimeError: `loc` and `scale` do not broadcast.
     """
 
-    _sampler = Sampler(NORMAL_MAP)
+    _samplers = (Sampler(NORMAL_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=validate_args)
         self._keep_given(loc=loc, scale=scale)
-
-    def expand(self, batch_shape: Sequence[int], _instance: Normal | None = None) -> Normal:
-        new: Normal = self._get_checked_instance(Normal, _instance)
-        super().expand(batch_shape, _instance=new)
-        new._expand_given(self)
-        return new

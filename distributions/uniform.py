@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -20,7 +18,8 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
     2**-11 or 2**-8 in float64, float32, float16 or bfloat16. `Uniform(0, 1)` equals `torch.func._random.uniform` bit
     for bit. Pathwise gradients are :math:`\partial x/\partial a = 1 - u` and :math:`\partial x/\partial b = u`.
 
-    As in torch, rounding of the sum can return `high` itself when the interval is narrow beside its position.
+    The sum is kept below `high`, which rounding could otherwise return where the interval is narrow beside its
+    position.
 
     Example::
 
@@ -37,15 +36,9 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
         RuntimeError: `low` and `high` do not broadcast.
     """
 
-    _sampler = Sampler(UNIFORM_MAP)
+    _samplers = (Sampler(UNIFORM_MAP),)
 
     def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(low=low, high=high)
         super().__init__(low, high, validate_args=validate_args)
         self._keep_given(low=low, high=high)
-
-    def expand(self, batch_shape: Sequence[int], _instance: Uniform | None = None) -> Uniform:
-        new: Uniform = self._get_checked_instance(Uniform, _instance)
-        super().expand(batch_shape, _instance=new)
-        new._expand_given(self)
-        return new

@@ -27,6 +27,7 @@ _VALUES = {
     "minimum": "at::vec::minimum({}, {})",
     "neg": "({}).neg()",
     "zeros_like": "V(T(0))",
+    "ones_like": "V(T(1))",
     "clamp": "at::vec::clamp({}, {}, {})",
     "copysign": "({}).copysign({})",
     "reciprocal": "({}).reciprocal()",
@@ -65,6 +66,9 @@ class Symbol:
 
     def to(self, dtype: torch.dtype) -> Symbol:
         return self.trace.convert(self, dtype)
+
+    def detach(self) -> Symbol:
+        return self
 
     def __getattr__(self, name: str) -> Callable[..., Symbol]:
         """Tensor methods: x.exp() is torch.exp(x)."""

@@ -28,10 +28,9 @@ def standard_logistic_slope(t: Tensor) -> Tensor:
     return torch.where(t > 0, 2 * t - 1, 2 * t + 1)
 
 
-def logistic_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """log sigmoid(y) + log sigmoid(-y) - log(scale), y = (x - loc) / scale."""
-    y = (x - loc) / scale
-    return torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y) - torch.log(scale)
+def logistic_log_prob(e: Tensor) -> Tensor:
+    """The logarithm of the standard logistic density: log sigmoid(e) + log sigmoid(-e)."""
+    return torch.nn.functional.logsigmoid(e) + torch.nn.functional.logsigmoid(-e)
 
 
 @triton.jit
@@ -62,5 +61,5 @@ LOGISTIC_MAP = location_scale_map(
         device_log_density=standard_logistic_log_density_device,
         device_slope=standard_logistic_slope_device,
     ),
-    at=logistic_log_prob,
+    at=lambda x, loc, scale: logistic_log_prob((x - loc) / scale) - torch.log(scale),
 )

@@ -1,0 +1,121 @@
+"""Draws of distributions that are made of others: `generator=` and `key=` pass through to whoever draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributions as td
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.utils import _sum_rightmost
+from torch.func._random import fold_in
+
+from ._sampling import KeyedSampling, checked_sample_shape
+
+
+def draw(
+    distribution: Distribution,
+    sample_shape: Sequence[int],
+    generator: torch.Generator | None,
+    key: Tensor | None,
+    *,
+    differentiable: bool,
+) -> Tensor:
+    """A draw of any distribution: ours, torch's combinators of them, or one that takes neither generator nor key.
+
+    Raises:
+        TypeError: a generator or key for a distribution that cannot use it.
+    """
+    shape = checked_sample_shape(sample_shape)
+    delegates = isinstance(distribution, DelegatedSampling)
+    if isinstance(distribution, KeyedSampling) and not delegates:
+        method = distribution.rsample if differentiable else distribution.sample
+        return method(shape, generator=generator, key=key)
+    if generator is None and key is None and not delegates:
+        plain: Tensor = distribution.rsample(shape) if differentiable else distribution.sample(shape)
+        return plain
+    arguments: dict[str, Any] = {"generator": generator, "key": key}
+    if isinstance(distribution, td.Independent):
+        return draw(distribution.base_dist, shape, **arguments, differentiable=differentiable)
+    if isinstance(distribution, td.TransformedDistribution):
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+            x = draw(distribution.base_dist, shape, **arguments, differentiable=differentiable)
+            for transform in distribution.transforms:
+                x = transform(x)
+            return x
+    if isinstance(distribution, td.MixtureSameFamily) and not differentiable:
+        return _draw_mixture(distribution, shape, generator, key)
+    raise TypeError(
+        f"{type(distribution).__module__}.{type(distribution).__qualname__} takes neither generator nor key; "
+        "the distributions of rsample.distributions do"
+    )
+
+
+def _draw_mixture(
+    mixture: td.MixtureSameFamily, shape: torch.Size, generator: torch.Generator | None, key: Tensor | None
+) -> Tensor:
+    """A sample of every component, of which one is picked; the two draws take keys of their own."""
+    which_key, value_key = (None, None) if key is None else (fold_in(key, 0), fold_in(key, 1))
+    with torch.no_grad():
+        which = draw(mixture.mixture_distribution, shape, generator, which_key, differentiable=False)
+        values = draw(mixture.component_distribution, shape, generator, value_key, differentiable=False)
+        component = len(shape) + len(mixture.batch_shape)
+        which = which.reshape(*which.shape, *(1,) * (1 + len(mixture.event_shape)))
+        which = which.expand(*values.shape[:component], 1, *mixture.event_shape)
+        return torch.gather(values, component, which).squeeze(component)
+
+
+def rsample_with_log_prob(
+    distribution: Distribution, sample_shape: Sequence[int], generator: torch.Generator | None, key: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """A pathwise draw and its log-density, from the kernel of whoever draws at the bottom."""
+    if isinstance(distribution, KeyedSampling) and not isinstance(distribution, DelegatedSampling):
+        return distribution.rsample_with_log_prob(sample_shape, generator=generator, key=key)
+    if isinstance(distribution, td.Independent):
+        x, log_prob = rsample_with_log_prob(distribution.base_dist, sample_shape, generator, key)
+        return x, _sum_rightmost(log_prob, distribution.reinterpreted_batch_ndims)
+    if isinstance(distribution, td.TransformedDistribution):
+        x, log_prob = rsample_with_log_prob(distribution.base_dist, sample_shape, generator, key)
+        event_dim = len(distribution.base_dist.event_shape)
+        for transform in distribution.transforms:
+            y = transform(x)
+            into = event_dim + transform.codomain.event_dim - transform.domain.event_dim
+            log_det = transform.log_abs_det_jacobian(x, y)
+            log_prob = _sum_rightmost(log_prob, max(transform.domain.event_dim - event_dim, 0))
+            log_prob = log_prob - _sum_rightmost(log_det, max(event_dim - transform.domain.event_dim, 0))
+            x, event_dim = y, max(into, transform.codomain.event_dim)
+        return x, log_prob
+    x = draw(distribution, sample_shape, generator, key, differentiable=True)
+    log_prob = distribution.log_prob(x)
+    return x, log_prob
+
+
+class DelegatedSampling(KeyedSampling):
+    """Mixin: draws through other distributions. Stands before the torch.distributions class among the bases."""
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> Tensor:
+        return draw(self, sample_shape, generator, key, differentiable=differentiable)
+
+    def _draw_joint(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> tuple[Tensor, Tensor]:
+        if differentiable:
+            return rsample_with_log_prob(self, sample_shape, generator, key)
+        x = draw(self, sample_shape, generator, key, differentiable=False)
+        # The sample is a constant, but a transform's own parameters are not: only the density as a function of the
+        # sample has their gradients.
+        return x, self.log_prob(x)

@@ -1,0 +1,41 @@
+"""Gumbel distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.gumbel import GUMBEL_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class Gumbel(FusedSampling, torch.distributions.Gumbel):
+    r"""Gumbel distribution of maxima with density :math:`\exp(-y - e^{-y}) / \beta`, :math:`y = (x - \mu) / \beta`.
+
+    A draw is :math:`\mu - \beta\log E` with a standard exponential E that reaches down to 2**-33 with full relative
+    precision, so that the right tail is exact to y = 22.9 (45.7 in float64). Pathwise gradients are
+    :math:`\partial x/\partial\mu = 1` and :math:`\partial x/\partial\beta = -\log E`.
+
+    Example::
+
+        >>> Gumbel(torch.zeros(3), torch.ones(3)).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        loc: mode, a number or floating-point tensor.
+        scale: scale, positive; broadcasts with `loc`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `scale` is not positive or an argument is NaN.
+        RuntimeError: `loc` and `scale` do not broadcast.
+    """
+
+    _samplers = (Sampler(GUMBEL_MAP),)
+
+    def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(loc=loc, scale=scale)
+        super().__init__(loc, scale, validate_args=validate_args)
+        self._keep_given(loc=loc, scale=scale)

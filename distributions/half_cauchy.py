@@ -1,0 +1,37 @@
+"""Half-Cauchy distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.cauchy import HALF_CAUCHY_MAP
+
+from ._sampling import FusedSampling
+
+
+class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
+    r"""Half-Cauchy distribution: the absolute value of a Cauchy number of median 0.
+
+    A draw is :math:`\gamma|\cot\pi t|` with t uniform in [-1/2, 1/2] and never 0; the pathwise gradient is
+    :math:`\partial x/\partial\gamma = |\cot\pi t|`.
+
+    Example::
+
+        >>> HalfCauchy(torch.ones(3)).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        scale: scale, positive; a number or floating-point tensor.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `scale` is not positive or NaN.
+    """
+
+    _samplers = (Sampler(HALF_CAUCHY_MAP),)
+
+    def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        super().__init__(scale, validate_args=validate_args)
+        self._keep_given(scale=scale)

@@ -1,0 +1,36 @@
+"""Half-Normal distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.normal import HALF_NORMAL_MAP
+
+from ._sampling import FusedSampling
+
+
+class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
+    r"""Half-normal distribution: the absolute value of a normal number of mean 0.
+
+    A draw is :math:`\sigma|\epsilon|`; the pathwise gradient is :math:`\partial x/\partial\sigma = |\epsilon|`.
+
+    Example::
+
+        >>> HalfNormal(torch.ones(3)).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        scale: scale, positive; a number or floating-point tensor.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `scale` is not positive or NaN.
+    """
+
+    _samplers = (Sampler(HALF_NORMAL_MAP),)
+
+    def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        super().__init__(scale, validate_args=validate_args)
+        self._keep_given(scale=scale)

@@ -1,0 +1,41 @@
+"""Laplace distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.laplace import LAPLACE_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class Laplace(FusedSampling, torch.distributions.Laplace):
+    r"""Laplace distribution with density :math:`\exp(-|x - \mu| / b) / 2b`.
+
+    A draw is :math:`\mu + b e`, where e is a standard exponential with a random sign; both come from one number t,
+    uniform in [-1/2, 1/2] and never 0: :math:`|e| = -\log 2|t|`. Pathwise gradients are :math:`\partial x/\partial\mu =
+    1` and :math:`\partial x/\partial b = e`.
+
+    Example::
+
+        >>> Laplace(torch.zeros(3), torch.ones(3)).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        loc: median, a number or floating-point tensor.
+        scale: scale, positive; broadcasts with `loc`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `scale` is not positive or an argument is NaN.
+        RuntimeError: `loc` and `scale` do not broadcast.
+    """
+
+    _samplers = (Sampler(LAPLACE_MAP),)
+
+    def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(loc=loc, scale=scale)
+        super().__init__(loc, scale, validate_args=validate_args)
+        self._keep_given(loc=loc, scale=scale)

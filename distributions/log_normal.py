@@ -1,0 +1,41 @@
+"""Log-normal distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.log_normal import LOG_NORMAL_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class LogNormal(FusedSampling, torch.distributions.LogNormal):
+    r"""Log-normal distribution: :math:`\log x` is normal with mean :math:`\mu` and standard deviation :math:`\sigma`.
+
+    A draw is :math:`\exp(\mu + \sigma\epsilon)`, finite and positive in every dtype: where the exponential would
+    overflow or vanish it is the largest or smallest normal number. Pathwise gradients are :math:`\partial x/\partial\mu
+    = x` and :math:`\partial x/\partial\sigma = x\epsilon`.
+
+    Example::
+
+        >>> LogNormal(torch.zeros(3), torch.ones(3)).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        loc: mean of the logarithm, a number or floating-point tensor.
+        scale: standard deviation of the logarithm, positive; broadcasts with `loc`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `scale` is not positive or an argument is NaN.
+        RuntimeError: `loc` and `scale` do not broadcast.
+    """
+
+    _samplers = (Sampler(LOG_NORMAL_MAP),)
+
+    def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(loc=loc, scale=scale)
+        super().__init__(loc, scale, validate_args=validate_args)
+        self._keep_given(loc=loc, scale=scale)

@@ -1,0 +1,103 @@
+"""Relaxed Bernoulli distribution, and that of its logit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import relaxed_bernoulli
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.relaxed_bernoulli import (
+    LOGIT_RELAXED_BERNOULLI_LOGITS_MAP,
+    LOGIT_RELAXED_BERNOULLI_PROBS_MAP,
+    RELAXED_BERNOULLI_LOGITS_MAP,
+    RELAXED_BERNOULLI_PROBS_MAP,
+)
+
+from ._sampling import FusedSampling, check_one_of
+
+
+def _checked_temperature(temperature: Tensor | float, param: object) -> Tensor:
+    """`temperature` as a tensor that broadcasts to the other parameter."""
+    like = param if isinstance(param, Tensor) else torch.tensor(0.0)
+    if not isinstance(temperature, Tensor):
+        return torch.tensor(temperature, dtype=like.dtype, device=like.device)
+    # Comparing keeps symbolic sizes symbolic.
+    if temperature.dim() > 0 and torch.broadcast_shapes(temperature.shape, like.shape) != like.shape:
+        raise ValueError(
+            f"temperature of shape {tuple(temperature.shape)} does not broadcast to the batch shape {tuple(like.shape)}"
+        )
+    return temperature
+
+
+class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoulli):
+    r"""Distribution of the logit of a relaxed Bernoulli number: :math:`y = (\mathrm{logit}\,p + e) / \lambda`.
+
+    e is a standard logistic number, :math:`\lambda` the temperature. Pathwise gradients are
+    :math:`\partial y/\partial\,\mathrm{logit}\,p = 1/\lambda` and :math:`\partial y/\partial\lambda = -y/\lambda`.
+
+    Source: Maddison, Mnih and Teh, "The Concrete Distribution" (2017), appendix B.
+
+    Example::
+
+        >>> LogitRelaxedBernoulli(torch.tensor(0.5), logits=torch.zeros(4)).rsample().shape
+        torch.Size([4])
+
+    Args:
+        temperature: positive; a number, or a floating-point tensor that broadcasts to the other parameter.
+        probs: probability of 1, in (0, 1); a number or floating-point tensor.
+        logits: log-odds of 1; exactly one of `probs` and `logits` is given.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: both or neither of `probs` and `logits`, `temperature` does not broadcast, or validation is on and
+            `probs` is outside [0, 1] or NaN.
+    """
+
+    has_rsample = True
+    _samplers = (Sampler(LOGIT_RELAXED_BERNOULLI_PROBS_MAP), Sampler(LOGIT_RELAXED_BERNOULLI_LOGITS_MAP))
+
+    def __init__(
+        self,
+        temperature: Tensor | float,
+        probs: Tensor | float | None = None,
+        logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        given = check_one_of(probs=probs, logits=logits)
+        temperature = _checked_temperature(temperature, *given.values())
+        super().__init__(temperature, probs, logits, validate_args=validate_args)
+        self._keep_given(temperature=temperature, **given)
+
+
+class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
+    r"""Relaxed Bernoulli distribution on (0, 1): :math:`x = \sigma((\mathrm{logit}\,p + e) / \lambda)`.
+
+    e is a standard logistic number; as the temperature :math:`\lambda` goes to 0, x goes to a Bernoulli number. Samples
+    are strictly between 0 and 1 in every dtype. Pathwise gradients are those of :class:`LogitRelaxedBernoulli` times
+    :math:`x(1 - x)`.
+
+    Source: Maddison, Mnih and Teh, "The Concrete Distribution" (2017); Jang, Gu and Poole, "Categorical
+    Reparameterization with Gumbel-Softmax" (2017).
+
+    Example::
+
+        >>> RelaxedBernoulli(torch.tensor(0.5), probs=torch.full((4,), 0.3)).rsample().shape
+        torch.Size([4])
+
+    Args and raises: those of :class:`LogitRelaxedBernoulli`.
+    """
+
+    _samplers = (Sampler(RELAXED_BERNOULLI_PROBS_MAP), Sampler(RELAXED_BERNOULLI_LOGITS_MAP))
+
+    def __init__(
+        self,
+        temperature: Tensor | float,
+        probs: Tensor | float | None = None,
+        logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        given = check_one_of(probs=probs, logits=logits)
+        temperature = _checked_temperature(temperature, *given.values())
+        super().__init__(temperature, probs, logits, validate_args=validate_args)
+        self._keep_given(temperature=temperature, **given)

@@ -1,0 +1,74 @@
+"""Normal distribution squashed by tanh."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import TanhTransform, TransformedDistribution
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.tanh_normal import TANH_NORMAL_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class TanhNormal(FusedSampling, TransformedDistribution):
+    r"""Distribution of :math:`\tanh z` with normal z: the policy of soft actor-critic.
+
+    A draw is :math:`\tanh(\mu + \sigma\epsilon)`, strictly inside of (-1, 1) in every dtype.
+    :meth:`rsample_with_log_prob` computes the density from z itself, so that it and its gradients stay finite and exact
+    where :math:`\tanh z` rounds to one; :meth:`log_prob` has only the sample, and takes z back from it.
+
+    Source: Haarnoja et al., "Soft Actor-Critic Algorithms and Applications" (2018), appendix C.
+
+    Example::
+
+        >>> action, log_prob = TanhNormal(torch.zeros(3), torch.ones(3)).rsample_with_log_prob()
+        >>> log_prob.shape
+        torch.Size([3])
+
+    Args:
+        loc: mean of z, a number or floating-point tensor.
+        scale: standard deviation of z, positive; broadcasts with `loc`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `scale` is not positive or an argument is NaN.
+        RuntimeError: `loc` and `scale` do not broadcast.
+    """
+
+    arg_constraints = torch.distributions.Normal.arg_constraints
+    support = torch.distributions.constraints.interval(-1.0, 1.0)
+    _samplers = (Sampler(TANH_NORMAL_MAP),)
+
+    def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(loc=loc, scale=scale)
+        base = torch.distributions.Normal(loc, scale, validate_args=validate_args)
+        super().__init__(base, TanhTransform(cache_size=0), validate_args=validate_args)
+        self._keep_given(loc=loc, scale=scale)
+
+    base_dist: torch.distributions.Normal
+
+    @property
+    def loc(self) -> Tensor:
+        return self.base_dist.loc
+
+    @property
+    def scale(self) -> Tensor:
+        return self.base_dist.scale
+
+    @property
+    def mode(self) -> Tensor:
+        """tanh(loc), the deterministic action of a policy: the image of z's mode, not the density's own."""
+        return torch.tanh(self.loc)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        # The ends of the interval, which others' arithmetic may round to, count as the numbers next to them.
+        limit = 1 - torch.finfo(value.dtype).eps / 2
+        if self._validate_args:
+            self._validate_sample(value)
+        unchecked = torch.distributions.Normal(self.loc, self.scale, validate_args=False)
+        value = value.clamp(-limit, limit)
+        z = torch.atanh(value)
+        log_prob: Tensor = unchecked.log_prob(z) - TanhTransform().log_abs_det_jacobian(z, value)
+        return log_prob

@@ -1,0 +1,112 @@
+"""Tanh-normal: tanh(loc + scale * eps), eps standard normal.
+
+Source of the density: Haarnoja et al., "Soft Actor-Critic Algorithms and Applications" (2018), appendix C, with
+log(1 - tanh(z)^2) = 2 (log 2 - |z| - log(1 + exp(-2 |z|))), which is exact where tanh(z) rounds to 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import TanhTransform, TransformedDistribution
+
+from ..devicemath import copysign, divide, exp, expm1, log, log1p
+from ..language import tl, triton
+from ..noise import NORMAL
+from .map import Density, Map, Support
+from .normal import HALF_LOG_2_PI, standard_normal_log_density_device
+
+LOG_4 = math.log(4)
+_LOG_4 = tl.constexpr(LOG_4)
+
+
+def tanh_normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return torch.tanh(torch.addcmul(loc, scale, eps))
+
+
+def tanh_normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    # 1 - tanh(z)^2 = 4 w / (1 + w)^2, w = exp(-2 |z|)
+    w = torch.exp(-2 * torch.abs(torch.addcmul(loc, scale, eps)))
+    grad_z = grad * (4 * w / ((1 + w) * (1 + w)))
+    return grad_z, grad_z * eps
+
+
+def tanh_normal_log_prob_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    z = torch.abs(torch.addcmul(loc, scale, eps))
+    log_normal = -0.5 * eps * eps - HALF_LOG_2_PI - torch.log(scale)
+    return log_normal + 2 * (z + torch.log1p(torch.exp(-2 * z))) - LOG_4
+
+
+def tanh_normal_log_prob_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    grad_z = 2 * grad * torch.tanh(torch.addcmul(loc, scale, eps))
+    return grad_z, grad_z * eps - grad / scale
+
+
+def tanh_normal_reference_score(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    unit = grad / scale
+    return unit * eps, unit * (eps * eps - 1)
+
+
+def tanh_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    base = torch.distributions.Normal(loc, scale, validate_args=False)
+    return TransformedDistribution(base, TanhTransform(), validate_args=False).log_prob(x)
+
+
+@triton.jit
+def tanh(z, HARDWARE: tl.constexpr):
+    m = expm1(-2.0 * tl.abs(z), HARDWARE)
+    return copysign(divide(m, m + 2.0, HARDWARE), z)
+
+
+@triton.jit
+def tanh_normal_transform(eps, loc, scale, HARDWARE: tl.constexpr):
+    return tanh(tl.fma(scale, eps, loc), HARDWARE)
+
+
+@triton.jit
+def tanh_normal_transform_grad(eps, grad, loc, scale, HARDWARE: tl.constexpr):
+    w = exp(-2.0 * tl.abs(tl.fma(scale, eps, loc)), HARDWARE)
+    grad_z = grad * divide(4.0 * w, (1.0 + w) * (1.0 + w), HARDWARE)
+    return grad_z, grad_z * eps
+
+
+@triton.jit
+def tanh_normal_log_prob(eps, loc, scale, HARDWARE: tl.constexpr):
+    z = tl.abs(tl.fma(scale, eps, loc))
+    log_normal = standard_normal_log_density_device(eps, HARDWARE) - log(scale, HARDWARE)
+    return log_normal + tl.fma(z + log1p(exp(-2.0 * z, HARDWARE), HARDWARE), 2.0, -_LOG_4)
+
+
+@triton.jit
+def tanh_normal_log_prob_grad(eps, grad, loc, scale, HARDWARE: tl.constexpr):
+    grad_z = 2.0 * grad * tanh(tl.fma(scale, eps, loc), HARDWARE)
+    return grad_z, tl.fma(grad_z, eps, -divide(grad, scale, HARDWARE))
+
+
+@triton.jit
+def tanh_normal_score(eps, grad, loc, scale, HARDWARE: tl.constexpr):
+    unit = divide(grad, scale, HARDWARE)
+    return unit * eps, unit * tl.fma(eps, eps, -1.0)
+
+
+TANH_NORMAL_MAP = Map(
+    name="tanh_normal",
+    parameters=("loc", "scale"),
+    noise=NORMAL,
+    reference=tanh_normal_reference,
+    reference_grad=tanh_normal_reference_grad,
+    support=Support(-1.0, 1.0),
+    transform=tanh_normal_transform,
+    transform_grad=tanh_normal_transform_grad,
+    density=Density(
+        at=tanh_normal_log_prob_at,
+        reference=tanh_normal_log_prob_reference,
+        reference_grad=tanh_normal_log_prob_reference_grad,
+        reference_score=tanh_normal_reference_score,
+        transform=tanh_normal_log_prob,
+        transform_grad=tanh_normal_log_prob_grad,
+        score=tanh_normal_score,
+    ),
+)
