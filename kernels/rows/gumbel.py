@@ -17,8 +17,6 @@ if HAS_TRITON:
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
-# The unit of a clock's time, E = UNIT * time: the hardware's logarithm is that of base 2.
-UNIT = LN_2
 
 
 @triton.jit
@@ -63,12 +61,6 @@ def log2(x, HARDWARE: tl.constexpr):
         return libdevice.fast_log2f(x)
     else:
         return tl.log2(x)
-
-
-@triton.jit
-def exp2(x, HARDWARE: tl.constexpr):
-    """2**x; in float32 on the hardware within 2 ulp, and 0 where the result is subnormal."""
-    return tl.exp2(x)
 
 
 @triton.jit

@@ -25,7 +25,7 @@ from ..launch import current, empty, group_size, hardware, key_arguments
 from ..layout import strided_offset
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from ..tiles import block_noise, interleave, lane_noise, load_key, load_tile
-from .gumbel import LN_2, LOG2_E, exp2, logits_score, probs_score, race_time
+from .gumbel import LN_2, LOG2_E, logits_score, probs_score, race_time
 from .layout import describe_rows
 
 # Greater than every category's number.
@@ -87,20 +87,36 @@ def load_categories(row_ptr, p, k, step, COMPUTE: tl.constexpr, GROUP: tl.conste
 
 
 @triton.jit
-def add_weights(top, total, w, FROM_PROBS: tl.constexpr, GROUP: tl.constexpr, HARDWARE: tl.constexpr):
+def add_powers(top, total, x, GROUP: tl.constexpr):
+    """Adds a tile to each lane's running sum of 2**(x - top), under a running maximum `top` of x; x may be -inf."""
+    LANES: tl.constexpr = total.shape[0]
+    new = tl.maximum(top, tl.max(tl.reshape(x, (LANES, GROUP)), axis=1))
+    shift = tl.where(new == float("-inf"), 0.0, new)
+    terms = tl.exp2(x - spread(shift, GROUP))
+    return new, total * tl.exp2(top - shift) + tl.sum(tl.reshape(terms, (LANES, GROUP)), axis=1)
+
+
+@triton.jit
+def add_up_powers(top, total, ROWS: tl.constexpr):
+    """The lanes' sums of :func:`add_powers` as one for each row: (top, total) of shape (ROWS,)."""
+    LPR: tl.constexpr = top.shape[0] // ROWS
+    tops = tl.reshape(top, (ROWS, LPR))
+    row_top = tl.max(tops, axis=1, keep_dims=True)
+    shift = tl.where(row_top == float("-inf"), 0.0, row_top)
+    row_total = tl.sum(tl.reshape(total, (ROWS, LPR)) * tl.exp2(tops - shift), axis=1)
+    return tl.reshape(row_top, (ROWS,)), row_total
+
+
+@triton.jit
+def add_weights(top, total, w, FROM_PROBS: tl.constexpr, GROUP: tl.constexpr):
     """Adds a tile's weights to each lane's running sum: of w, or of 2**(w log2(e) - top) under a running maximum `top`.
 
     Weights that do not exist are 0 among probabilities and -inf among logits.
     """
-    LANES: tl.constexpr = total.shape[0]
     if FROM_PROBS:
-        return top, total + tl.sum(tl.reshape(w, (LANES, GROUP)), axis=1)
+        return top, total + tl.sum(tl.reshape(w, (total.shape[0], GROUP)), axis=1)
     else:
-        w = w * LOG2_E
-        new = tl.maximum(top, tl.max(tl.reshape(w, (LANES, GROUP)), axis=1))
-        shift = tl.where(new == float("-inf"), 0.0, new)
-        terms = exp2(w - spread(shift, GROUP), HARDWARE)
-        return new, total * exp2(top - shift, HARDWARE) + tl.sum(tl.reshape(terms, (LANES, GROUP)), axis=1)
+        return add_powers(top, total, w * LOG2_E, GROUP)
 
 
 @triton.jit
@@ -116,7 +132,7 @@ def log_prob_of(w, top, total, EPS: tl.constexpr, FROM_PROBS: tl.constexpr):
 def store_one_hot(row_out_ptr, p, k, winner, GROUP: tl.constexpr, WIDE_GROUPS: tl.constexpr):
     """Stores 1 for category `winner` and 0 for the others among `p`."""
     mask = (p >= 0) & (p < k)
-    value = (p == winner).to(row_out_ptr.dtype.element_ty)
+    value = (p == winner).to(tl.float32).to(row_out_ptr.dtype.element_ty)  # the interpreter makes no halves of bools
     if WIDE_GROUPS:
         ptrs = tl.max_contiguous(tl.multiple_of(row_out_ptr + p, GROUP), GROUP)
         tl.store(ptrs, value, mask=tl.max_constancy(mask, GROUP))
@@ -229,7 +245,7 @@ def race_kernel(
                 else:
                     best = tl.maximum(best, score)
                 if LOG_PROB:
-                    top, total = add_weights(top, total, w, FROM_PROBS, GROUP, HARDWARE)
+                    top, total = add_weights(top, total, w, FROM_PROBS, GROUP)
             group_best = tl.max(tl.reshape(best, (LANES, GROUP)), axis=1)
             better = group_best > lane_best
             lane_best = tl.where(better, group_best, lane_best)
@@ -252,7 +268,7 @@ def race_kernel(
         if LOG_PROB:
             if not FROM_PROBS:
                 w = tl.where(mask, w, float("-inf"))
-            top, total = add_weights(top, total, w, FROM_PROBS, GROUP, HARDWARE)
+            top, total = add_weights(top, total, w, FROM_PROBS, GROUP)
 
     score = tl.max(tl.reshape(best, (ROWS, TILE)), axis=1, keep_dims=True)
     behind = tl.reshape(best, (ROWS, TILE)) < score
@@ -263,10 +279,10 @@ def race_kernel(
         ahead = hot_best > score
         index = tl.where(ahead, NOBODY, index)
         # The lanes that hold the best score, nearly always one or none, draw its pass again, a tile in each lane.
-        holds = (lane_best == hot_best) & (tl.max(score, axis=0) <= hot_best) & (hot > 0)
-        for _ in range(tl.sum(holds.to(tl.int32), axis=0)):
+        holds = tl.where(hot_best >= score, lane_best == hot_best, False)
+        for _ in range(tl.where(hot > 0, tl.sum(holds.to(tl.int32), axis=0), 0)):
             chosen = tl.min(tl.where(holds, lane, LANES), axis=0)
-            holds = holds & (lane != chosen)
+            holds = tl.where(lane == chosen, False, holds)
             of_pass = tl.max(tl.where(lane == chosen, lane_pass, 0), axis=0)
             t = hot_first + of_pass * UNROLL + lane
             x = group_noise(
@@ -286,15 +302,11 @@ def race_kernel(
     row_of = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     exists = row_of < rows
     if LOG_PROB:
-        tops = tl.reshape(top, (ROWS, LPR))
-        totals = tl.reshape(total, (ROWS, LPR))
-        row_top = tl.max(tops, axis=1, keep_dims=True)
         if FROM_PROBS:
-            row_total = tl.sum(totals, axis=1)
+            row_top = tl.zeros((ROWS,), COMPUTE)
+            row_total = tl.sum(tl.reshape(total, (ROWS, LPR)), axis=1)
         else:
-            shift = tl.where(row_top == float("-inf"), 0.0, row_top)
-            row_total = tl.sum(totals * exp2(tops - shift, HARDWARE), axis=1)
-        row_top = tl.reshape(row_top, (ROWS,))
+            row_top, row_total = add_up_powers(top, total, ROWS)
     if OUTPUT == "part":
         part = row_of * tl.num_programs(1) + tl.program_id(1)
         tl.store(out_ptr + part, index, mask=exists)
@@ -356,13 +368,15 @@ def race_finish_kernel(
     winner = tl.min(tl.where(score == tl.max(score, axis=0), index, NOBODY), axis=0)
     if LOG_PROB:
         if tl.program_id(1) == 0:
-            totals = tl.load(total_ptr + row * parts + part, mask=exists, other=0.0)
-            tops = tl.load(top_ptr + row * parts + part, mask=exists, other=float("-inf"))
-            top = tl.max(tops, axis=0)
+            total = tl.load(total_ptr + row * parts + part, mask=exists, other=0.0)
             if FROM_PROBS:
-                total = tl.sum(totals, axis=0)
+                top = tl.zeros((), COMPUTE)
+                total = tl.sum(total, axis=0)
             else:
-                total = tl.sum(totals * exp2(tops - tl.where(top == float("-inf"), 0.0, top), False), axis=0)
+                top = tl.load(top_ptr + row * parts + part, mask=exists, other=float("-inf"))
+                top, total = add_up_powers(top, total, 1)
+                top = tl.max(top, axis=0)
+                total = tl.max(total, axis=0)
             at = strided_offset(row.to(INDEX), sizes, strides, 0, WIDE).to(tl.int64) + winner * step
             log_prob = log_prob_of(tl.load(weights_ptr + at).to(COMPUTE), top, total, EPS, FROM_PROBS)
             tl.store(log_prob_ptr + row, log_prob.to(log_prob_ptr.dtype.element_ty))
