@@ -66,7 +66,7 @@ def forward(
     shape = torch.Size(shape)
     outputs = tuple(empty(shape, dtype) for _ in range(map.outputs))
     loop = _Loop(library.forward, key, dtype)
-    inputs = [_Input(p, shape, compute) for p in (*params, *_bounds(map, dtype))]
+    inputs = [_Input(p, shape, compute) for p in (*params, *bounds(map, dtype))]
     if dtype == compute and all(i.ready for i in inputs):
         loop([(i.tensor, i.dense) for i in inputs], [(out, _DENSE) for out in outputs], 0, shape.numel())
         return outputs
@@ -82,7 +82,7 @@ def forward(
     return outputs
 
 
-def _bounds(map: Map, dtype: torch.dtype) -> list[Tensor]:
+def bounds(map: Map, dtype: torch.dtype) -> list[Tensor]:
     """The inputs `lower`, `upper` and `step` of a map with a support, see `Map.bounded`."""
     if map.support is None:
         return []

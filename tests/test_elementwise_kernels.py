@@ -243,12 +243,12 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
     tail = out[-elements:].fill_(float("nan"))
     launch.launch_elements(
         elementwise.elementwise_forward_kernel,
-        (out, row, column, None),
+        (out, None, row, column, None, None),
         described,
         n,
         group,
         (key,),
-        {"NOISE": NORMAL.device, "TRANSFORM": NORMAL_MAP.transform},
+        {**NORMAL_MAP.device_constants(), **elementwise.bounds(NORMAL_MAP, dtype)},
         device=torch.device(device),
         tune=False,
         config=config,
