@@ -72,7 +72,7 @@ def long_loops():
 
 @pytest.fixture(autouse=True)
 def _kernels(request, monkeypatch):
-    """Runs a kernel test's launches, into outputs full of NaN.
+    """Runs a kernel test's launches, into outputs full of NaN (-1 where they are integers).
 
     Programs run through several tiles also where the sample is small. The hot loop is unrolled less, to compile
     faster, except in tests that ask for `long_loops`.
@@ -81,14 +81,16 @@ def _kernels(request, monkeypatch):
         yield
         return
     from rsample.kernels import elementwise, reduction
+    from rsample.kernels.rows import race, relaxed
 
     def poisoned(shape, dtype, device):
-        return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
+        return torch.full(tuple(shape), float("nan") if dtype.is_floating_point else -1, dtype=dtype, device=device)
 
-    for module in (elementwise, reduction):
+    for module in (elementwise, reduction, race, relaxed):
         monkeypatch.setattr(module, "empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:
+        monkeypatch.setattr(race, "UNROLL", 2)
         monkeypatch.setattr(launch, "CONFIGS", (launch.Config(unroll=2),))
     if RUNNER == "emulator":
         import gpu_emulator

@@ -22,7 +22,12 @@ from ..layout import collapse
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from . import reference
 
-_CPP_TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "c10::BFloat16", torch.float16: "c10::Half"}
+_CPP_TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "c10::BFloat16",
+    torch.float16: "c10::Half",
+}
 
 _ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # data, rank, sizes, strides
 _DRAW = (ctypes.c_int64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)  # rows, k, seed, offset

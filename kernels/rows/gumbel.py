@@ -24,8 +24,8 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """E / ln 2 of one element. DTYPE is the dtype of the weights.
 
     On the hardware, -log2 of the uniform number that :func:`rsample.kernels.noise.exponential_of_element` takes, u = t
-    or 1 + t, with one conversion for each; next to u = 1, where that logarithm has but an absolute error (2**-22.6), two
-    terms of the series in s = -t. Relative error at most 3e-5, there where they meet.
+    or 1 + t, with one conversion for each. Next to u = 1 that logarithm has but an absolute error, 2**-22.6, and two
+    terms of the series in s = -t take its place. The relative error is at most 3e-5, where they meet.
     """
     if DTYPE == tl.float64:
         word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)
@@ -65,8 +65,11 @@ def log2(x, HARDWARE: tl.constexpr):
 
 @triton.jit
 def logits_score(time, logit, HARDWARE: tl.constexpr):
-    """(logit - log E) / ln 2, up to a constant: one multiply-add."""
-    return tl.fma(logit, LOG2_E, -log2(time, HARDWARE))
+    """(logit - log E) / ln 2, up to a constant: one multiply-add in float32."""
+    if time.dtype == tl.float64:
+        return logit * LOG2_E - log2(time, HARDWARE)  # fma would round the constant to float32
+    else:
+        return tl.fma(logit, LOG2_E, -log2(time, HARDWARE))
 
 
 @triton.jit

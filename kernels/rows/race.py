@@ -8,8 +8,8 @@ each element. Where rows are few and long, several programs share one, and a sec
 Scores are compared exactly and ties go to the lowest index, so that the winner does not depend on who compares what.
 """
 
-# Triton's front end knows no starred tuples, and names in capitals are compile-time constants, not Yoda's.
-# ruff: noqa: RUF005, SIM108, SIM300
+# Names in capitals are compile-time constants of Triton's, not Yoda's, and choose what is compiled.
+# ruff: noqa: SIM108, SIM300
 from __future__ import annotations
 
 import math
@@ -34,7 +34,7 @@ NOBODY = tl.constexpr(2**62)
 
 @triton.jit
 def row_of_lane(rows, LANES: tl.constexpr, LPR: tl.constexpr):
-    """The number of each lane's row, int64, and the lane's number in it; the number of the row is uniform if LPR is all.
+    """The number of each lane's row, int64, uniform where a row takes all lanes, and the lane's number in it.
 
     Lanes beyond the last row repeat it.
     """
@@ -125,7 +125,7 @@ def log_prob_of(w, top, total, EPS: tl.constexpr, FROM_PROBS: tl.constexpr):
     if FROM_PROBS:
         return tl.log(tl.minimum(tl.maximum(w / total, EPS), 1.0 - EPS))
     else:
-        return tl.fma(w, LOG2_E, -(top + tl.log2(total))) * LN_2
+        return w - (top + tl.log2(total)) * LN_2
 
 
 @triton.jit
@@ -366,20 +366,19 @@ def race_finish_kernel(
     score = tl.load(score_ptr + row * parts + part, mask=exists, other=float("-inf"))
     index = tl.load(index_ptr + row * parts + part, mask=exists, other=NOBODY)
     winner = tl.min(tl.where(score == tl.max(score, axis=0), index, NOBODY), axis=0)
-    if LOG_PROB:
-        if tl.program_id(1) == 0:
-            total = tl.load(total_ptr + row * parts + part, mask=exists, other=0.0)
-            if FROM_PROBS:
-                top = tl.zeros((), COMPUTE)
-                total = tl.sum(total, axis=0)
-            else:
-                top = tl.load(top_ptr + row * parts + part, mask=exists, other=float("-inf"))
-                top, total = add_up_powers(top, total, 1)
-                top = tl.max(top, axis=0)
-                total = tl.max(total, axis=0)
-            at = strided_offset(row.to(INDEX), sizes, strides, 0, WIDE).to(tl.int64) + winner * step
-            log_prob = log_prob_of(tl.load(weights_ptr + at).to(COMPUTE), top, total, EPS, FROM_PROBS)
-            tl.store(log_prob_ptr + row, log_prob.to(log_prob_ptr.dtype.element_ty))
+    if LOG_PROB and tl.program_id(1) == 0:
+        total = tl.load(total_ptr + row * parts + part, mask=exists, other=0.0)
+        if FROM_PROBS:
+            top = tl.zeros((), COMPUTE)
+            total = tl.sum(total, axis=0)
+        else:
+            top = tl.load(top_ptr + row * parts + part, mask=exists, other=float("-inf"))
+            top, total = add_up_powers(top, total, 1)
+            top = tl.max(top, axis=0)
+            total = tl.max(total, axis=0)
+        at = strided_offset(row.to(INDEX), sizes, strides, 0, WIDE).to(tl.int64) + winner * step
+        log_prob = log_prob_of(tl.load(weights_ptr + at).to(COMPUTE), top, total, EPS, FROM_PROBS)
+        tl.store(log_prob_ptr + row, log_prob.to(log_prob_ptr.dtype.element_ty))
     if OUTPUT == "index":
         tl.store(out_ptr + row, winner)
     else:

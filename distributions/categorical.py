@@ -1,0 +1,216 @@
+"""Categorical distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
+
+from rsample.kernels.rows.draw import draw_rows
+from rsample.kernels.rows.ops import Race
+
+from ._sampling import checked_sample_shape
+
+
+class Categorical(torch.distributions.Categorical):
+    r"""Categorical distribution over :math:`\{0, \ldots, K - 1\}`, from unnormalised probabilities or logits.
+
+    A draw is the winner of an exponential race (the Gumbel-max trick): :math:`\arg\max_k (\ell_k - \log E_k)`, or
+    :math:`\arg\max_k p_k / E_k`, with standard exponential :math:`E_k` made in the kernel. Weights are read once, never
+    normalised; `logits` and `probs`, normalised as in torch.distributions, are computed when somebody asks for
+    them. There is no limit on the number of categories, and none of probability 0 is ever drawn. There is no
+    reparameterisation: gradients need a score-function estimator or a relaxation.
+
+    Example::
+
+        >>> Categorical(logits=torch.zeros(4)).sample((3,)).shape
+        torch.Size([3])
+
+    Args:
+        probs: probabilities, non-negative and with a positive sum, of shape (..., K).
+        logits: log-probabilities up to a number for each row, of shape (..., K), -inf included; exactly one of `probs`
+            and `logits` is given.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: both or neither of `probs` and `logits`, one without a dimension, or validation is on and a row
+            has a NaN, a negative probability, an infinite sum or no category of positive probability.
+    """
+
+    def __init__(
+        self, probs: Tensor | None = None, logits: Tensor | None = None, validate_args: bool | None = None
+    ) -> None:
+        if (probs is None) == (logits is None):
+            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
+        name, weights = ("logits", logits) if probs is None else ("probs", probs)
+        assert weights is not None
+        if weights.dim() < 1:
+            raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
+        self._set_weights(weights, name == "probs", weights.shape[:-1])
+        if validate_args is not None:
+            self._validate_args = validate_args
+        if self._validate_args:
+            self._check_weights(name)
+
+    def _set_weights(self, weights: Tensor, from_probs: bool, batch_shape: torch.Size) -> None:
+        """Becomes the distribution of `weights` of shape (..., K), unexpanded, over a batch shape."""
+        self._weights, self._from_probs, self._num_events = weights, from_probs, weights.shape[-1]
+        # What torch.distributions' constructor would check are the normalised parameters.
+        Distribution.__init__(self, batch_shape, validate_args=False)
+        del self._validate_args
+
+    def _check_weights(self, name: str) -> None:
+        weights, constraint = self._weights, self.arg_constraints[name]
+        # One pass each, and no normalised copy: what would become NaN, or not a simplex, is refused.
+        if self._from_probs:
+            total = weights.sum(-1, dtype=torch.float64)
+            valid = (weights >= 0).all(-1) & (total > 0) & total.isfinite()
+        elif weights.shape[-1] == 0:
+            valid = torch.ones(weights.shape[:-1], dtype=torch.bool, device=weights.device)
+        else:
+            valid = weights.detach().amax(-1).isfinite()
+        if not torch._is_all_true(valid):
+            raise ValueError(
+                f"Expected parameter {name} ({type(weights).__name__} of shape {tuple(weights.shape)}) "
+                f"of distribution {self!r} to satisfy the constraint {constraint!r}, "
+                f"but found invalid values:\n{weights}"
+            )
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Categorical:
+        new: Categorical = self._get_checked_instance(Categorical, _instance)
+        batch_shape = torch.Size(batch_shape)
+        self._weights.expand(*batch_shape, self._num_events)  # raises unless it can be
+        new._set_weights(self._weights, self._from_probs, batch_shape)
+        for name in {"logits", "probs"} & self.__dict__.keys():
+            setattr(new, name, getattr(self, name).expand(*batch_shape, self._num_events))
+        new._validate_args = self._validate_args
+        return new
+
+    @lazy_property
+    def logits(self) -> Tensor:
+        """Normalised log-probabilities."""
+        if self._from_probs:
+            return probs_to_logits(self.probs)
+        return self._expanded(self._weights - self._weights.logsumexp(-1, keepdim=True))
+
+    @lazy_property
+    def probs(self) -> Tensor:
+        """Normalised probabilities."""
+        if self._from_probs:
+            return self._expanded(self._weights / self._weights.sum(-1, keepdim=True))
+        return logits_to_probs(self.logits)
+
+    def weights_as_logits(self) -> Tensor:
+        """Logits, unexpanded and perhaps unnormalised; of probabilities the ones that torch.distributions has."""
+        return (
+            probs_to_logits(self._weights / self._weights.sum(-1, keepdim=True)) if self._from_probs else self._weights
+        )
+
+    def _expanded(self, param: Tensor) -> Tensor:
+        return param.expand(self.param_shape)
+
+    @property
+    def _param(self) -> Tensor:  # type: ignore[override]
+        """The normalised parameter, as torch.distributions' own classes name it."""
+        return self.probs if self._from_probs else self.logits
+
+    @property
+    def param_shape(self) -> torch.Size:
+        return torch.Size((*self._batch_shape, self._num_events))
+
+    def _new(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self._weights.new(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'probs' if self._from_probs else 'logits'}: {self.param_shape})"
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw without gradient.
+
+        Args:
+            sample_shape: leading dimensions; the sample has shape `sample_shape + batch_shape`.
+            generator: take the random bits from this generator of the weights' device instead of the default one.
+            key: draw exactly the sample of this key, a uint64 tensor (seed, offset) as `torch.func._random.key` makes
+                it; the same on every device. Excludes `generator`.
+
+        Returns:
+            A contiguous int64 tensor. Where validation is off, a row without any category of positive probability
+            gives 0, and weights that are NaN are never drawn.
+
+        Raises:
+            TypeError: sample_shape, generator or key of the wrong type; weights that are not floating-point.
+            ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
+            RuntimeError: generator, key or weights on different devices.
+        """
+        return self._race(sample_shape, generator, key, one_hot=False, log_prob=False)[0]
+
+    def rsample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Raises NotImplementedError: a category is no differentiable function of its probability."""
+        raise no_rsample(self)
+
+    def sample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`x = sample(...)` and `log_prob(x)` from one kernel. Arguments and errors are those of :meth:`sample`.
+
+        The log-probability has the weights' dtype and carries gradients to them: the score function, times
+        whatever comes back (Williams 1992).
+        """
+        value, log_prob = self._race(sample_shape, generator, key, one_hot=False, log_prob=True)
+        return value, log_prob
+
+    def rsample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Raises NotImplementedError, as :meth:`rsample`."""
+        raise no_rsample(self)
+
+    def _race(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        one_hot: bool,
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        shape = checked_sample_shape(sample_shape) + self.param_shape
+        return draw_rows(
+            Race(self._from_probs, one_hot, log_prob),
+            {"probs" if self._from_probs else "logits": self._weights},
+            shape,
+            generator=generator,
+            key=key,
+            differentiable=log_prob,
+        )
+
+
+def no_rsample(distribution: Distribution) -> NotImplementedError:
+    """What a distribution over categories says when it is asked for a reparameterised draw."""
+    return NotImplementedError(
+        f"{type(distribution).__name__} has no reparameterised draw; use sample() with a score-function estimator"
+    )

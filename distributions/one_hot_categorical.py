@@ -1,0 +1,149 @@
+"""One-hot categorical distributions, with and without a straight-through gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from .categorical import Categorical, no_rsample
+
+
+class OneHotCategorical(torch.distributions.OneHotCategorical):
+    r"""Categorical distribution over the K unit vectors, from unnormalised probabilities or logits.
+
+    Draws as :class:`~rsample.distributions.Categorical` does; with the same key both draw the same category. The kernel
+    writes the vectors itself.
+
+    Example::
+
+        >>> OneHotCategorical(logits=torch.zeros(2, 4)).sample((3,)).sum(-1).unique()
+        tensor([1.])
+
+    Args:
+        probs, logits, validate_args: as of :class:`~rsample.distributions.Categorical`.
+
+    Raises:
+        ValueError: as :class:`~rsample.distributions.Categorical`.
+    """
+
+    _categorical: Categorical
+
+    def __init__(
+        self, probs: Tensor | None = None, logits: Tensor | None = None, validate_args: bool | None = None
+    ) -> None:
+        categorical = Categorical(probs, logits, validate_args=validate_args)
+        self._set_categorical(categorical)
+        if validate_args is not None:
+            self._validate_args = validate_args
+
+    def _set_categorical(self, categorical: Categorical) -> None:
+        self._categorical = categorical
+        # The categorical distribution has checked its weights.
+        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=False)
+        del self._validate_args
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> OneHotCategorical:
+        new: OneHotCategorical = self._get_checked_instance(OneHotCategorical, _instance)
+        new._set_categorical(self._categorical.expand(batch_shape))
+        new._validate_args = self._validate_args
+        return new
+
+    def __repr__(self) -> str:
+        return repr(self._categorical).replace(type(self._categorical).__name__, type(self).__name__, 1)
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw without gradient; arguments and errors are those of :meth:`rsample.distributions.Categorical.sample`.
+
+        Returns:
+            A contiguous tensor of shape `sample_shape + batch_shape + (K,)` and the weights' dtype.
+        """
+        return self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=False)[0]
+
+    def rsample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Raises NotImplementedError: a category is no differentiable function of its probability."""
+        raise no_rsample(self)
+
+    def sample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`x = sample(...)` and `log_prob(x)` from one kernel; gradients reach the weights through the latter."""
+        value, log_prob = self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=True)
+        return value, log_prob
+
+    def rsample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Raises NotImplementedError, as :meth:`rsample`."""
+        raise no_rsample(self)
+
+
+class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.OneHotCategoricalStraightThrough):
+    r"""One-hot categorical distribution with the straight-through gradient (Bengio, Léonard and Courville 2013).
+
+    The value is that of :class:`OneHotCategorical`; the gradient is, by decree, that of `probs`: biased, but of low
+    variance. `rsample` returns sample + probs - probs.detach(), as torch.distributions does.
+
+    Example::
+
+        >>> logits = torch.zeros(4, requires_grad=True)
+        >>> OneHotCategoricalStraightThrough(logits=logits).rsample()[0].backward()
+        >>> logits.grad
+        tensor([ 0.1875, -0.0625, -0.0625, -0.0625])
+
+    Args:
+        probs, logits, validate_args: as of :class:`~rsample.distributions.Categorical`.
+
+    Raises:
+        ValueError: as :class:`~rsample.distributions.Categorical`.
+    """
+
+    has_rsample = True
+
+    def rsample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw with the straight-through gradient; arguments and errors are those of :meth:`sample`."""
+        return self._straight_through(self.sample(sample_shape, generator=generator, key=key))
+
+    def rsample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`x = rsample(...)` and `log_prob(x)` from one kernel; the latter depends on x through its category only."""
+        value, log_prob = self.sample_with_log_prob(sample_shape, generator=generator, key=key)
+        return self._straight_through(value), log_prob
+
+    def _straight_through(self, sample: Tensor) -> Tensor:
+        probs = self.probs
+        return sample + (probs - probs.detach())

@@ -1,0 +1,220 @@
+"""Relaxed one-hot categorical (Gumbel-softmax, Concrete) distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, ExpTransform, TransformedDistribution
+from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
+
+from rsample.kernels.rows.autograd import with_temperature
+from rsample.kernels.rows.draw import draw_rows
+from rsample.kernels.rows.ops import Relaxed
+
+from ._sampling import checked_sample_shape
+from .categorical import Categorical
+
+
+class _RelaxedSampling(Distribution):
+    """Mixin: the draws of both classes. `_relaxed` gives the distribution that holds the parameters."""
+
+    _exponentiated: bool
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw without gradient; arguments and errors are those of :meth:`rsample.distributions.Categorical.sample`.
+
+        Returns:
+            A tensor of shape `sample_shape + batch_shape + (K,)` and the parameters' dtype. Coordinates may underflow
+            to 0 (-inf where the sample is a logarithm only if the logit is), as in torch.distributions.
+        """
+        return self._draw(sample_shape, generator, key, pathwise=False, log_prob=False)[0]
+
+    def rsample(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> Tensor:
+        """Draw with pathwise gradients to the probabilities or logits and to the temperature.
+
+        With the same key it returns the same numbers as :meth:`sample`, whose arguments and errors it has.
+        """
+        return self._draw(sample_shape, generator, key, pathwise=True, log_prob=False)[0]
+
+    def sample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`x = sample(...)` and `log_prob(x)` from one kernel; gradients reach the parameters through the latter.
+
+        The log-density is that of the draw before it is rounded to its dtype, and so finite also where
+        a coordinate underflows.
+        """
+        value, log_prob = self._draw(sample_shape, generator, key, pathwise=False, log_prob=True)
+        return value, log_prob
+
+    def rsample_with_log_prob(
+        self,
+        sample_shape: Sequence[int] = torch.Size(),
+        *,
+        generator: torch.Generator | None = None,
+        key: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`x = rsample(...)` and `log_prob(x)` from one kernel, with the gradients of both: also through x."""
+        value, log_prob = self._draw(sample_shape, generator, key, pathwise=True, log_prob=True)
+        return value, log_prob
+
+    @property
+    def _relaxed(self) -> ExpRelaxedCategorical:
+        raise NotImplementedError
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        pathwise: bool,
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        relaxed = self._relaxed
+        shape = checked_sample_shape(sample_shape) + relaxed.batch_shape + relaxed.event_shape
+        logits, given = relaxed._categorical.weights_as_logits(), relaxed.temperature
+        temperature = torch.as_tensor(given, device=logits.device).to(logits.dtype)
+        kind = Relaxed(self._exponentiated, log_prob, pathwise)
+        # The log-probability's gradient is wanted in any case.
+        differentiable = pathwise or log_prob
+        if temperature.numel() == 1:
+            params = {"logits": logits, "temperature": temperature}
+            outputs = draw_rows(kind, params, shape, generator=generator, key=key, differentiable=differentiable)
+            if log_prob and temperature.dim() > len(shape) - 1:
+                # A temperature of shape (1,) gives log-densities of that shape at least, as in torch.distributions.
+                return outputs[0], outputs[1].expand(torch.broadcast_shapes(outputs[1].shape, temperature.shape))
+            return outputs
+        if temperature.shape[-1] != 1:
+            raise NotImplementedError(
+                f"temperature has shape {tuple(temperature.shape)}; it must have one element, or a last dimension of "
+                f"size 1 for a temperature for each row"
+            )
+        shape = torch.broadcast_shapes(shape, temperature.shape[:-1] + shape[-1:])
+        unit = Relaxed(exponentiated=False, log_prob=False, pathwise=pathwise)
+        params = {"logits": logits, "temperature": torch.ones_like(temperature[..., :1].reshape(-1)[:1])}
+        (x,) = draw_rows(unit, params, shape, generator=generator, key=key, differentiable=pathwise)
+        if not differentiable:
+            logits, temperature = logits.detach(), temperature.detach()
+        value, *rest = with_temperature(kind, x, logits, temperature)
+        return (value if pathwise else value.detach()), *rest
+
+
+class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
+    r"""The logarithm of a :class:`RelaxedOneHotCategorical` variable.
+
+    A draw is :math:`x = \operatorname{log\,softmax}((\ell + G) / T)` with standard Gumbel noise :math:`G` made in the
+    kernel that writes x. Gradients follow from x alone (Maddison, Mnih and Teh, "The Concrete Distribution", 2017).
+
+    Example::
+
+        >>> ExpRelaxedCategorical(torch.tensor(0.5), logits=torch.zeros(4)).rsample((3,)).exp().sum(-1).shape
+        torch.Size([3])
+
+    Args:
+        temperature: positive; a number or tensor of one element or, with a last dimension of size 1, one for each row.
+        probs, logits, validate_args: as of :class:`~rsample.distributions.Categorical`.
+
+    Raises:
+        ValueError: as :class:`~rsample.distributions.Categorical`.
+    """
+
+    _exponentiated = False
+    _categorical: Categorical
+
+    def __init__(
+        self,
+        temperature: Tensor | float,
+        probs: Tensor | None = None,
+        logits: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        categorical = Categorical(probs, logits, validate_args=validate_args)
+        if not isinstance(temperature, Tensor):
+            weights = categorical._weights
+            temperature = torch.tensor(float(temperature), dtype=weights.dtype, device=weights.device)
+        self._set_parameters(temperature, categorical)
+        if validate_args is not None:
+            self._validate_args = validate_args
+
+    def _set_parameters(self, temperature: Tensor, categorical: Categorical) -> None:
+        self.temperature, self._categorical = temperature, categorical
+        # The categorical distribution has checked its weights.
+        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=False)
+        del self._validate_args
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ExpRelaxedCategorical:
+        new: ExpRelaxedCategorical = self._get_checked_instance(ExpRelaxedCategorical, _instance)
+        new._set_parameters(self.temperature, self._categorical.expand(batch_shape))
+        new._validate_args = self._validate_args
+        return new
+
+    @property
+    def _relaxed(self) -> ExpRelaxedCategorical:
+        return self
+
+
+class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneHotCategorical):
+    r"""Continuous relaxation of :class:`OneHotCategorical` to the inside of the simplex.
+
+    A draw is :math:`\operatorname{softmax}((\ell + G) / T)` with standard Gumbel noise :math:`G` made in the kernel
+    that writes the sample. Gradients follow from the sample alone (Maddison, Mnih and Teh, "The Concrete Distribution",
+    2017; Jang, Gu and Poole, "Categorical Reparameterization with Gumbel-Softmax", 2017).
+
+    Example::
+
+        >>> logits = torch.zeros(4, requires_grad=True)
+        >>> y = RelaxedOneHotCategorical(torch.tensor(0.5), logits=logits).rsample((16,))
+        >>> y[:, 0].mean().backward()
+
+    Args:
+        temperature, probs, logits, validate_args: as of :class:`ExpRelaxedCategorical`.
+
+    Raises:
+        ValueError: as :class:`~rsample.distributions.Categorical`.
+    """
+
+    _exponentiated = True
+    base_dist: ExpRelaxedCategorical
+
+    def __init__(
+        self,
+        temperature: Tensor | float,
+        probs: Tensor | None = None,
+        logits: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
+        # The categorical distribution has checked its weights.
+        TransformedDistribution.__init__(self, base, ExpTransform(), validate_args=False)
+        del self._validate_args
+        if validate_args is not None:
+            self._validate_args = validate_args
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> RelaxedOneHotCategorical:
+        new: RelaxedOneHotCategorical = self._get_checked_instance(RelaxedOneHotCategorical, _instance)
+        TransformedDistribution.expand(self, batch_shape, _instance=new)
+        return new
+
+    @property
+    def _relaxed(self) -> ExpRelaxedCategorical:
+        return self.base_dist

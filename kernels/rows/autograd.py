@@ -1,0 +1,283 @@
+"""Gradients, forward-mode derivatives and vmap of draws over rows.
+
+Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again; no
+noise is kept or made again. The noise drops out: a relaxed draw's derivatives follow from the sample, and along a
+reparameterised draw log E is fixed, so that the log-density, a function of log E alone but for the temperature, moves
+only with the temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from ..autograd import (
+    _aligned,
+    _batch_first,
+    _each_example,
+    _is_a_draw_an_example,
+    _LeanFunction,
+    wants_derivative,
+)
+from ..noise import SIGNIFICAND_BITS, compute_dtype
+from .ops import Race, Relaxed, register_autograd, run_below_autograd
+
+
+class RaceDraw(_LeanFunction):
+    """A category for each row, without gradient, and its log-probability: apply(kind, key, marker, shape, weights)."""
+
+    @staticmethod
+    def forward(
+        kind: Race, key: tuple[Tensor, ...], marker: Tensor | None, shape: Sequence[int], weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        return run_below_autograd(kind, key, (weights,), shape)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.kind, _, _, _, weights = inputs
+        ctx.mark_non_differentiable(output[0])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(weights, output[0])
+        ctx.save_for_forward(weights, output[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        weights, sample = ctx.saved_tensors
+        if len(grads) == 1 or grads[1] is None:
+            return (None,) * 5
+        return None, None, None, None, _race_log_prob_backward(ctx.kind, grads[1], sample, weights)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        weights, sample = ctx.saved_tensors
+        if not ctx.kind.log_prob:
+            return (None,)
+        index = sample.argmax(-1) if ctx.kind.one_hot else sample
+        w, tangent = weights.to(compute_dtype(weights.dtype)), tangents[4].to(compute_dtype(weights.dtype))
+        own = _of_categories(tangent, index)
+        if ctx.kind.from_probs:
+            prob, total, inside = _own_probs(w, index, weights.dtype)
+            result = torch.where(inside, own / prob - tangent.sum(-1) / total, 0.0)
+        else:
+            result = own - (w.softmax(-1) * tangent).sum(-1)
+        return None, result.to(weights.dtype)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        return _vmapped(RaceDraw, info, in_dims, *args)
+
+
+def _race_log_prob_backward(kind: Race, grad: Tensor, sample: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of the weights for that of the log-probability; summed over rows before it has K elements a row."""
+    index = sample.argmax(-1) if kind.one_hot else sample
+    compute = compute_dtype(weights.dtype)
+    w, g = weights.to(compute), grad.to(compute)
+    if kind.from_probs:
+        prob, total, inside = _own_probs(w, index, weights.dtype)
+        g = torch.where(inside, g, 0.0)
+        own, all_ = g / prob, -_sum_to(g / total, w.shape[:-1]).unsqueeze(-1).expand(w.shape)
+    else:
+        own, all_ = g, -_sum_to(g, w.shape[:-1]).unsqueeze(-1) * w.softmax(-1)
+    if index.shape == w.shape[:-1]:
+        return all_.scatter_add(-1, index.unsqueeze(-1), own.unsqueeze(-1)).to(weights.dtype)
+    # Several draws of one row may hit the same category; index_put adds these in a fixed order on every device.
+    k = w.shape[-1]
+    rows = torch.arange(w.shape[:-1].numel(), device=w.device).reshape(w.shape[:-1])
+    flat = (rows * k + index).reshape(-1)
+    return all_.reshape(-1).index_put((flat,), own.reshape(-1), accumulate=True).reshape(w.shape).to(weights.dtype)
+
+
+def _own_probs(w: Tensor, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Unnormalised probabilities of drawn categories, their row's total, and whether torch's clamp leaves the quotient.
+
+    Where it does not, the first is 1.
+    """
+    eps = 2.0 ** (1 - SIGNIFICAND_BITS[dtype])
+    own, total = _of_categories(w, index), w.sum(-1)
+    prob = own / total
+    inside = (prob >= eps) & (prob <= 1 - eps)
+    return torch.where(inside, own, 1.0), total, inside
+
+
+def _of_categories(x: Tensor, index: Tensor) -> Tensor:
+    return x.expand(*index.shape, x.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
+    return x if x.shape == shape else x.sum_to_size(shape)
+
+
+class RelaxedDraw(_LeanFunction):
+    """A point of the simplex for each row: apply(kind, key, marker, shape, logits, temperature).
+
+    `temperature` is one number. Gradients of a row's scores s = (logits - log E) / temperature add up to 0, so that s
+    may be replaced there by x = log_softmax(s), which the sample gives.
+    """
+
+    @staticmethod
+    def forward(
+        kind: Relaxed,
+        key: tuple[Tensor, ...],
+        marker: Tensor | None,
+        shape: Sequence[int],
+        logits: Tensor,
+        temperature: Tensor,
+    ) -> tuple[Tensor, ...]:
+        return run_below_autograd(kind, key, (logits, temperature), shape)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.kind, _, _, _, logits, temperature = inputs
+        if not ctx.kind.pathwise:
+            ctx.mark_non_differentiable(output[0])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits, temperature, output[0])
+        ctx.save_for_forward(logits, temperature, output[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        kind, (logits, temperature, sample) = ctx.kind, ctx.saved_tensors
+        compute = compute_dtype(logits.dtype)
+        t = temperature.to(compute).reshape(())
+        x, y = _log_and_point(kind, sample.to(compute))
+        k = sample.shape[-1]
+        of_logits, of_temperature = torch.zeros_like(x), torch.zeros_like(t)
+        of_sample = grads[0].to(compute) if kind.pathwise and grads[0] is not None else None
+        of_x = of_sample if of_sample is None or not kind.exponentiated else y * of_sample
+        if len(grads) == 2 and grads[1] is not None:
+            g = grads[1].to(compute)
+            of_temperature = of_temperature + g.sum() * (k - 1) / t
+            g = g.unsqueeze(-1)
+            if kind.pathwise:
+                if kind.exponentiated:
+                    of_x = -g.expand(x.shape) if of_x is None else of_x - g
+            else:
+                score = g * _score(logits.to(compute), t, x)
+                of_logits = score
+                of_temperature = of_temperature - (score * x).sum()
+        if of_x is not None:
+            of_scores = of_x - y * of_x.sum(-1, keepdim=True)
+            of_logits = of_logits + of_scores / t
+            of_temperature = of_temperature - (of_scores * x).sum() / t
+        return (
+            None,
+            None,
+            None,
+            None,
+            _sum_to(of_logits, logits.shape).to(logits.dtype),
+            of_temperature.reshape(temperature.shape).to(temperature.dtype),
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        kind, (logits, temperature, sample) = ctx.kind, ctx.saved_tensors
+        compute = compute_dtype(logits.dtype)
+        t = temperature.to(compute).reshape(())
+        x, y = _log_and_point(kind, sample.to(compute))
+        k = sample.shape[-1]
+        logits_tangent, temperature_tangent = (
+            torch.zeros_like(p, dtype=compute) if d is None else d.to(compute)
+            for p, d in zip((logits, temperature), tangents[4:], strict=True)
+        )
+        temperature_tangent = temperature_tangent.reshape(())
+        if kind.pathwise:
+            scores_tangent = (logits_tangent - x * temperature_tangent) / t
+            x_tangent = scores_tangent - (y * scores_tangent).sum(-1, keepdim=True)
+            sample_tangent = (y * x_tangent if kind.exponentiated else x_tangent).to(sample.dtype)
+            log_prob_tangent = (temperature_tangent * (k - 1) / t).expand(sample.shape[:-1])
+            if kind.exponentiated:
+                log_prob_tangent = log_prob_tangent - x_tangent.sum(-1)
+        else:
+            sample_tangent = None
+            score = _score(logits.to(compute), t, x)
+            log_prob_tangent = (score * (logits_tangent - x * temperature_tangent)).sum(-1)
+            log_prob_tangent = log_prob_tangent + temperature_tangent * (k - 1) / t
+        return (sample_tangent, log_prob_tangent.to(sample.dtype)) if kind.log_prob else (sample_tangent,)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        kind, key, marker, shape, logits, temperature = args
+        _, key_dims, marker_dim, _, logits_dim, temperature_dim = in_dims
+        if temperature_dim is None or _is_a_draw_an_example(key_dims, marker_dim):
+            return _vmapped(RelaxedDraw, info, in_dims, *args)
+        # A temperature for each example: draw at temperature 1.
+        unit = replace(kind, exponentiated=False, log_prob=False)
+        one = torch.ones((), dtype=logits.dtype, device=logits.device)
+        (x,), _ = _vmapped(RelaxedDraw, info, (*in_dims[:5], None), unit, key, marker, shape, logits, one)
+        if logits_dim is not None:
+            logits = _aligned(logits.movedim(logits_dim, 0), len(shape) + 1)
+        temperature = temperature.movedim(temperature_dim, 0).reshape(-1, *(1,) * len(shape))
+        outputs = with_temperature(kind, x, logits, temperature)
+        return outputs, (0,) * len(outputs)
+
+
+def _log_and_point(kind: Relaxed, sample: Tensor) -> tuple[Tensor, Tensor]:
+    """(x, exp(x)) of a sample, with the logarithm of the smallest normal number for a coordinate that underflowed."""
+    if kind.exponentiated:
+        return sample.clamp_min(torch.finfo(sample.dtype).tiny).log(), sample
+    return sample, sample.exp()
+
+
+def _score(logits: Tensor, temperature: Tensor, x: Tensor) -> Tensor:
+    """The derivative of the log-density in the logits, at a fixed sample."""
+    return 1 - x.shape[-1] * (logits - temperature * x).softmax(-1)
+
+
+def with_temperature(kind: Relaxed, x: Tensor, logits: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
+    """What a relaxed draw gives at temperatures that differ from row to row, from its draw at temperature 1.
+
+    Args:
+        x: log_softmax(logits - log E), of shape (..., K).
+        temperature: of shape (..., 1), broadcastable with `x`.
+    """
+    x = (x / temperature).log_softmax(-1)
+    sample = x.exp() if kind.exponentiated else x
+    if not kind.log_prob:
+        return (sample,)
+    k = x.shape[-1]
+    fixed = x if kind.pathwise else x.detach()
+    log_prob = (logits - fixed * temperature).log_softmax(-1).sum(-1)
+    t = temperature.squeeze(-1)
+    log_prob = log_prob + torch.full_like(t, k).lgamma() + (k - 1) * t.log()
+    return sample, log_prob - fixed.sum(-1) if kind.exponentiated else log_prob
+
+
+def _vmapped(
+    function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    kind, key, marker, shape, *params = args
+    _, key_dims, marker_dim, _, *param_dims = in_dims
+    out_dims = (0,) * (1 + kind.log_prob)
+    if _is_a_draw_an_example(key_dims, marker_dim):
+        examples = _each_example(function, info, in_dims, args)
+        return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
+    params = [
+        p if d is None else _aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
+    ]
+    marker = _batch_first(marker, marker_dim, info.batch_size)
+    return function.apply(kind, key, marker, (info.batch_size, *shape), *params), out_dims
+
+
+def _categorical_kernel(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:
+    kind = Race(*options)
+    if wants_derivative((weights,)):
+        return list(RaceDraw.apply(kind, tuple(key), None, tuple(shape), weights))
+    return list(run_below_autograd(kind, key, (weights,), shape))
+
+
+def _relaxed_categorical_kernel(
+    key: list[Tensor], logits: Tensor, temperature: Tensor, shape: list[int], *options: bool
+) -> list[Tensor]:
+    kind = Relaxed(*options)
+    if wants_derivative((logits, temperature)):
+        return list(RelaxedDraw.apply(kind, tuple(key), None, tuple(shape), logits, temperature))
+    return list(run_below_autograd(kind, key, (logits, temperature), shape))
+
+
+register_autograd(Race, _categorical_kernel)
+register_autograd(Relaxed, _relaxed_categorical_kernel)

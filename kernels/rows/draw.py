@@ -1,0 +1,88 @@
+"""One draw over rows from checked arguments: the entry of this layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import torch
+from torch import Tensor
+
+from .. import keys
+from ..autograd import wants_derivative
+from ..noise import SIGNIFICAND_BITS, elements_per_block
+from .autograd import RaceDraw, RelaxedDraw
+from .ops import Kind, Race, run_below_autograd
+
+
+def draw_rows(
+    kind: Kind,
+    params: dict[str, Tensor],
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    key: Tensor | None = None,
+    differentiable: bool = False,
+) -> tuple[Tensor, ...]:
+    """Draw one sample for each row of `shape`, whose last dimension is that of the categories.
+
+    Every argument is checked before anything is drawn or any generator state is consumed.
+
+    Args:
+        kind: what to draw.
+        params: the weights or logits, of shape (..., K) that broadcasts to `shape`; and, for a relaxed draw, the
+            temperature, one number. Floating-point tensors of one dtype on one device, by the names in messages.
+        generator: reserve the key from this generator instead of the device's default one.
+        key: draw exactly the sample of this key, a uint64 tensor (seed, offset); excludes `generator`.
+        differentiable: let gradients reach the parameters.
+
+    Returns:
+        The sample and, where `kind` asks for it, its log-probability.
+
+    Raises:
+        TypeError: a parameter, key or generator of the wrong type or a parameter that is not floating-point.
+        ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
+        RuntimeError: parameters, key or generator on different devices.
+    """
+    tensors = list(params.values())
+    for name, p in params.items():
+        if p.dtype not in SIGNIFICAND_BITS:
+            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {p.dtype}")
+    device, dtype = tensors[0].device, tensors[0].dtype
+    if any(p.device != device for p in tensors):
+        places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
+        raise RuntimeError(f"parameters must be on one device, but {places}")
+    if key is None:
+        generator = keys.check_generator(generator, device)
+    elif generator is not None:
+        raise ValueError("key and generator exclude each other: a key already says which sample is drawn")
+    else:
+        keys.check_key(key, device)
+
+    compiling = torch.compiler.is_compiling()
+    transformed = not compiling and torch._C._are_functorch_transforms_active()
+    marker = None
+    if transformed and not (key is not None and torch._C._functorch.is_batchedtensor(key)):
+        # rand draws no number here: it gives a mapped tensor in the 'different' mode, a plain one in the 'same' mode,
+        # and otherwise raises vmap's own error. A mapped key says itself how examples differ.
+        marker = torch.rand(0, device=device)
+    if key is not None:
+        taken: keys.Key = (key,)
+    else:
+        traced = compiling or torch._C._len_torch_dispatch_stack() > 0
+        # A CUDA generator is asked for a number of blocks, in which vmap counts.
+        traced = traced or (transformed and device.type != "cuda")
+        per_block = elements_per_block(dtype)
+        blocks = (math.prod(shape) + per_block - 1) // per_block
+        taken = (keys.reserve_traceable if traced else keys.reserve)(device, blocks, generator)
+
+    if not differentiable:
+        tensors = [p.detach() for p in tensors]
+    if compiling:
+        return tuple(kind.op(list(taken), *tensors, shape, *astuple(kind)))
+    if transformed or (differentiable and wants_derivative(tensors)):
+        function = RaceDraw if isinstance(kind, Race) else RelaxedDraw
+        outputs: tuple[Tensor, ...] = function.apply(kind, taken, marker, tuple(shape), *tensors)
+        return outputs
+    return run_below_autograd(kind, taken, tensors, shape)
