@@ -201,7 +201,7 @@ def relaxed_kernel(
             if EXPONENTIATED:
                 logs -= row_scores.to(tl.float64) - n * norm.to(tl.float64)
             log_prob = logs * LN_2 + log_prob_constant + (n - 1.0) * tl.log(temperature.to(tl.float64))
-            tl.store(log_prob_ptr + row_of, log_prob.to(DTYPE), mask=exists)
+            tl.store(log_prob_ptr + row_of, log_prob.to(COMPUTE).to(DTYPE), mask=exists)
 
 
 def relaxed(
