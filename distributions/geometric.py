@@ -1,0 +1,44 @@
+"""Geometric distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.geometric import GEOMETRIC_LOGITS_MAP, GEOMETRIC_PROBS_MAP
+
+from ._sampling import FusedSampling, check_one_of
+
+
+class Geometric(FusedSampling, torch.distributions.Geometric):
+    r"""Geometric distribution: the number of failures before the first success, :math:`P(X = k) = (1 - p)^k p`.
+
+    A draw is :math:`\lfloor E / L \rfloor` with standard exponential :math:`E` and :math:`L = -\log(1 - p)`, which is
+    exact also where p is small; from logits p is never computed. A sample too large for its dtype is the dtype's
+    largest number. There is no reparameterisation: gradients need a score-function estimator.
+
+    Example::
+
+        >>> Geometric(torch.tensor([0.3, 1.0])).sample((5,)).shape
+        torch.Size([5, 2])
+
+    Args:
+        probs: probability of success, in (0, 1]; a number or floating-point tensor.
+        logits: log-odds of success; exactly one of `probs` and `logits` is given.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: both or neither of `probs` and `logits`, or validation is on and `probs` is outside (0, 1] or NaN.
+    """
+
+    _samplers = (Sampler(GEOMETRIC_PROBS_MAP), Sampler(GEOMETRIC_LOGITS_MAP))
+
+    def __init__(
+        self,
+        probs: Tensor | float | None = None,
+        logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(probs, logits, validate_args=validate_args)
+        self._keep_given(**check_one_of(probs=probs, logits=logits))

@@ -1,0 +1,318 @@
+"""Continuous Bernoulli: density proportional to exp(l x) on the unit interval, from probs or from logits l.
+
+With u uniform the sample is x = log(1 + u (exp(l) - 1)) / l, and W = (1 - exp(-l x)) / (1 - exp(-l)) is what its
+derivative is made of: dx/dl = (W - x) / l. Noise gives u and 1 - u exactly, so that nothing is lost at either end.
+
+Source: Loaiza-Ganem and Cunningham, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders"
+(2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp, expm1, log, log1p
+from ..language import tl, triton
+from ..noise import CENTERED
+from .map import UNIT_INTERVAL, Density, Map
+
+# Beyond this |l| the nearer end alone decides, to the precision of float64: exp(-80) is 2e-35, and u is never so small.
+_STEEP = 80.0
+# Nearer to 0 l makes no difference.
+_FLAT = 1e-20
+
+
+def _uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
+    """u and 1 - u, both relatively exact."""
+    return torch.where(t > 0, t, 1 + t), torch.where(t > 0, 1 - t, -t)
+
+
+def _magnitude(logits: Tensor) -> Tensor:
+    return torch.clamp(torch.abs(logits), _FLAT, float("inf"))
+
+
+def _exponent(t: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """l x, and l x - max(l, 0)."""
+    u, v = _uniforms(t)
+    bounded = torch.clamp(logits, -_STEEP, _STEEP)
+    rise = u * torch.expm1(bounded)
+    # 1 + rise from positive terms where rise nears -1; at a steep ascent exp(-l) times it, of which u is left.
+    steep = logits > _STEEP
+    near = torch.where(steep, -1.0, rise) > -0.5
+    total = torch.where(steep, u, torch.where(near, 1.0, v + u * torch.exp(torch.clamp(bounded, -_STEEP, 1.0))))
+    close, far = torch.log1p(torch.where(near, rise, 0.0)), torch.log(total)
+    ascent = torch.clamp(logits, 0.0, float("inf"))
+    return torch.where(near, close, far + ascent), torch.where(near, close - ascent, far)
+
+
+def _sample(t: Tensor, logits: Tensor) -> Tensor:
+    flat = torch.abs(logits) < _FLAT
+    return torch.where(flat, _uniforms(t)[0], _exponent(t, logits)[0] / torch.where(flat, 1.0, logits))
+
+
+def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
+    """`_sample` by a series next to 0, where the derivative of its formula would cancel."""
+    bound = 0.05 if t.dtype == torch.float32 else 0.002
+    near = torch.abs(logits) < bound
+    u, v = _uniforms(t)
+    small, y, slope = torch.where(near, logits, 0.0), u * v, v - u
+    series = u + y * small * (0.5 + small * (slope / 6 + small * ((1 - 6 * y) / 24)))
+    return torch.where(near, series, _sample(t, torch.where(near, 1.0, logits)))
+
+
+def _weight(t: Tensor, logits: Tensor) -> Tensor:
+    """W."""
+    u, v = _uniforms(t)
+    falling = torch.exp(-torch.clamp(torch.abs(logits), 0.0, _STEEP))
+    rising = logits > 0
+    part = torch.where(rising, u, u * falling)
+    return part / (part + torch.where(rising, v * falling, v))
+
+
+def _sensitivity(t: Tensor, logits: Tensor) -> Tensor:
+    """dx/dl."""
+    bound = 0.25 if t.dtype == torch.float32 else 0.02
+    near = torch.abs(logits) < bound
+    x = _smooth_sample(t, logits)
+    small, y, slope = torch.where(near, logits, 0.0), x * (1 - x), 1 - 2 * x
+    # Derivatives of (W - x) / l at 0 are Bernoulli's polynomials.
+    series = small * (-y / 24 + small * (-slope * (y + 1 / 3) / 240 + small * (y * (y + 0.5) / 720)))
+    series = y * (0.5 + small * (slope / 12 + series))
+    return torch.where(near, series, (_weight(t, logits) - x) / torch.where(near, 1.0, logits))
+
+
+def _mean(logits: Tensor) -> Tensor:
+    """1 / (1 - exp(-l)) - 1 / l."""
+    bound = 0.5 if logits.dtype == torch.float32 else 0.05
+    near = torch.abs(logits) < bound
+    small, large = torch.where(near, logits, 0.0), torch.where(near, 1.0, logits)
+    square = small * small
+    series = 0.5 + small * (1 / 12 + square * (-1 / 720 + square * (1 / 30240)))
+    magnitude = torch.abs(large)
+    of_magnitude = -1 / torch.expm1(-magnitude) - 1 / magnitude
+    return torch.where(near, series, torch.where(large > 0, of_magnitude, 1 - of_magnitude))
+
+
+def _log_peak(logits: Tensor) -> Tensor:
+    """The logarithm of the density at the more likely end, |l| / (1 - exp(-|l|))."""
+    magnitude = _magnitude(logits)
+    return torch.log(magnitude / -torch.expm1(-magnitude))
+
+
+def _log_prob(t: Tensor, logits: Tensor) -> Tensor:
+    return _exponent(t, logits)[1] + _log_peak(logits)
+
+
+def _log_prob_grad(t: Tensor, logits: Tensor) -> Tensor:
+    return _weight(t, logits) - _mean(logits)
+
+
+def _score(t: Tensor, logits: Tensor) -> Tensor:
+    return _smooth_sample(t, logits) - _mean(logits)
+
+
+def _logits(probs: Tensor) -> Tensor:
+    return torch.log(probs / (1 - probs))
+
+
+def log_prob_of_logits(x: Tensor, logits: Tensor) -> Tensor:
+    """Log-density at x, differentiable also at l = 0 and exact for every l."""
+    bound = 0.1 if logits.dtype == torch.float64 else 0.5
+    near = torch.abs(logits) < bound
+    small, large = torch.where(near, logits, 0.0), torch.where(near, 1.0, logits)
+    square = small * small
+    series = square * (-1 / 24 + square * (1 / 2880 - square / 181440)) - 0.5 * small
+    magnitude = torch.abs(large)
+    log_norm = torch.log(magnitude / -torch.expm1(-magnitude)) - torch.clamp(large, min=0)
+    return logits * x + torch.where(near, series, log_norm)
+
+
+def log_prob_of_probs(x: Tensor, probs: Tensor) -> Tensor:
+    """The same, from probs."""
+    return log_prob_of_logits(x, torch.log(probs) - torch.log1p(-probs))
+
+
+def from_logits_reference(t: Tensor, logits: Tensor) -> Tensor:
+    return _sample(t, logits)
+
+
+def from_logits_reference_grad(t: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
+    return (grad * _sensitivity(t, logits),)
+
+
+def from_logits_log_prob_reference_grad(t: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
+    return (grad * _log_prob_grad(t, logits),)
+
+
+def from_logits_reference_score(t: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
+    return (grad * _score(t, logits),)
+
+
+def _of_probs(function: Callable[..., tuple[Tensor]]) -> Callable[..., tuple[Tensor]]:
+    """The gradient of probs from that of logits."""
+
+    def gradient(t: Tensor, grad: Tensor, probs: Tensor) -> tuple[Tensor]:
+        return function(t, grad / (probs * (1 - probs)), _logits(probs))
+
+    return gradient
+
+
+@triton.jit
+def _uniforms_device(t):
+    return tl.where(t > 0, t, 1.0 + t), tl.where(t > 0, 1.0 - t, -t)
+
+
+@triton.jit
+def _exponent_device(t, logits, HARDWARE: tl.constexpr):
+    u, v = _uniforms_device(t)
+    bounded = tl.minimum(tl.maximum(logits, -80.0), 80.0)
+    rise = u * expm1(bounded, HARDWARE)
+    steep = logits > 80.0
+    near = tl.where(steep, -1.0, rise) > -0.5
+    total = tl.where(steep, u, tl.fma(u, exp(bounded, HARDWARE), v))
+    close, far = log1p(tl.where(near, rise, 0.0), HARDWARE), log(total, HARDWARE)
+    ascent = tl.maximum(logits, 0.0)
+    return tl.where(near, close, far + ascent), tl.where(near, close - ascent, far)
+
+
+@triton.jit
+def from_logits_transform(t, logits, HARDWARE: tl.constexpr):
+    flat = tl.abs(logits) < 1e-20
+    x = divide(_exponent_device(t, logits, HARDWARE)[0], logits, HARDWARE)
+    if HARDWARE and t.dtype == tl.float32:
+        # A divisor beyond 2**126 gives 0 there: the end that the sample tends to is as near as the bounds allow.
+        x = tl.where(logits > 8e37, 1.0, x)
+    return tl.where(flat, _uniforms_device(t)[0], x)
+
+
+@triton.jit
+def _weight_device(t, logits, HARDWARE: tl.constexpr):
+    u, v = _uniforms_device(t)
+    falling = exp(-tl.minimum(tl.abs(logits), 80.0), HARDWARE)
+    part = tl.where(logits > 0, u, u * falling)
+    return divide(part, part + tl.where(logits > 0, v * falling, v), HARDWARE)
+
+
+@triton.jit
+def from_logits_transform_grad(t, grad, logits, HARDWARE: tl.constexpr):
+    BOUND: tl.constexpr = 0.02 if t.dtype == tl.float64 else 0.25
+    x = from_logits_transform(t, logits, HARDWARE)
+    y, slope = x * (1.0 - x), 1.0 - 2.0 * x
+    p = tl.fma(y, 1.0 / 720, 0.5 / 720) * y
+    p = tl.fma(p, logits, -slope * tl.fma(y, 1.0 / 240, 1.0 / 720))
+    p = tl.fma(p, logits, -y * (1.0 / 24))
+    p = tl.fma(p, logits, slope * (1.0 / 12))
+    series = y * tl.fma(p, logits, 0.5)
+    closed = divide(_weight_device(t, logits, HARDWARE) - x, logits, HARDWARE)
+    return (grad * tl.where(tl.abs(logits) < BOUND, series, closed),)
+
+
+@triton.jit
+def _mean_device(logits, HARDWARE: tl.constexpr):
+    BOUND: tl.constexpr = 0.05 if logits.dtype == tl.float64 else 0.5
+    square = logits * logits
+    p = tl.fma(square, 1.0 / 30240, -1.0 / 720)
+    series = tl.fma(tl.fma(p, square, 1.0 / 12), logits, 0.5)
+    magnitude = tl.abs(logits)
+    one = tl.full(logits.shape, 1.0, logits.dtype)
+    of_magnitude = -divide(one, expm1(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)
+    closed = tl.where(logits > 0, of_magnitude, 1.0 - of_magnitude)
+    return tl.where(magnitude < BOUND, series, closed)
+
+
+@triton.jit
+def from_logits_log_prob(t, logits, HARDWARE: tl.constexpr):
+    magnitude = tl.maximum(tl.abs(logits), 1e-20)
+    log_peak = log(divide(magnitude, -expm1(-magnitude, HARDWARE), HARDWARE), HARDWARE)
+    return _exponent_device(t, logits, HARDWARE)[1] + log_peak
+
+
+@triton.jit
+def from_logits_log_prob_grad(t, grad, logits, HARDWARE: tl.constexpr):
+    return (grad * (_weight_device(t, logits, HARDWARE) - _mean_device(logits, HARDWARE)),)
+
+
+@triton.jit
+def from_logits_score(t, grad, logits, HARDWARE: tl.constexpr):
+    return (grad * (from_logits_transform(t, logits, HARDWARE) - _mean_device(logits, HARDWARE)),)
+
+
+@triton.jit
+def _logits_device(probs, HARDWARE: tl.constexpr):
+    return log(divide(probs, 1.0 - probs, HARDWARE), HARDWARE)
+
+
+@triton.jit
+def from_probs_transform(t, probs, HARDWARE: tl.constexpr):
+    return from_logits_transform(t, _logits_device(probs, HARDWARE), HARDWARE)
+
+
+@triton.jit
+def from_probs_log_prob(t, probs, HARDWARE: tl.constexpr):
+    return from_logits_log_prob(t, _logits_device(probs, HARDWARE), HARDWARE)
+
+
+@triton.jit
+def _unit_of_probs(grad, probs, HARDWARE: tl.constexpr):
+    return divide(grad, probs * (1.0 - probs), HARDWARE)
+
+
+@triton.jit
+def from_probs_transform_grad(t, grad, probs, HARDWARE: tl.constexpr):
+    unit, logits = _unit_of_probs(grad, probs, HARDWARE), _logits_device(probs, HARDWARE)
+    return from_logits_transform_grad(t, unit, logits, HARDWARE)
+
+
+@triton.jit
+def from_probs_log_prob_grad(t, grad, probs, HARDWARE: tl.constexpr):
+    unit, logits = _unit_of_probs(grad, probs, HARDWARE), _logits_device(probs, HARDWARE)
+    return from_logits_log_prob_grad(t, unit, logits, HARDWARE)
+
+
+@triton.jit
+def from_probs_score(t, grad, probs, HARDWARE: tl.constexpr):
+    unit, logits = _unit_of_probs(grad, probs, HARDWARE), _logits_device(probs, HARDWARE)
+    return from_logits_score(t, unit, logits, HARDWARE)
+
+
+CONTINUOUS_BERNOULLI_LOGITS_MAP = Map(
+    name="continuous_bernoulli_logits",
+    parameters=("logits",),
+    noise=CENTERED,
+    reference=from_logits_reference,
+    reference_grad=from_logits_reference_grad,
+    support=UNIT_INTERVAL,
+    transform=from_logits_transform,
+    transform_grad=from_logits_transform_grad,
+    density=Density(
+        at=log_prob_of_logits,
+        reference=_log_prob,
+        reference_grad=from_logits_log_prob_reference_grad,
+        reference_score=from_logits_reference_score,
+        transform=from_logits_log_prob,
+        transform_grad=from_logits_log_prob_grad,
+        score=from_logits_score,
+    ),
+)
+CONTINUOUS_BERNOULLI_PROBS_MAP = Map(
+    name="continuous_bernoulli_probs",
+    parameters=("probs",),
+    noise=CENTERED,
+    reference=lambda t, probs: _sample(t, _logits(probs)),
+    reference_grad=_of_probs(from_logits_reference_grad),
+    support=UNIT_INTERVAL,
+    transform=from_probs_transform,
+    transform_grad=from_probs_transform_grad,
+    density=Density(
+        at=log_prob_of_probs,
+        reference=lambda t, probs: _log_prob(t, _logits(probs)),
+        reference_grad=_of_probs(from_logits_log_prob_reference_grad),
+        reference_score=_of_probs(from_logits_reference_score),
+        transform=from_probs_log_prob,
+        transform_grad=from_probs_log_prob_grad,
+        score=from_probs_score,
+    ),
+)

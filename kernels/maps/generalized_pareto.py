@@ -1,0 +1,186 @@
+"""Generalized Pareto: loc + scale (exp(c E) - 1) / c, E standard exponential, c the concentration; loc + scale E at 0.
+
+The formulas are written with functions of s = c E that are smooth at 0 and get series there: so are their derivatives.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp, expm1, log
+from ..language import tl, triton
+from ..noise import EXPONENTIAL
+from .map import Density, Map, Support
+
+# Where c is nearer to 0 than this, c E is beside 1 nothing that float64 holds.
+_NO_CONCENTRATION = 1e-20
+
+
+def _horner(x: Tensor, *coefficients: float) -> Tensor:
+    """The polynomial with these coefficients, the constant first."""
+    p = x * coefficients[-1] + coefficients[-2]
+    for c in coefficients[-3::-1]:
+        p = p * x + c
+    return p
+
+
+def _near_zero(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a series of eight terms holds, its argument, and the argument of the closed form elsewhere."""
+    bound = 0.5 if s.dtype == torch.float32 else 0.1
+    near = torch.abs(s) < bound
+    return near, torch.where(near, s, 0.0), torch.where(near, bound, s)
+
+
+def _growth(s: Tensor) -> Tensor:
+    """(exp(s) - 1) / s."""
+    near, small, large = _near_zero(s)
+    series = _horner(small, 1, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320)
+    return torch.where(near, series, torch.expm1(large) / large)
+
+
+def _growth_slope(s: Tensor) -> Tensor:
+    """The derivative of `_growth`, (1 - exp(s) + s exp(s)) / s**2."""
+    near, small, large = _near_zero(s)
+    series = _horner(small, 1 / 2, 1 / 3, 1 / 8, 1 / 30, 1 / 144, 1 / 840, 1 / 5760, 1 / 45360)
+    return torch.where(near, series, ((large - 1) * torch.expm1(large) + large) / (large * large))
+
+
+def generalized_pareto_reference(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
+    # Divided last, the distance from loc does not exceed scale / -concentration for negative concentrations.
+    exponential = torch.abs(concentration) < _NO_CONCENTRATION
+    near, far = torch.where(exponential, concentration, 0.0), torch.where(exponential, 1.0, concentration)
+    # The second term is too small to count, but its derivative is not.
+    return loc + torch.where(exponential, scale * (x + 0.5 * near * x * x), scale * torch.expm1(far * x) / far)
+
+
+def generalized_pareto_reference_grad(
+    x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    s = concentration * x
+    unit = grad * x
+    return grad, unit * _growth(s), unit * x * scale * _growth_slope(s)
+
+
+def generalized_pareto_log_prob_reference(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
+    return -torch.log(scale) - x - concentration * x
+
+
+def generalized_pareto_log_prob_reference_grad(
+    x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.zeros_like(grad), -grad / scale, -grad * x
+
+
+def generalized_pareto_reference_score(
+    x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    s, tail = concentration * x, 1 + concentration
+    unit = grad / scale
+    of_scale = unit * (tail * x * _growth(-s) - 1)
+    return unit * tail * torch.exp(-s), of_scale, grad * x * (tail * x * _growth_slope(-s) - 1)
+
+
+def generalized_pareto_log_survival(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
+    """-log(1 + c z) / c, z = (x - loc) / scale, differentiable also where c is 0."""
+    z = (x - loc) / scale
+    s = concentration * z
+    bound = 0.05 if s.dtype == torch.float64 else 0.2
+    near = torch.abs(s) < bound
+    small, large = torch.where(near, s, 0.0), torch.where(near, bound, s)
+    series = _horner(small, *((-1.0) ** n / (n + 1) for n in range(11)))
+    return -z * torch.where(near, series, torch.log1p(large) / large)
+
+
+def generalized_pareto_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
+    """Log-density: (1 + c) times the log-survival, less log(scale)."""
+    survival = generalized_pareto_log_survival(x, loc, scale, concentration)
+    return (1 + concentration) * survival - torch.log(scale)
+
+
+@triton.jit
+def _growth_device(s, HARDWARE: tl.constexpr):
+    BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
+    p = tl.fma(s, 1.0 / 40320, 1.0 / 5040)
+    p = tl.fma(p, s, 1.0 / 720)
+    p = tl.fma(p, s, 1.0 / 120)
+    p = tl.fma(p, s, 1.0 / 24)
+    p = tl.fma(p, s, 1.0 / 6)
+    p = tl.fma(p, s, 0.5)
+    p = tl.fma(p, s, 1.0)
+    return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE), s, HARDWARE))
+
+
+@triton.jit
+def _growth_slope_device(s, HARDWARE: tl.constexpr):
+    BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
+    p = tl.fma(s, 1.0 / 45360, 1.0 / 5760)
+    p = tl.fma(p, s, 1.0 / 840)
+    p = tl.fma(p, s, 1.0 / 144)
+    p = tl.fma(p, s, 1.0 / 30)
+    p = tl.fma(p, s, 0.125)
+    p = tl.fma(p, s, 1.0 / 3)
+    p = tl.fma(p, s, 0.5)
+    return tl.where(tl.abs(s) < BOUND, p, divide(tl.fma(s - 1.0, expm1(s, HARDWARE), s), s * s, HARDWARE))
+
+
+@triton.jit
+def generalized_pareto_transform(x, loc, scale, concentration, HARDWARE: tl.constexpr):
+    growth = expm1(concentration * x, HARDWARE)
+    if HARDWARE and x.dtype == tl.float32:
+        # The hardware's division may err by 2 ulp, and the sample must not pass the end of the support.
+        growth = tl.maximum(growth, -0.9999996, propagate_nan=tl.PropagateNan.ALL)
+    distance = divide(scale * growth, concentration, HARDWARE)
+    return loc + tl.where(tl.abs(concentration) < 1e-20, scale * x, distance)
+
+
+@triton.jit
+def generalized_pareto_transform_grad(x, grad, loc, scale, concentration, HARDWARE: tl.constexpr):
+    s = concentration * x
+    unit = grad * x
+    return grad, unit * _growth_device(s, HARDWARE), unit * x * scale * _growth_slope_device(s, HARDWARE)
+
+
+@triton.jit
+def generalized_pareto_log_prob(x, loc, scale, concentration, HARDWARE: tl.constexpr):
+    return -log(scale, HARDWARE) - tl.fma(concentration, x, x)
+
+
+@triton.jit
+def generalized_pareto_log_prob_grad(x, grad, loc, scale, concentration, HARDWARE: tl.constexpr):
+    return tl.zeros_like(grad), -divide(grad, scale, HARDWARE), -grad * x
+
+
+@triton.jit
+def generalized_pareto_score(x, grad, loc, scale, concentration, HARDWARE: tl.constexpr):
+    s = concentration * x
+    tail = x * (1.0 + concentration)
+    unit = divide(grad, scale, HARDWARE)
+    return (
+        unit * (1.0 + concentration) * exp(-s, HARDWARE),
+        unit * tl.fma(tail, _growth_device(-s, HARDWARE), -1.0),
+        grad * x * tl.fma(tail, _growth_slope_device(-s, HARDWARE), -1.0),
+    )
+
+
+GENERALIZED_PARETO_MAP = Map(
+    name="generalized_pareto",
+    parameters=("loc", "scale", "concentration"),
+    noise=EXPONENTIAL,
+    reference=generalized_pareto_reference,
+    reference_grad=generalized_pareto_reference_grad,
+    support=Support(None, math.inf),
+    transform=generalized_pareto_transform,
+    transform_grad=generalized_pareto_transform_grad,
+    density=Density(
+        at=generalized_pareto_log_prob_at,
+        reference=generalized_pareto_log_prob_reference,
+        reference_grad=generalized_pareto_log_prob_reference_grad,
+        reference_score=generalized_pareto_reference_score,
+        transform=generalized_pareto_log_prob,
+        transform_grad=generalized_pareto_log_prob_grad,
+        score=generalized_pareto_score,
+    ),
+)

@@ -1,0 +1,137 @@
+"""Kumaraswamy: w**(1 / concentration1), w = 1 - exp(-E / concentration0), E standard exponential."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp, expm1, log, log1p
+from ..language import tl, triton
+from ..noise import EXPONENTIAL
+from .map import UNIT_INTERVAL, Density, Map
+
+
+def _log_w(s: Tensor) -> Tensor:
+    """log(1 - exp(-s)) for positive s, relatively exact at both ends."""
+    # Each branch gets arguments of its own, so that the other's overflow is no gradient's.
+    near = s < 0.7
+    small = torch.log(-torch.expm1(-torch.where(near, torch.clamp(s, torch.finfo(s.dtype).tiny, 1.0), 0.7)))
+    return torch.where(near, small, torch.log1p(-torch.exp(-torch.where(near, 0.7, s))))
+
+
+def kumaraswamy_reference(x: Tensor, concentration1: Tensor, concentration0: Tensor) -> Tensor:
+    return torch.exp(_log_w(x / concentration0) / concentration1)
+
+
+def kumaraswamy_reference_grad(
+    x: Tensor, grad: Tensor, concentration1: Tensor, concentration0: Tensor
+) -> tuple[Tensor, Tensor]:
+    s = x / concentration0
+    log_sample = _log_w(s) / concentration1
+    unit = grad * torch.exp(log_sample) / concentration1
+    return -unit * log_sample, -unit * _elasticity(s) / concentration0
+
+
+def _elasticity(s: Tensor) -> Tensor:
+    """s / (exp(s) - 1), the derivative of log w with respect to log s."""
+    s = torch.clamp(s, torch.finfo(s.dtype).tiny, 80.0)
+    return s / torch.expm1(s)
+
+
+def kumaraswamy_log_prob_reference(x: Tensor, concentration1: Tensor, concentration0: Tensor) -> Tensor:
+    s = x / concentration0
+    log_w = _log_w(s)
+    return torch.log(concentration1) + torch.log(concentration0) + log_w - log_w / concentration1 + s - x
+
+
+def kumaraswamy_log_prob_reference_grad(
+    x: Tensor, grad: Tensor, concentration1: Tensor, concentration0: Tensor
+) -> tuple[Tensor, Tensor]:
+    s = x / concentration0
+    unit1, unit0 = grad / concentration1, grad / concentration0
+    return unit1 * (1 + _log_w(s) / concentration1), unit0 * (1 - s - (1 - 1 / concentration1) * _elasticity(s))
+
+
+def kumaraswamy_reference_score(
+    x: Tensor, grad: Tensor, concentration1: Tensor, concentration0: Tensor
+) -> tuple[Tensor, Tensor]:
+    # log(w) w / (1 - w) tends to -1 where w tends to 1, and has done so well before exp(s) overflows.
+    s = torch.clamp(x / concentration0, torch.finfo(x.dtype).tiny, 80.0)
+    log_w = _log_w(s)
+    of_concentration1 = 1 + log_w - (concentration0 - 1) * log_w * torch.expm1(s)
+    return grad * of_concentration1 / concentration1, grad * (1 - x) / concentration0
+
+
+@triton.jit
+def _log_w_device(s, HARDWARE: tl.constexpr):
+    small = log(-expm1(-tl.maximum(s, 1.2e-38), HARDWARE), HARDWARE)
+    return tl.where(s < 0.7, small, log1p(-exp(-s, HARDWARE), HARDWARE))
+
+
+@triton.jit
+def _elasticity_device(s, HARDWARE: tl.constexpr):
+    s = tl.minimum(tl.maximum(s, 1.2e-38), 80.0)
+    return divide(s, expm1(s, HARDWARE), HARDWARE)
+
+
+@triton.jit
+def kumaraswamy_transform(x, concentration1, concentration0, HARDWARE: tl.constexpr):
+    log_w = _log_w_device(divide(x, concentration0, HARDWARE), HARDWARE)
+    return exp(divide(log_w, concentration1, HARDWARE), HARDWARE)
+
+
+@triton.jit
+def kumaraswamy_transform_grad(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
+    s = divide(x, concentration0, HARDWARE)
+    log_sample = divide(_log_w_device(s, HARDWARE), concentration1, HARDWARE)
+    unit = divide(grad * exp(log_sample, HARDWARE), concentration1, HARDWARE)
+    return -unit * log_sample, divide(-unit * _elasticity_device(s, HARDWARE), concentration0, HARDWARE)
+
+
+@triton.jit
+def kumaraswamy_log_prob(x, concentration1, concentration0, HARDWARE: tl.constexpr):
+    s = divide(x, concentration0, HARDWARE)
+    log_w = _log_w_device(s, HARDWARE)
+    constant = log(concentration1, HARDWARE) + log(concentration0, HARDWARE)
+    return constant + log_w - divide(log_w, concentration1, HARDWARE) + s - x
+
+
+@triton.jit
+def kumaraswamy_log_prob_grad(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
+    s = divide(x, concentration0, HARDWARE)
+    unit1, unit0 = divide(grad, concentration1, HARDWARE), divide(grad, concentration0, HARDWARE)
+    elasticity = _elasticity_device(s, HARDWARE)
+    of_concentration1 = unit1 * (1.0 + divide(_log_w_device(s, HARDWARE), concentration1, HARDWARE))
+    return of_concentration1, unit0 * (1.0 - s - (elasticity - divide(elasticity, concentration1, HARDWARE)))
+
+
+@triton.jit
+def kumaraswamy_score(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
+    s = tl.minimum(tl.maximum(divide(x, concentration0, HARDWARE), 1.2e-38), 80.0)
+    log_w = _log_w_device(s, HARDWARE)
+    of_concentration1 = 1.0 + log_w - (concentration0 - 1.0) * log_w * expm1(s, HARDWARE)
+    return (
+        divide(grad * of_concentration1, concentration1, HARDWARE),
+        divide(grad * (1.0 - x), concentration0, HARDWARE),
+    )
+
+
+KUMARASWAMY_MAP = Map(
+    name="kumaraswamy",
+    parameters=("concentration1", "concentration0"),
+    noise=EXPONENTIAL,
+    reference=kumaraswamy_reference,
+    reference_grad=kumaraswamy_reference_grad,
+    support=UNIT_INTERVAL,
+    transform=kumaraswamy_transform,
+    transform_grad=kumaraswamy_transform_grad,
+    density=Density(
+        at=lambda x, a, b: torch.distributions.Kumaraswamy(a, b, validate_args=False).log_prob(x),
+        reference=kumaraswamy_log_prob_reference,
+        reference_grad=kumaraswamy_log_prob_reference_grad,
+        reference_score=kumaraswamy_reference_score,
+        transform=kumaraswamy_log_prob,
+        transform_grad=kumaraswamy_log_prob_grad,
+        score=kumaraswamy_score,
+    ),
+)

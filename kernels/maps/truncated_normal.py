@@ -1,0 +1,516 @@
+"""Truncated normal: a normal variate, conditioned on an interval, by the inverse of its distribution function.
+
+In units of scale around loc the interval is [a, b] and the sample z; mirrored where need be, so that a is the end
+nearer to 0. Let Q be the upper tail of the standard normal distribution and v uniform; z solves
+
+    Q(z) = (1 - v) Q(a) + v Q(b),
+
+by one of Halley's steps for log Q, which is nearly quadratic, from a start of four digits (two steps in float64). All
+masses are relative to exp(-c**2 / 2), with c = a where 0 is outside of the interval and c = 0 elsewhere, and z is
+found as its distance from c: so neither an interval thirty deviations out underflows, nor is the sample's place in it
+rounded to the precision of a. Where 0 is inside, the smaller of the two tails at z is used. An interval so narrow
+that differences of Q would cancel is treated with the series of the density around its middle m, which is c then.
+
+With z found, the distances from both ends and the masses give everything else. The weights
+
+    N = (1 - v) exp((z**2 - a**2) / 2),  F = v exp((z**2 - b**2) / 2)
+
+say how z moves with the near end a and the far end b; H = exp(-a**2 / 2) / Z and exp(-b**2 / 2) / Z, where Z is the
+interval's mass times the root of 2 pi, is the density at the ends.
+
+Sources: Robert, "Simulation of truncated normal variables" (1995), for the distribution; Figurnov, Mohamed and Mnih,
+"Implicit reparameterization gradients" (2018), for the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp, log
+from ..language import tl, triton
+from ..noise import CENTERED
+from .map import REAL_LINE, Density, Map
+from .normal_tail import scaled_tail, scaled_tail_device, tail_start, tail_start_device
+
+_SQRT_2_PI = math.sqrt(2 * math.pi)
+_ROOT_2_PI = tl.constexpr(_SQRT_2_PI)
+# Infinite bounds are taken to lie here, in the sample's units and in those of scale: finite numbers have derivatives.
+_FAR, _FAR_STANDARD = 1e25, 1e15
+# An a beyond this finds its start next to itself.
+_STEEP = 30.0
+
+
+class Interval(NamedTuple):
+    """What depends on the parameters only: the interval in units of scale, mirrored so that a + b >= 0.
+
+    `flip` is whether it is mirrored, `narrow` and `tail` which of the three cases it is (narrow first, then not
+    containing 0), `c` the point that exponents and masses are relative to. `upper`, `lower` and `far` are the masses
+    above a, below a (where 0 is inside) and above b; `near_exponent` and `far_exponent` are (c**2 - a**2) / 2 and
+    (c**2 - b**2) / 2, and `total` is Z exp(c**2 / 2). `p`, `q` and `h` are m h, h**2 and half
+    the width of a narrow one.
+    """
+
+    flip: Tensor
+    narrow: Tensor
+    tail: Tensor
+    a: Tensor
+    b: Tensor
+    width: Tensor
+    c: Tensor
+    upper: Tensor
+    lower: Tensor
+    far: Tensor
+    near_exponent: Tensor
+    far_exponent: Tensor
+    total: Tensor
+    p: Tensor
+    q: Tensor
+    h: Tensor
+
+
+class Solution(NamedTuple):
+    """z, its distances from a and b, (c**2 - z**2) / 2, and the distance from where the sample is counted."""
+
+    z: Tensor
+    from_near: Tensor
+    to_far: Tensor
+    exponent: Tensor
+    offset: Tensor
+
+
+def interval(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Interval:
+    first, last = torch.clamp(low, -_FAR, _FAR), torch.clamp(high, -_FAR, _FAR)
+    alpha = torch.clamp((first - loc) / scale, -_FAR_STANDARD, _FAR_STANDARD)
+    beta = torch.clamp((last - loc) / scale, -_FAR_STANDARD, _FAR_STANDARD)
+    width = torch.clamp((last - first) / scale, 0.0, 2 * _FAR_STANDARD)
+    flip = alpha + beta < 0
+    a, b = torch.where(flip, -beta, alpha), torch.where(flip, -alpha, beta)
+    middle = 0.5 * (a + b)
+    narrow = width * (1 + torch.abs(middle)) < (0.25 if loc.dtype == torch.float32 else 0.02)
+
+    # Each case gets harmless arguments where another one holds.
+    h = torch.where(narrow, 0.5 * width, 0.0)
+    p, q = torch.where(narrow, middle, 0.0) * h, h * h
+    _, h2, _, h4, _, h6 = _hermite(p, q)
+    narrow_total = 2 * h * (1 + h2 / 6 + h4 / 120 + h6 / 5040)
+
+    wide_a, wide_b, wide_width = (
+        torch.where(narrow, 0.0, a),
+        torch.where(narrow, 1.0, b),
+        torch.where(narrow, 1.0, width),
+    )
+    tail = wide_a >= 0
+    c = torch.where(tail, wide_a, 0.0)
+    inside = torch.where(tail, 0.0, wide_a)
+    at_a = scaled_tail(torch.abs(wide_a))
+    near_exponent = -0.5 * inside * inside
+    far_exponent = -0.5 * torch.where(tail, wide_width, wide_b) * torch.where(tail, wide_a + wide_b, wide_b)
+    far = scaled_tail(wide_b) * torch.exp(far_exponent)
+    lower = at_a * torch.exp(near_exponent)
+    upper = torch.where(tail, at_a, 1 - lower)
+    return Interval(
+        flip=flip,
+        narrow=narrow,
+        tail=tail,
+        a=a,
+        b=b,
+        width=width,
+        c=torch.where(narrow, middle, c),
+        upper=upper,
+        lower=lower,
+        far=far,
+        near_exponent=torch.where(narrow, p - 0.5 * q, near_exponent),
+        far_exponent=torch.where(narrow, -p - 0.5 * q, far_exponent),
+        total=torch.where(narrow, narrow_total, _SQRT_2_PI * (upper - far)),
+        p=p,
+        q=q,
+        h=h,
+    )
+
+
+def solve(interval: Interval, u: Tensor, complement: Tensor) -> Solution:
+    """Where the distribution function is u, and 1 - u is `complement`."""
+    flip, narrow, tail = interval.flip, interval.narrow, interval.tail
+    v, rest = torch.where(flip, complement, u), torch.where(flip, u, complement)
+
+    position = _solve_narrow(interval.p, interval.q, 0.5 * (v - rest))
+
+    # The upper tail at z or, where z is below 0, the lower one.
+    above = interval.upper * rest + interval.far * v
+    below = torch.where(tail, 2.0, interval.lower * rest + (1 - interval.far) * v)
+    mass = torch.minimum(above, below)
+    c = torch.where(narrow, 0.0, interval.c)
+    log_mass = torch.log(mass)
+    steep = c > _STEEP
+    gentle_c, steep_c = torch.where(steep, 0.0, c), torch.where(steep, c, 1.0)
+    gentle = tail_start(torch.sqrt(gentle_c * gentle_c - 2 * torch.where(steep, -1.0, log_mass)))
+    fallen = torch.clamp(torch.where(steep, torch.log(interval.upper) - log_mass, 0.0), 0.0, 100.0)
+    # Q falls off as exp(-c d - d**2 / 2) and a little faster.
+    distance = torch.where(
+        steep, 2 * fallen / (steep_c + torch.sqrt(steep_c * steep_c + 2 * fallen)), gentle - gentle_c
+    )
+    for _ in range(1 if v.dtype == torch.float32 else 2):
+        z = c + distance
+        ratio = scaled_tail(z)
+        excess = torch.log(ratio) - log_mass - 0.5 * distance * (c + z)
+        ratio = _SQRT_2_PI * ratio
+        distance = distance + excess * ratio / (1 + 0.5 * excess * (1 - z * ratio))
+
+    z = torch.where(below < above, -1.0, 1.0) * (c + distance)
+    from_near = torch.where(tail, distance, z - interval.a)
+    to_far = torch.where(tail, interval.width - distance, interval.b - z)
+    moved = interval.h * position
+    return Solution(
+        z=torch.where(narrow, interval.c + moved, z),
+        from_near=torch.where(narrow, interval.h + moved, from_near),
+        to_far=torch.where(narrow, interval.h - moved, to_far),
+        exponent=torch.where(
+            narrow,
+            -position * (interval.p + 0.5 * interval.q * position),
+            -0.5 * distance * (2 * c + distance),
+        ),
+        offset=torch.where(narrow, moved, torch.where(tail, distance, z)),
+    )
+
+
+def _hermite(p: Tensor, q: Tensor) -> tuple[Tensor, ...]:
+    """Hermite's polynomials 1 to 6 of m times powers of h, from p = m h and q = h**2."""
+    h1 = p
+    h2 = p * h1 - q
+    h3 = p * h2 - 2 * q * h1
+    h4 = p * h3 - 3 * q * h2
+    h5 = p * h4 - 4 * q * h3
+    h6 = p * h5 - 5 * q * h4
+    return h1, h2, h3, h4, h5, h6
+
+
+def _mass_to(position: Tensor, hermite: tuple[Tensor, ...]) -> Tensor:
+    """The integral of exp(-p x - q x**2 / 2) from 0 to `position`, by its series."""
+    h1, h2, h3, h4, h5, h6 = hermite
+    series = position * (h4 / 120 + position * (-h5 / 720 + position * (h6 / 5040)))
+    series = position * (-h1 / 2 + position * (h2 / 6 + position * (-h3 / 24 + series)))
+    return position * (1 + series)
+
+
+def _solve_narrow(p: Tensor, q: Tensor, level: Tensor) -> Tensor:
+    """The place in [-1, 1] below which lies the fraction 1/2 + level of a density exp(-p x - q x**2 / 2) there."""
+    hermite = _hermite(p, q)
+    h1, h2, h3, h4, h5, h6 = hermite
+    target = 2 * level * (1 + h2 / 6 + h4 / 120 + h6 / 5040) - (h1 / 2 + h3 / 24 + h5 / 720)
+    x = target * (1 + target * (p / 2 + target * ((2 * p * p + q) / 6)))
+    step = (_mass_to(x, hermite) - target) * torch.exp(x * (p + 0.5 * q * x))
+    return x - step * (1 - 0.5 * step * (p + q * x))
+
+
+def sample_at(solution: Solution, interval: Interval, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The sample, counted from the nearest of loc, an end and the middle, and within the bounds."""
+    end = torch.where(interval.flip, high, low)
+    middle = low + 0.5 * (high - low)
+    start = torch.where(interval.narrow, middle, torch.where(interval.tail, end, loc))
+    sample = start + torch.where(interval.flip, -scale, scale) * solution.offset
+    return torch.minimum(torch.maximum(sample, low), high)
+
+
+def uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
+    """u and 1 - u, both relatively exact, of centred noise."""
+    return torch.where(t > 0, t, 1 + t), torch.where(t > 0, 1 - t, -t)
+
+
+def _solved(t: Tensor, *params: Tensor) -> tuple[Interval, Solution, Tensor, Tensor]:
+    """The interval, the solution, and the weights N and F."""
+    cut = interval(*params)
+    u, complement = uniforms(t)
+    solution = solve(cut, u, complement)
+    near = torch.where(cut.flip, u, complement) * torch.exp(cut.near_exponent - solution.exponent)
+    far = torch.where(cut.flip, complement, u) * torch.exp(cut.far_exponent - solution.exponent)
+    return cut, solution, near, far
+
+
+def truncated_normal_reference(t: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    cut = interval(loc, scale, low, high)
+    return sample_at(solve(cut, *uniforms(t)), cut, loc, scale, low, high)
+
+
+def truncated_normal_reference_grad(
+    t: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, ...]:
+    cut, solution, near, far = _solved(t, loc, scale, low, high)
+    of_loc = 1 - near - far
+    of_scale = solution.z * of_loc + near * solution.from_near - far * solution.to_far
+    of_scale = torch.where(cut.flip, -of_scale, of_scale)
+    of_low, of_high = torch.where(cut.flip, far, near), torch.where(cut.flip, near, far)
+    return grad * of_loc, grad * of_scale, grad * of_low, grad * of_high
+
+
+def truncated_normal_log_prob_reference(t: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    cut = interval(loc, scale, low, high)
+    return solve(cut, *uniforms(t)).exponent - torch.log(cut.total * scale)
+
+
+def _of_ends(cut: Interval, of_near: Tensor, of_far: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of low and high from those of a and b."""
+    return unit * torch.where(cut.flip, -of_far, of_near), unit * torch.where(cut.flip, -of_near, of_far)
+
+
+def truncated_normal_log_prob_reference_grad(
+    t: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, ...]:
+    cut, solution, near, far = _solved(t, loc, scale, low, high)
+    of_near = torch.exp(cut.near_exponent) / cut.total - solution.z * near
+    of_far = -torch.exp(cut.far_exponent) / cut.total - solution.z * far
+    unit = grad / scale
+    of_low, of_high = _of_ends(cut, of_near, of_far, unit)
+    return -(of_low + of_high), -unit * (1 + cut.a * of_near + cut.b * of_far), of_low, of_high
+
+
+def truncated_normal_reference_score(
+    t: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, ...]:
+    cut = interval(loc, scale, low, high)
+    z = solve(cut, *uniforms(t)).z
+    of_near, of_far = torch.exp(cut.near_exponent) / cut.total, -torch.exp(cut.far_exponent) / cut.total
+    unit = grad / scale
+    of_low, of_high = _of_ends(cut, of_near, of_far, unit)
+    of_loc = unit * torch.where(cut.flip, -z, z) - (of_low + of_high)
+    return of_loc, unit * (z * z - 1 - cut.a * of_near - cut.b * of_far), of_low, of_high
+
+
+def _distance(cut: Interval, x: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far x lies from c, in units of scale, in the mirrored direction."""
+    start = torch.where(cut.tail, torch.where(cut.flip, high, low), loc)
+    start = torch.where(cut.narrow, low + 0.5 * (high - low), start)
+    return torch.where(cut.flip, start - x, x - start) / scale
+
+
+def truncated_normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Log-density at x inside of the interval."""
+    cut = interval(loc, scale, low, high)
+    distance = _distance(cut, x, loc, scale, low, high)
+    return -0.5 * distance * (2 * cut.c + distance) - torch.log(cut.total * scale)
+
+
+def truncated_normal_cdf(x: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Distribution function at x inside of the interval."""
+    cut = interval(loc, scale, low, high)
+    distance = _distance(cut, x, loc, scale, low, high)
+    hermite = _hermite(cut.p, cut.q)
+    position = torch.where(cut.narrow, distance / torch.where(cut.narrow, cut.h, 1.0), 0.0)
+    of_narrow = cut.h * (_mass_to(position, hermite) - _mass_to(-torch.ones_like(position), hermite))
+    # Between a and x lies what is above a and not above x; where x is below 0, what is below x and not below a.
+    distance = torch.where(cut.narrow, 0.0, distance)
+    c = torch.where(cut.narrow, 0.0, cut.c)
+    beyond = scaled_tail(c + torch.abs(distance)) * torch.exp(-0.5 * distance * (2 * c + distance))
+    mass = torch.where(torch.where(cut.tail, 0.0, distance) < 0, beyond - cut.lower, cut.upper - beyond)
+    fraction = torch.where(cut.narrow, of_narrow, _SQRT_2_PI * mass) / cut.total
+    return torch.where(cut.flip, 1 - fraction, fraction)
+
+
+@triton.jit
+def _clamped(x, LIMIT: tl.constexpr):
+    return tl.minimum(tl.maximum(x, -LIMIT), LIMIT)
+
+
+@triton.jit
+def _hermite_device(p, q):
+    h2 = tl.fma(p, p, -q)
+    h3 = tl.fma(p, h2, -2.0 * q * p)
+    h4 = tl.fma(p, h3, -3.0 * q * h2)
+    h5 = tl.fma(p, h4, -4.0 * q * h3)
+    return p, h2, h3, h4, h5, tl.fma(p, h5, -5.0 * q * h4)
+
+
+@triton.jit
+def _interval_device(loc, scale, low, high, HARDWARE: tl.constexpr):
+    """The values of :class:`Interval`, in its order, but (p, q) in place of the last three."""
+    BOUND: tl.constexpr = 0.02 if loc.dtype == tl.float64 else 0.25
+    first, last = _clamped(low, 1e25), _clamped(high, 1e25)
+    alpha = _clamped(divide(first - loc, scale, HARDWARE), 1e15)
+    beta = _clamped(divide(last - loc, scale, HARDWARE), 1e15)
+    width = _clamped(divide(last - first, scale, HARDWARE), 2e15)
+    flip = alpha + beta < 0
+    a, b = tl.where(flip, -beta, alpha), tl.where(flip, -alpha, beta)
+    middle = 0.5 * (a + b)
+    narrow = width * (1.0 + tl.abs(middle)) < BOUND
+
+    h = tl.where(narrow, 0.5 * width, 0.0)
+    p = tl.where(narrow, middle, 0.0) * h
+    q = h * h
+    hermite = _hermite_device(p, q)
+    even = tl.fma(hermite[1], 1.0 / 6, tl.fma(hermite[3], 1.0 / 120, hermite[5] * (1.0 / 5040)))
+
+    tail = a >= 0
+    c = tl.where(tail, a, 0.0)
+    inside = tl.where(tail, 0.0, a)
+    at_a = scaled_tail_device(tl.abs(a), HARDWARE)
+    near_exponent = -0.5 * inside * inside
+    far_exponent = -0.5 * tl.where(tail, width, b) * tl.where(tail, a + b, b)
+    far = scaled_tail_device(b, HARDWARE) * exp(far_exponent, HARDWARE)
+    lower = at_a * exp(near_exponent, HARDWARE)
+    upper = tl.where(tail, at_a, 1.0 - lower)
+    total = tl.where(narrow, tl.fma(2.0 * h, even, 2.0 * h), _ROOT_2_PI * (upper - far))
+    return (
+        flip,
+        narrow,
+        tail,
+        a,
+        b,
+        width,
+        tl.where(narrow, middle, c),
+        upper,
+        lower,
+        far,
+        tl.where(narrow, tl.fma(q, -0.5, p), near_exponent),
+        tl.where(narrow, tl.fma(q, -0.5, -p), far_exponent),
+        total,
+        p,
+        q,
+    )
+
+
+@triton.jit
+def _solve_narrow_device(p, q, level, HARDWARE: tl.constexpr):
+    h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
+    even = tl.fma(h2, 1.0 / 6, tl.fma(h4, 1.0 / 120, h6 * (1.0 / 5040)))
+    odd = tl.fma(h1, 0.5, tl.fma(h3, 1.0 / 24, h5 * (1.0 / 720)))
+    target = 2.0 * level * (1.0 + even) - odd
+    x = target * tl.fma(target, tl.fma(target, tl.fma(p * p, 1.0 / 3, q * (1.0 / 6)), 0.5 * p), 1.0)
+    series = tl.fma(x, h6 * (1.0 / 5040), -h5 * (1.0 / 720))
+    series = tl.fma(x, series, h4 * (1.0 / 120))
+    series = tl.fma(x, series, -h3 * (1.0 / 24))
+    series = tl.fma(x, series, h2 * (1.0 / 6))
+    series = tl.fma(x, series, -h1 * 0.5)
+    step = (tl.fma(x * x, series, x) - target) * exp(x * tl.fma(0.5 * q, x, p), HARDWARE)
+    return x - step * tl.fma(-0.5 * step, tl.fma(q, x, p), 1.0)
+
+
+@triton.jit
+def _halley_device(c, distance, log_mass, HARDWARE: tl.constexpr):
+    z = c + distance
+    ratio = scaled_tail_device(z, HARDWARE)
+    excess = log(ratio, HARDWARE) - log_mass - 0.5 * distance * (c + z)
+    ratio = _ROOT_2_PI * ratio
+    return distance + divide(excess * ratio, tl.fma(0.5 * excess, tl.fma(-z, ratio, 1.0), 1.0), HARDWARE)
+
+
+@triton.jit
+def _solve_device(cut, t, HARDWARE: tl.constexpr):
+    """The values of :class:`Solution`, in its order, and v and 1 - v."""
+    flip, narrow, tail, a, b, width, middle, upper, lower, far = cut[:10]
+    p, q = cut[13], cut[14]
+    u, complement = tl.where(t > 0, t, 1.0 + t), tl.where(t > 0, 1.0 - t, -t)
+    v, rest = tl.where(flip, complement, u), tl.where(flip, u, complement)
+    position = _solve_narrow_device(p, q, 0.5 * (v - rest), HARDWARE)
+
+    above = upper * rest + far * v
+    below = tl.where(tail, 2.0, lower * rest + (1.0 - far) * v)
+    c = tl.where(tail, a, 0.0)
+    log_mass = log(tl.minimum(above, below), HARDWARE)
+    steep = c > 30.0
+    gentle = tail_start_device(tl.sqrt(tl.maximum(c * c - 2.0 * log_mass, 0.0)), HARDWARE) - c
+    fallen = tl.maximum(log(upper, HARDWARE) - log_mass, 0.0)
+    distance = tl.where(steep, divide(2.0 * fallen, c + tl.sqrt(tl.fma(c, c, 2.0 * fallen)), HARDWARE), gentle)
+    distance = _halley_device(c, distance, log_mass, HARDWARE)
+    if t.dtype == tl.float64:
+        distance = _halley_device(c, distance, log_mass, HARDWARE)
+
+    z = tl.where(below < above, -(c + distance), c + distance)
+    moved = tl.where(narrow, 0.5 * width, 0.0) * position
+    from_near = tl.where(tail, distance, z - a)
+    to_far = tl.where(tail, width - distance, b - z)
+    exponent = -0.5 * distance * tl.fma(2.0, c, distance)
+    narrow_exponent = -position * tl.fma(0.5 * q, position, p)
+    half = 0.5 * width
+    return (
+        tl.where(narrow, middle + moved, z),
+        tl.where(narrow, half + moved, from_near),
+        tl.where(narrow, half - moved, to_far),
+        tl.where(narrow, narrow_exponent, exponent),
+        tl.where(narrow, moved, tl.where(tail, distance, z)),
+        v,
+        rest,
+    )
+
+
+@triton.jit
+def truncated_normal_transform(t, loc, scale, low, high, HARDWARE: tl.constexpr):
+    cut = _interval_device(loc, scale, low, high, HARDWARE)
+    solution = _solve_device(cut, t, HARDWARE)
+    flip, narrow, tail = cut[0], cut[1], cut[2]
+    middle = tl.fma(high - low, 0.5, low)
+    start = tl.where(narrow, middle, tl.where(tail, tl.where(flip, high, low), loc))
+    sample = tl.fma(tl.where(flip, -scale, scale), solution[4], start)
+    sample = tl.maximum(sample, low, propagate_nan=tl.PropagateNan.ALL)
+    return tl.minimum(sample, high, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def truncated_normal_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
+    cut = _interval_device(loc, scale, low, high, HARDWARE)
+    solution = _solve_device(cut, t, HARDWARE)
+    near = solution[6] * exp(cut[10] - solution[3], HARDWARE)
+    far = solution[5] * exp(cut[11] - solution[3], HARDWARE)
+    of_loc = 1.0 - near - far
+    of_scale = solution[0] * of_loc + near * solution[1] - far * solution[2]
+    of_scale = tl.where(cut[0], -of_scale, of_scale)
+    return grad * of_loc, grad * of_scale, grad * tl.where(cut[0], far, near), grad * tl.where(cut[0], near, far)
+
+
+@triton.jit
+def truncated_normal_log_prob_transform(t, loc, scale, low, high, HARDWARE: tl.constexpr):
+    cut = _interval_device(loc, scale, low, high, HARDWARE)
+    return _solve_device(cut, t, HARDWARE)[3] - log(cut[12] * scale, HARDWARE)
+
+
+@triton.jit
+def _of_ends_device(flip, of_near, of_far, unit):
+    return unit * tl.where(flip, -of_far, of_near), unit * tl.where(flip, -of_near, of_far)
+
+
+@triton.jit
+def truncated_normal_log_prob_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
+    cut = _interval_device(loc, scale, low, high, HARDWARE)
+    solution = _solve_device(cut, t, HARDWARE)
+    near = solution[6] * exp(cut[10] - solution[3], HARDWARE)
+    far = solution[5] * exp(cut[11] - solution[3], HARDWARE)
+    of_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE) - solution[0] * near
+    of_far = -divide(exp(cut[11], HARDWARE), cut[12], HARDWARE) - solution[0] * far
+    unit = divide(grad, scale, HARDWARE)
+    of_low, of_high = _of_ends_device(cut[0], of_near, of_far, unit)
+    return -(of_low + of_high), -unit * (1.0 + cut[3] * of_near + cut[4] * of_far), of_low, of_high
+
+
+@triton.jit
+def truncated_normal_score(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
+    cut = _interval_device(loc, scale, low, high, HARDWARE)
+    z = _solve_device(cut, t, HARDWARE)[0]
+    of_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE)
+    of_far = -divide(exp(cut[11], HARDWARE), cut[12], HARDWARE)
+    unit = divide(grad, scale, HARDWARE)
+    of_low, of_high = _of_ends_device(cut[0], of_near, of_far, unit)
+    of_loc = unit * tl.where(cut[0], -z, z) - (of_low + of_high)
+    return of_loc, unit * (z * z - 1.0 - cut[3] * of_near - cut[4] * of_far), of_low, of_high
+
+
+TRUNCATED_NORMAL_MAP = Map(
+    name="truncated_normal",
+    parameters=("loc", "scale", "low", "high"),
+    noise=CENTERED,
+    reference=truncated_normal_reference,
+    reference_grad=truncated_normal_reference_grad,
+    support=REAL_LINE,
+    transform=truncated_normal_transform,
+    transform_grad=truncated_normal_transform_grad,
+    density=Density(
+        at=truncated_normal_log_prob,
+        reference=truncated_normal_log_prob_reference,
+        reference_grad=truncated_normal_log_prob_reference_grad,
+        reference_score=truncated_normal_reference_score,
+        transform=truncated_normal_log_prob_transform,
+        transform_grad=truncated_normal_log_prob_transform_grad,
+        score=truncated_normal_score,
+    ),
+)
