@@ -46,13 +46,15 @@ def store_tile(out_ptr, start, values, U: tl.constexpr):
 @triton.jit
 def inside(x, values, LOWER: tl.constexpr, UPPER: tl.constexpr, BELOW: tl.constexpr, STEP: tl.constexpr):
     """Keeps a sample within its support, NaN apart: from LOWER to UPPER, where not None, and below operand BELOW."""
+    # Constants get the sample's dtype here: `tl.minimum` and the like would round them to float32.
     if BELOW >= 0:
         bound = values[BELOW]
-        x = tl.minimum(x, tl.fma(tl.abs(bound), -STEP, bound), propagate_nan=tl.PropagateNan.ALL)
+        below = tl.fma(tl.abs(bound), tl.full(bound.shape, -STEP, bound.dtype), bound)
+        x = tl.minimum(x, below, propagate_nan=tl.PropagateNan.ALL)
     if LOWER is not None:
-        x = tl.maximum(x, LOWER, propagate_nan=tl.PropagateNan.ALL)
+        x = tl.maximum(x, tl.full(x.shape, LOWER, x.dtype), propagate_nan=tl.PropagateNan.ALL)
     if UPPER is not None:
-        x = tl.minimum(x, UPPER, propagate_nan=tl.PropagateNan.ALL)
+        x = tl.minimum(x, tl.full(x.shape, UPPER, x.dtype), propagate_nan=tl.PropagateNan.ALL)
     return x
 
 

@@ -7,6 +7,11 @@ launches kernels and :mod:`rsample.kernels.backend` refuses it when `HAS_TRITON`
 
 from __future__ import annotations
 
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
 try:
     import triton
     import triton.language as tl
@@ -30,4 +35,15 @@ except ImportError:
 
     triton = tl = _Missing()
 
-__all__ = ["HAS_TRITON", "tl", "triton"]
+
+def bind(template: Callable, **names: Any) -> Any:
+    """The device function that a plain function is once some of its global names are given.
+
+    A template for several device functions, where a closure would serve otherwise: Triton's interpreter runs functions
+    without their enclosing scope.
+    """
+    bound = types.FunctionType(template.__code__, {**template.__globals__, **names}, template.__name__)
+    return triton.jit(functools.update_wrapper(bound, template))
+
+
+__all__ = ["HAS_TRITON", "bind", "tl", "triton"]

@@ -62,6 +62,25 @@ def normal64(words):
     return np.stack((radius * np.cos(angle), radius * np.sin(angle)), -1).reshape(-1)
 
 
+def signed(words, bits):
+    """int64 of each word (32 bits), or of each pair of words, the high one first (64 bits)."""
+    if bits == 64:
+        pairs = words.reshape(-1, 2)
+        return ((pairs[:, 0] << _32) | pairs[:, 1]).view(np.int64)
+    return words.reshape(-1).astype(np.uint32).view(np.int32).astype(np.int64)
+
+
+def centered(words, bits):
+    """float64 numbers in [-1/2, 1/2] that are never 0."""
+    return signed(words, bits).astype(np.float64) * 2.0**-bits + 2.0 ** -(bits + 1)
+
+
+def exponential(words, bits):
+    """float64 standard exponentials: -log(u), u = t or 1 + t; exact also where 1 - u is small."""
+    t = centered(words, bits)
+    return np.where(t > 0, -np.log(np.where(t > 0, t, 1.0)), -np.log1p(np.where(t > 0, 0.0, t)))
+
+
 def known_answers():
     """(rounds, counter, key, output) for every line of kat_vectors.txt."""
     for line in (Path(__file__).parent / "kat_vectors.txt").read_text().splitlines():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..devicemath import divide, log
-from ..language import tl, triton
+from ..language import bind, tl
 from ..noise import Noise
 from .map import Density, Map, Support
 
@@ -36,9 +36,62 @@ class Standard:
     device_slope: Any
 
 
+# Templates of device functions; a family's standard variate gives these names their meaning.
+variate: Any = None
+log_f: Any = None
+slope: Any = None
+
+
+def _location_scale_transform(noise, loc, scale, HARDWARE: tl.constexpr):
+    return tl.fma(scale, variate(noise, HARDWARE), loc)
+
+
+def _location_scale_transform_grad(noise, grad, HARDWARE: tl.constexpr):
+    return grad, grad * variate(noise, HARDWARE)
+
+
+def _location_scale_log_prob(noise, loc, scale, HARDWARE: tl.constexpr):
+    return log_f(noise, HARDWARE) - log(scale, HARDWARE)
+
+
+def _location_scale_log_prob_grad(noise, grad, loc, scale, HARDWARE: tl.constexpr):
+    return tl.zeros_like(grad), -divide(grad, scale, HARDWARE)
+
+
+def _location_scale_score(noise, grad, loc, scale, HARDWARE: tl.constexpr):
+    unit = -divide(grad, scale, HARDWARE)
+    s = slope(noise, HARDWARE)
+    return unit * s, unit * tl.fma(s, variate(noise, HARDWARE), 1.0)
+
+
+def _scale_transform(noise, scale, HARDWARE: tl.constexpr):
+    return scale * variate(noise, HARDWARE)
+
+
+def _scale_transform_grad(noise, grad, HARDWARE: tl.constexpr):
+    return (grad * variate(noise, HARDWARE),)
+
+
+def _scale_log_prob(noise, scale, HARDWARE: tl.constexpr):
+    return log_f(noise, HARDWARE) - log(scale, HARDWARE)
+
+
+def _scale_log_prob_grad(noise, grad, scale, HARDWARE: tl.constexpr):
+    return (-divide(grad, scale, HARDWARE),)
+
+
+def _scale_score(noise, grad, scale, HARDWARE: tl.constexpr):
+    return (-divide(grad, scale, HARDWARE) * tl.fma(slope(noise, HARDWARE), variate(noise, HARDWARE), 1.0),)
+
+
+def _device_names(standard: Standard) -> dict[str, Any]:
+    """What the templates call the functions of a standard variate."""
+    return {"variate": standard.device, "log_f": standard.device_log_density, "slope": standard.device_slope}
+
+
 def location_scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Map:
     """The map loc + scale * e; its log-density is log f(e) - log(scale), and `at(sample, loc, scale)`."""
-    variate, log_f, slope = standard.device, standard.device_log_density, standard.device_slope
+    device = _device_names(standard)
 
     def reference(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         return torch.addcmul(loc, scale, standard.reference(noise))
@@ -58,28 +111,6 @@ def location_scale_map(name: str, standard: Standard, at: Callable[..., Tensor],
         slope = standard.slope(noise)
         return -unit * slope, -unit * (1 + slope * standard.reference(noise))
 
-    @triton.jit
-    def transform(noise, loc, scale, HARDWARE: tl.constexpr):
-        return tl.fma(scale, variate(noise, HARDWARE), loc)
-
-    @triton.jit
-    def transform_grad(noise, grad, HARDWARE: tl.constexpr):
-        return grad, grad * variate(noise, HARDWARE)
-
-    @triton.jit
-    def log_prob_transform(noise, loc, scale, HARDWARE: tl.constexpr):
-        return log_f(noise, HARDWARE) - log(scale, HARDWARE)
-
-    @triton.jit
-    def log_prob_transform_grad(noise, grad, loc, scale, HARDWARE: tl.constexpr):
-        return tl.zeros_like(grad), -divide(grad, scale, HARDWARE)
-
-    @triton.jit
-    def log_prob_score(noise, grad, loc, scale, HARDWARE: tl.constexpr):
-        unit = -divide(grad, scale, HARDWARE)
-        s = slope(noise, HARDWARE)
-        return unit * s, unit * tl.fma(s, variate(noise, HARDWARE), 1.0)
-
     return Map(
         name=name,
         parameters=("loc", "scale"),
@@ -89,23 +120,23 @@ def location_scale_map(name: str, standard: Standard, at: Callable[..., Tensor],
         affine=True,
         location="loc",
         support=support,
-        transform=transform,
-        transform_grad=transform_grad,
+        transform=bind(_location_scale_transform, **device),
+        transform_grad=bind(_location_scale_transform_grad, **device),
         density=Density(
             at=at,
             reference=log_prob,
             reference_grad=log_prob_grad,
             reference_score=score,
-            transform=log_prob_transform,
-            transform_grad=log_prob_transform_grad,
-            score=log_prob_score,
+            transform=bind(_location_scale_log_prob, **device),
+            transform_grad=bind(_location_scale_log_prob_grad, **device),
+            score=bind(_location_scale_score, **device),
         ),
     )
 
 
 def scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Map:
     """The map scale * e; its log-density is log f(e) - log(scale), and `at(sample, scale)`."""
-    variate, log_f, slope = standard.device, standard.device_log_density, standard.device_slope
+    device = _device_names(standard)
 
     def reference(noise: Tensor, scale: Tensor) -> Tensor:
         return scale * standard.reference(noise)
@@ -122,26 +153,6 @@ def scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support:
     def score(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
         return (-(grad / scale) * (1 + standard.slope(noise) * standard.reference(noise)),)
 
-    @triton.jit
-    def transform(noise, scale, HARDWARE: tl.constexpr):
-        return scale * variate(noise, HARDWARE)
-
-    @triton.jit
-    def transform_grad(noise, grad, HARDWARE: tl.constexpr):
-        return (grad * variate(noise, HARDWARE),)
-
-    @triton.jit
-    def log_prob_transform(noise, scale, HARDWARE: tl.constexpr):
-        return log_f(noise, HARDWARE) - log(scale, HARDWARE)
-
-    @triton.jit
-    def log_prob_transform_grad(noise, grad, scale, HARDWARE: tl.constexpr):
-        return (-divide(grad, scale, HARDWARE),)
-
-    @triton.jit
-    def log_prob_score(noise, grad, scale, HARDWARE: tl.constexpr):
-        return (-divide(grad, scale, HARDWARE) * tl.fma(slope(noise, HARDWARE), variate(noise, HARDWARE), 1.0),)
-
     return Map(
         name=name,
         parameters=("scale",),
@@ -150,15 +161,15 @@ def scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support:
         reference_grad=reference_grad,
         affine=True,
         support=support,
-        transform=transform,
-        transform_grad=transform_grad,
+        transform=bind(_scale_transform, **device),
+        transform_grad=bind(_scale_transform_grad, **device),
         density=Density(
             at=at,
             reference=log_prob,
             reference_grad=log_prob_grad,
             reference_score=score,
-            transform=log_prob_transform,
-            transform_grad=log_prob_transform_grad,
-            score=log_prob_score,
+            transform=bind(_scale_log_prob, **device),
+            transform_grad=bind(_scale_log_prob_grad, **device),
+            score=bind(_scale_score, **device),
         ),
     )

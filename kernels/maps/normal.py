@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..devicemath import multiply_add
 from ..language import tl, triton
 from ..noise import NORMAL
 from .location_scale import Standard, location_scale_map, scale_map
@@ -36,7 +37,7 @@ def standard_normal_device(eps, HARDWARE: tl.constexpr):
 
 @triton.jit
 def standard_normal_log_density_device(eps, HARDWARE: tl.constexpr):
-    return tl.fma(-0.5 * eps, eps, _NEGATIVE_HALF_LOG_2_PI)
+    return multiply_add(-0.5 * eps, eps, _NEGATIVE_HALF_LOG_2_PI)
 
 
 @triton.jit
@@ -78,7 +79,7 @@ def standard_half_normal_device(eps, HARDWARE: tl.constexpr):
 
 @triton.jit
 def standard_half_normal_log_density_device(eps, HARDWARE: tl.constexpr):
-    return tl.fma(-0.5 * eps, eps, _HALF_LOG_2_OVER_PI)
+    return multiply_add(-0.5 * eps, eps, _HALF_LOG_2_OVER_PI)
 
 
 @triton.jit

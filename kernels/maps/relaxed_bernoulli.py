@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..devicemath import divide, exp, log, log1p
-from ..language import tl, triton
+from ..language import bind, tl, triton
 from ..noise import CENTERED
 from .bernoulli import sigmoid
 from .logistic import (
@@ -63,6 +63,59 @@ def one_device(logits, HARDWARE: tl.constexpr):
     return tl.full((), 1.0, logits.dtype)
 
 
+# Templates of device functions; a map gives these names their meaning.
+logits_of: Any = None
+slope_of: Any = None
+logit: Any = None
+SQUASHED: Any = None
+
+
+def _logit_device(t, temperature, p, HARDWARE: tl.constexpr):
+    return divide(logits_of(p, HARDWARE) + standard_logistic_device(t, HARDWARE), temperature, HARDWARE)
+
+
+def _transform(t, temperature, p, HARDWARE: tl.constexpr):
+    y = logit(t, temperature, p, HARDWARE)
+    if SQUASHED:
+        return sigmoid(y, HARDWARE)
+    else:
+        return y
+
+
+def _transform_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
+    y = logit(t, temperature, p, HARDWARE)
+    if SQUASHED:
+        w = exp(-tl.abs(y), HARDWARE)
+        grad = grad * divide(w, (1.0 + w) * (1.0 + w), HARDWARE)
+    unit = divide(grad, temperature, HARDWARE)
+    return -unit * y, unit * slope_of(p, HARDWARE)
+
+
+def _log_prob(t, temperature, p, HARDWARE: tl.constexpr):
+    result = log(temperature, HARDWARE) + standard_logistic_log_density_device(t, HARDWARE)
+    if SQUASHED:
+        y = tl.abs(logit(t, temperature, p, HARDWARE))
+        result += tl.fma(log1p(exp(-y, HARDWARE), HARDWARE), 2.0, y)
+    return result
+
+
+def _log_prob_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
+    unit = divide(grad, temperature, HARDWARE)
+    if SQUASHED:
+        y = logit(t, temperature, p, HARDWARE)
+        # tanh(y / 2)
+        grad_y = unit * (2.0 * sigmoid(y, HARDWARE) - 1.0)
+        return unit - grad_y * y, grad_y * slope_of(p, HARDWARE)
+    else:
+        return unit, tl.zeros_like(grad)
+
+
+def _score(t, grad, temperature, p, HARDWARE: tl.constexpr):
+    slope = grad * standard_logistic_slope_device(t, HARDWARE)
+    unit = divide(grad, temperature, HARDWARE)
+    return tl.fma(slope, logit(t, temperature, p, HARDWARE), unit), -slope * slope_of(p, HARDWARE)
+
+
 def _relaxed_bernoulli_map(
     name: str,
     parameter: str,
@@ -73,7 +126,8 @@ def _relaxed_bernoulli_map(
     squashed: bool,
 ) -> Map:
     """The map of one parameter, whose log-odds and their slope are given, to y or to sigmoid(y)."""
-    squash = tl.constexpr(squashed)
+    names: dict[str, Any] = {"slope_of": slope_of_device, "SQUASHED": tl.constexpr(squashed)}
+    names["logit"] = bind(_logit_device, logits_of=logits_of_device)
 
     def logit(t: Tensor, temperature: Tensor, p: Tensor) -> Tensor:
         return (logits_of(p) + standard_logistic(t)) / temperature
@@ -111,52 +165,6 @@ def _relaxed_bernoulli_map(
         slope = grad * standard_logistic_slope(t)
         return grad / temperature + slope * logit(t, temperature, p), -slope * slope_of(p)
 
-    @triton.jit
-    def logit_device(t, temperature, p, HARDWARE: tl.constexpr):
-        return divide(logits_of_device(p, HARDWARE) + standard_logistic_device(t, HARDWARE), temperature, HARDWARE)
-
-    @triton.jit
-    def transform(t, temperature, p, HARDWARE: tl.constexpr):
-        y = logit_device(t, temperature, p, HARDWARE)
-        if squash:
-            return sigmoid(y, HARDWARE)
-        else:
-            return y
-
-    @triton.jit
-    def transform_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
-        y = logit_device(t, temperature, p, HARDWARE)
-        if squash:
-            w = exp(-tl.abs(y), HARDWARE)
-            grad = grad * divide(w, (1.0 + w) * (1.0 + w), HARDWARE)
-        unit = divide(grad, temperature, HARDWARE)
-        return -unit * y, unit * slope_of_device(p, HARDWARE)
-
-    @triton.jit
-    def log_prob_transform(t, temperature, p, HARDWARE: tl.constexpr):
-        result = log(temperature, HARDWARE) + standard_logistic_log_density_device(t, HARDWARE)
-        if squash:
-            y = tl.abs(logit_device(t, temperature, p, HARDWARE))
-            result += tl.fma(log1p(exp(-y, HARDWARE), HARDWARE), 2.0, y)
-        return result
-
-    @triton.jit
-    def log_prob_transform_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
-        unit = divide(grad, temperature, HARDWARE)
-        if squash:
-            y = logit_device(t, temperature, p, HARDWARE)
-            # tanh(y / 2)
-            grad_y = unit * (2.0 * sigmoid(y, HARDWARE) - 1.0)
-            return unit - grad_y * y, grad_y * slope_of_device(p, HARDWARE)
-        else:
-            return unit, tl.zeros_like(grad)
-
-    @triton.jit
-    def log_prob_score(t, grad, temperature, p, HARDWARE: tl.constexpr):
-        slope = grad * standard_logistic_slope_device(t, HARDWARE)
-        unit = divide(grad, temperature, HARDWARE)
-        return tl.fma(slope, logit_device(t, temperature, p, HARDWARE), unit), -slope * slope_of_device(p, HARDWARE)
-
     def at(x: Tensor, temperature: Tensor, p: Tensor) -> Tensor:
         y = torch.logit(x) if squashed else x
         of_logit = torch.log(temperature) + logistic_log_prob(temperature * y - logits_of(p))
@@ -169,16 +177,16 @@ def _relaxed_bernoulli_map(
         reference=reference,
         reference_grad=reference_grad,
         support=UNIT_INTERVAL if squashed else REAL_LINE,
-        transform=transform,
-        transform_grad=transform_grad,
+        transform=bind(_transform, **names),
+        transform_grad=bind(_transform_grad, **names),
         density=Density(
             at=at,
             reference=log_prob,
             reference_grad=log_prob_grad,
             reference_score=score,
-            transform=log_prob_transform,
-            transform_grad=log_prob_transform_grad,
-            score=log_prob_score,
+            transform=bind(_log_prob, **names),
+            transform_grad=bind(_log_prob_grad, **names),
+            score=bind(_score, **names),
         ),
     )
 

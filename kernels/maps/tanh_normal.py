@@ -76,7 +76,7 @@ def tanh_normal_transform_grad(eps, grad, loc, scale, HARDWARE: tl.constexpr):
 def tanh_normal_log_prob(eps, loc, scale, HARDWARE: tl.constexpr):
     z = tl.abs(tl.fma(scale, eps, loc))
     log_normal = standard_normal_log_density_device(eps, HARDWARE) - log(scale, HARDWARE)
-    return log_normal + tl.fma(z + log1p(exp(-2.0 * z, HARDWARE), HARDWARE), 2.0, -_LOG_4)
+    return log_normal + 2.0 * (z + log1p(exp(-2.0 * z, HARDWARE), HARDWARE)) - _LOG_4
 
 
 @triton.jit

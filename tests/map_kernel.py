@@ -1,0 +1,97 @@
+"""A kernel that applies a map's device functions to given words, so that tests choose the words."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rsample.kernels import elementwise, launch
+from rsample.kernels.elementwise import inside
+from rsample.kernels.language import tl, triton
+from rsample.kernels.maps.map import Map
+from rsample.kernels.noise import compute_dtype
+from rsample.kernels.tiles import gradients
+
+BLOCKS = 128  # of words, in one program
+
+
+@triton.jit
+def map_kernel(
+    out_ptr,
+    words_ptr,
+    param_ptr,
+    cotangent_ptr,
+    n,
+    NOISE: tl.constexpr,
+    TRANSFORM: tl.constexpr,
+    LOG_PROB: tl.constexpr,
+    TRANSFORM_GRAD: tl.constexpr,
+    LOG_PROB_GRAD: tl.constexpr,
+    AFFINE: tl.constexpr,
+    LOWER: tl.constexpr,
+    UPPER: tl.constexpr,
+    BELOW: tl.constexpr,
+    STEP: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    PARAMS: tl.constexpr,
+    COTANGENTS: tl.constexpr,
+    GRADS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+):
+    """Rows of `out`, each of n elements: the sample, its log-density, and the gradient of each parameter."""
+    i = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
+    w0 = tl.load(words_ptr + 4 * i).to(tl.uint32)
+    w1 = tl.load(words_ptr + 4 * i + 1).to(tl.uint32)
+    w2 = tl.load(words_ptr + 4 * i + 2).to(tl.uint32)
+    w3 = tl.load(words_ptr + 4 * i + 3).to(tl.uint32)
+    x = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+    for k in tl.static_range(len(x)):
+        at = i * len(x) + k
+        params = ()
+        for j in tl.static_range(PARAMS):
+            params = params + (tl.load(param_ptr + j * n + at),)
+        sample = inside(TRANSFORM(x[k], *params, HARDWARE), params, LOWER, UPPER, BELOW, STEP)
+        tl.store(out_ptr + at, sample.to(DTYPE).to(sample.dtype))
+        if LOG_PROB is not None:
+            tl.store(out_ptr + n + at, tl.broadcast_to(LOG_PROB(x[k], *params, HARDWARE), at.shape))
+        if GRADS:
+            given = ()
+            for j in tl.static_range(COTANGENTS):
+                given = given + (tl.load(cotangent_ptr + j * n + at),)
+            grads = gradients(x[k], given + params, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)  # noqa: RUF005
+            for j in tl.static_range(PARAMS):
+                tl.store(out_ptr + (2 + j) * n + at, grads[j])
+
+
+def run_map(
+    map: Map, words: np.ndarray, params: list[torch.Tensor], cotangents: list[torch.Tensor], dtype: torch.dtype, device
+) -> torch.Tensor:
+    """(2 + parameters, n): sample (rounded to `dtype`), log-density and gradients of elements made of (blocks, 4) words.
+
+    Args:
+        params: (n,) tensors of the compute dtype, n the number of elements.
+        cotangents: (n,) gradients of the outputs that `map.cotangents` names.
+    """
+    compute = compute_dtype(dtype)
+    n = params[0].numel()
+    out = torch.full((2 + len(params), n), float("nan"), dtype=compute, device=device)
+    # Triton multiplies the affine maps' parameters in nowhere; a joint map's gradient takes them.
+    map_kernel[(len(words) // BLOCKS,)](
+        out,
+        torch.from_numpy(words.astype(np.int64)).to(device),
+        torch.stack(params).to(device, compute),
+        torch.stack(cotangents).to(device, compute) if cotangents else out,
+        n,
+        **map.device_constants(),
+        **{k: v for k, v in map.device_grad_constants().items() if k != "NOISE"},
+        **elementwise.bounds(map, dtype),
+        DTYPE=getattr(tl, str(dtype).removeprefix("torch.")),
+        HARDWARE=launch.hardware(),
+        PARAMS=len(params),
+        COTANGENTS=len(cotangents),
+        GRADS=bool(cotangents),
+        BLOCKS=BLOCKS,
+        enable_fp_fusion=False,
+    )
+    return out.cpu()

@@ -1,0 +1,140 @@
+"""Every map's functions on hard words: the reference and its device twin against formulas in float64.
+
+The words hold both ends of their range, the neighbourhoods of the middle, and random ones. Bounds are multiples of the
+rounding of max(|x|, 1), as the table of examples states them.
+"""
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from examples import DISCRETE, EXAMPLES
+from map_kernel import BLOCKS, run_map
+
+from rsample.kernels.noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
+
+# log2 of the hardware: 2**-22 absolute next to 1 (CUDA's programming guide), where others are exact to an ulp or two.
+# The emulator's is correctly rounded.
+HARDWARE_SLACK = 8 if torch.cuda.is_available() else 1
+
+
+def hard_words():
+    """(blocks, 4) words: each end, the middle, neighbours of powers of two, and random ones, in random places."""
+    rng = np.random.default_rng(0)
+    ends = np.arange(32)
+    powers = (2 ** np.arange(1, 32))[:, None] + np.array([-1, 0, 1])
+    special = np.concatenate(
+        [ends, 2**32 - 1 - ends, 2**31 + ends, 2**31 - 1 - ends, powers.ravel(), (2**32 - powers).ravel()]
+    )
+    special = special % 2**32
+    words = np.concatenate([special, rng.integers(0, 2**32, 4096 - len(special))])
+    return rng.permutation(words).reshape(-1, 4).astype(np.uint64)
+
+
+WORDS = hard_words()
+assert len(WORDS) % BLOCKS == 0
+
+
+def exact_noise(kind, words, dtype):
+    """The noise in float64, as the stream's words say."""
+    wide = dtype == torch.float64
+    if kind.name == NORMAL.name:
+        return oracle.normal64(words) if wide else oracle.normal32(words)
+    if kind.name == UNIFORM.name:
+        return oracle.uniform(words, 53 if wide else 24)
+    if kind.name == NATIVE_UNIFORM.name:
+        return oracle.uniform(
+            words, {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}[dtype]
+        )
+    assert kind.name in (CENTERED.name, EXPONENTIAL.name)
+    return getattr(oracle, kind.name)(words, 64 if wide else 32)
+
+
+def reference_run(map, words, params, cotangents, dtype):
+    """As `map_kernel.run_map`, by the torch reference."""
+    columns = [torch.from_numpy(words[:, k].astype(np.int64)) for k in range(4)]
+    noise = torch.stack(map.noise.from_words(tuple(columns), dtype), -1).reshape(-1)
+    sample, *rest = map.draw(noise, *params)
+    if map.support is not None:
+        sample = map.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+    rows = [sample.to(dtype).to(noise.dtype), *rest]
+    if cotangents:
+        rows += map.gradients(noise, *cotangents, *params)
+    return [row.expand(noise.shape) for row in rows]
+
+
+def values_of(example, dtype):
+    n = WORDS.size // (2 if dtype == torch.float64 else 1)
+    return example.values((n,), compute_dtype(dtype), seed=1)
+
+
+def check_sample(example, sample, dtype):
+    params = values_of(example, dtype)
+    exact = example.formula(exact_noise(example.map.noise, WORDS, dtype), *(p.double().numpy() for p in params))
+    ours = sample.double().numpy()
+    assert np.isfinite(ours).all()
+    assert (ours > example.lower).all()
+    assert (ours < example.upper).all()
+    eps = torch.finfo(compute_dtype(dtype)).eps / 2
+    error = np.abs(ours - exact)
+    if example.family in DISCRETE:
+        # A count changes where the formula comes within rounding of a whole number, a threshold where u does.
+        assert (error > 0).mean() <= 2e-3
+        assert error.max() <= 1
+        return
+    bound = HARDWARE_SLACK * example.rounding * eps * np.maximum(np.abs(exact), 1)
+    narrow = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 else 0.0
+    clamped = np.clip(exact, *_limits(example, dtype))
+    error = np.abs(ours - clamped)
+    allowed = bound + narrow * np.abs(clamped) + (2.0**-25 if dtype == torch.float16 else 0)
+    worst = (error / np.maximum(np.abs(exact), 1)).max() / eps
+    print(f"{example}, {dtype}: within {worst:.1f} roundings of max(|x|, 1), of {example.rounding} allowed")
+    assert (error <= allowed).all()
+
+
+def _limits(example, dtype):
+    support = example.map.support
+    return (-np.inf, np.inf) if support is None else support.limits(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_reference_samples(example, dtype):
+    params = values_of(example, dtype)
+    check_sample(example, reference_run(example.map, WORDS, params, [], dtype)[0], dtype)
+
+
+def joint_maps(map):
+    yield map.with_score(), False
+    if map.reference_grad is not None:
+        yield map.with_log_prob(), True
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_device_functions(example, dtype, device):
+    """Samples against the formula; densities and gradients against the reference in float64."""
+    params = values_of(example, dtype)
+    generator = torch.Generator().manual_seed(2)
+    for map, _ in joint_maps(example.map):
+        cotangents = [torch.randn(params[0].shape, generator=generator).to(params[0].dtype) for _ in map.cotangents]
+        ours = run_map(map, WORDS, params, cotangents, dtype, device)
+        check_sample(example, ours[0], dtype)
+        wide = [p.double() for p in params]
+        theirs = reference_run(map, WORDS, params, cotangents, dtype)
+        noise = torch.from_numpy(exact_noise(map.noise, WORDS, dtype))
+        exact = [*map.draw(noise, *wide)[1:], *map.gradients(noise, *(c.double() for c in cotangents), *wide)]
+        for row, (x, reference, value) in enumerate(zip(ours[1:], theirs[1:], exact, strict=True)):
+            value = value.expand(x.shape)
+            assert torch.isfinite(x).all(), (map.name, row)
+            if example.family in DISCRETE:
+                # Where the count itself differs, so does its density.
+                same = ours[0].double() == torch.from_numpy(example.formula(noise.numpy(), *(p.numpy() for p in wide)))
+                x, reference, value = x[same], reference[same], value[same]
+            # Twice what float32 torch is off, and the hardware's functions.
+            scale = value.abs() + value.abs().median() + 1
+            error = ((x.double() - value).abs() / scale).max()
+            rounding = ((reference.double() - value).abs() / scale).max()
+            eps = torch.finfo(params[0].dtype).eps
+            assert error <= 4 * rounding + 64 * HARDWARE_SLACK * eps, (map.name, row, float(error), float(rounding))
