@@ -50,18 +50,16 @@ class Categorical(torch.distributions.Categorical):
         assert weights is not None
         if weights.dim() < 1:
             raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
-        self._set_weights(weights, name == "probs", weights.shape[:-1])
-        if validate_args is not None:
-            self._validate_args = validate_args
+        self._set_weights(weights, name == "probs", weights.shape[:-1], validate_args)
         if self._validate_args:
             self._check_weights(name)
 
-    def _set_weights(self, weights: Tensor, from_probs: bool, batch_shape: torch.Size) -> None:
+    def _set_weights(
+        self, weights: Tensor, from_probs: bool, batch_shape: torch.Size, validate_args: bool | None
+    ) -> None:
         """Becomes the distribution of `weights` of shape (..., K), unexpanded, over a batch shape."""
         self._weights, self._from_probs, self._num_events = weights, from_probs, weights.shape[-1]
-        # What torch.distributions' constructor would check are the normalised parameters.
-        Distribution.__init__(self, batch_shape, validate_args=False)
-        del self._validate_args
+        initialise_checked(self, batch_shape, torch.Size(), validate_args)
 
     def _check_weights(self, name: str) -> None:
         weights, constraint = self._weights, self.arg_constraints[name]
@@ -84,10 +82,9 @@ class Categorical(torch.distributions.Categorical):
         new: Categorical = self._get_checked_instance(Categorical, _instance)
         batch_shape = torch.Size(batch_shape)
         self._weights.expand(*batch_shape, self._num_events)  # raises unless it can be
-        new._set_weights(self._weights, self._from_probs, batch_shape)
+        new._set_weights(self._weights, self._from_probs, batch_shape, self._validate_args)
         for name in {"logits", "probs"} & self.__dict__.keys():
             setattr(new, name, getattr(self, name).expand(*batch_shape, self._num_events))
-        new._validate_args = self._validate_args
         return new
 
     @lazy_property
@@ -207,6 +204,14 @@ class Categorical(torch.distributions.Categorical):
             key=key,
             differentiable=log_prob,
         )
+
+
+def initialise_checked(
+    distribution: Distribution, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
+) -> None:
+    """torch.distributions' base constructor, without its check of the parameters, which are the normalised ones."""
+    Distribution.__init__(distribution, batch_shape, event_shape, validate_args=False)
+    distribution._validate_args = Distribution._validate_args if validate_args is None else validate_args
 
 
 def no_rsample(distribution: Distribution) -> NotImplementedError:

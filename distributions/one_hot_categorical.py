@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from .categorical import Categorical, no_rsample
+from .categorical import Categorical, initialise_checked, no_rsample
 
 
 class OneHotCategorical(torch.distributions.OneHotCategorical):
@@ -35,21 +34,15 @@ class OneHotCategorical(torch.distributions.OneHotCategorical):
     def __init__(
         self, probs: Tensor | None = None, logits: Tensor | None = None, validate_args: bool | None = None
     ) -> None:
-        categorical = Categorical(probs, logits, validate_args=validate_args)
-        self._set_categorical(categorical)
-        if validate_args is not None:
-            self._validate_args = validate_args
+        self._set_categorical(Categorical(probs, logits, validate_args=validate_args), validate_args)
 
-    def _set_categorical(self, categorical: Categorical) -> None:
+    def _set_categorical(self, categorical: Categorical, validate_args: bool | None) -> None:
         self._categorical = categorical
-        # The categorical distribution has checked its weights.
-        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=False)
-        del self._validate_args
+        initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> OneHotCategorical:
         new: OneHotCategorical = self._get_checked_instance(OneHotCategorical, _instance)
-        new._set_categorical(self._categorical.expand(batch_shape))
-        new._validate_args = self._validate_args
+        new._set_categorical(self._categorical.expand(batch_shape), self._validate_args)
         return new
 
     def __repr__(self) -> str:

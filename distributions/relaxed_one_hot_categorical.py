@@ -15,7 +15,7 @@ from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Relaxed
 
 from ._sampling import checked_sample_shape
-from .categorical import Categorical
+from .categorical import Categorical, initialise_checked
 
 
 class _RelaxedSampling(Distribution):
@@ -152,20 +152,15 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
         if not isinstance(temperature, Tensor):
             weights = categorical._weights
             temperature = torch.tensor(float(temperature), dtype=weights.dtype, device=weights.device)
-        self._set_parameters(temperature, categorical)
-        if validate_args is not None:
-            self._validate_args = validate_args
+        self._set_parameters(temperature, categorical, validate_args)
 
-    def _set_parameters(self, temperature: Tensor, categorical: Categorical) -> None:
+    def _set_parameters(self, temperature: Tensor, categorical: Categorical, validate_args: bool | None) -> None:
         self.temperature, self._categorical = temperature, categorical
-        # The categorical distribution has checked its weights.
-        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=False)
-        del self._validate_args
+        initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ExpRelaxedCategorical:
         new: ExpRelaxedCategorical = self._get_checked_instance(ExpRelaxedCategorical, _instance)
-        new._set_parameters(self.temperature, self._categorical.expand(batch_shape))
-        new._validate_args = self._validate_args
+        new._set_parameters(self.temperature, self._categorical.expand(batch_shape), self._validate_args)
         return new
 
     @property
@@ -206,9 +201,7 @@ class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneH
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
         # The categorical distribution has checked its weights.
         TransformedDistribution.__init__(self, base, ExpTransform(), validate_args=False)
-        del self._validate_args
-        if validate_args is not None:
-            self._validate_args = validate_args
+        self._validate_args = base._validate_args
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> RelaxedOneHotCategorical:
         new: RelaxedOneHotCategorical = self._get_checked_instance(RelaxedOneHotCategorical, _instance)

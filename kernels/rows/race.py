@@ -280,7 +280,7 @@ def race_kernel(
         index = tl.where(ahead, NOBODY, index)
         # The lanes that hold the best score, nearly always one or none, draw its pass again, a tile in each lane.
         holds = tl.where(hot_best >= score, lane_best == hot_best, False)
-        for _ in range(tl.where(hot > 0, tl.sum(holds.to(tl.int32), axis=0), 0)):
+        for _ in range(tl.where(hot_best > float("-inf"), tl.sum(holds.to(tl.int32), axis=0), 0)):
             chosen = tl.min(tl.where(holds, lane, LANES), axis=0)
             holds = tl.where(lane == chosen, False, holds)
             of_pass = tl.max(tl.where(lane == chosen, lane_pass, 0), axis=0)
