@@ -15,6 +15,7 @@ from rsample.kernels.maps.truncated_normal import (
     TRUNCATED_NORMAL_MAP,
     Interval,
     interval,
+    narrow_moments,
     sample_at,
     solve,
     truncated_normal_cdf,
@@ -68,21 +69,19 @@ class _TruncatedNormal(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        first = self._moments()[1]
-        mean = (self.loc.double() + self.scale.double() * first).to(self.loc.dtype)
+        cut, first, _, _ = self._moments()
+        loc, scale, low, high = (p.double() for p in (self.loc, self.scale, self.low, self.high))
+        start = torch.where(cut.narrow, low + 0.5 * (high - low), loc)
+        mean = (start + torch.where(cut.flip, -scale, scale) * first).to(self.loc.dtype)
         return torch.minimum(torch.maximum(mean, self.low), self.high)
 
     @property
     def variance(self) -> Tensor:
-        cut, first, second = self._moments()
-        # The variance of a narrow interval is that of a uniform number.
-        uniform = cut.width * (1 + first.abs()) < 1e-4
-        variance = torch.where(uniform, cut.width.square() / 12, second - first.square())
-        return (variance * self.scale.double().square()).to(self.loc.dtype)
+        return (self._moments()[2] * self.scale.double().square()).to(self.loc.dtype)
 
     def entropy(self) -> Tensor:
-        cut, _, second = self._moments()
-        return (torch.log(cut.total * self.scale.double()) + 0.5 * (second - cut.c.square())).to(self.loc.dtype)
+        cut, _, _, excess = self._moments()
+        return (torch.log(cut.total * self.scale.double()) + 0.5 * excess).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -101,12 +100,25 @@ class _TruncatedNormal(Distribution):
         cut = interval(*params)
         return sample_at(solve(cut, value, 1 - value), cut, *params)
 
-    def _moments(self) -> tuple[Interval, Tensor, Tensor]:
-        """The interval, and the first two moments in units of scale around loc, in float64: they nearly cancel."""
+    def _moments(self) -> tuple[Interval, Tensor, Tensor, Tensor]:
+        """The interval and, in its units, the mean (from the middle of a narrow one), the variance, E z**2 - c**2.
+
+        In float64, for the terms nearly cancel.
+        """
         cut = interval(self.loc.double(), self.scale.double(), self.low.double(), self.high.double())
         near, far = torch.exp(cut.near_exponent) / cut.total, torch.exp(cut.far_exponent) / cut.total
-        first = near - far
-        return cut, torch.where(cut.flip, -first, first), 1 + cut.a * near - cut.b * far
+        first, second = near - far, 1 + cut.a * near - cut.b * far
+        variance = second - first.square()
+        # Beyond 500 deviations more cancels than the exponential distribution errs with rate a.
+        half = 0.5 * cut.a * cut.width
+        steep = cut.tail & (cut.a > 500) & ~cut.narrow
+        variance = torch.where(
+            steep, (1 - (half / torch.sinh(half.clamp(1e-3, 300))).square()) / cut.a.square(), variance
+        )
+        middle_first, middle_second = narrow_moments(cut)
+        variance = torch.where(cut.narrow, middle_second - middle_first.square(), variance)
+        excess = torch.where(cut.narrow, 2 * cut.c * middle_first + middle_second, second - cut.c.square())
+        return cut, torch.where(cut.narrow, middle_first, first), variance, excess
 
 
 class TruncatedNormal(FusedSampling, _TruncatedNormal):

@@ -50,7 +50,9 @@ def _exponent(t: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sample(t: Tensor, logits: Tensor) -> Tensor:
     flat = torch.abs(logits) < _FLAT
-    return torch.where(flat, _uniforms(t)[0], _exponent(t, logits)[0] / torch.where(flat, 1.0, logits))
+    u, v = _uniforms(t)
+    # The second term is too small to count, but its derivative is not.
+    return torch.where(flat, u + 0.5 * logits * u * v, _exponent(t, logits)[0] / torch.where(flat, 1.0, logits))
 
 
 def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
@@ -66,8 +68,8 @@ def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
 def _weight(t: Tensor, logits: Tensor) -> Tensor:
     """W."""
     u, v = _uniforms(t)
-    falling = torch.exp(-torch.clamp(torch.abs(logits), 0.0, _STEEP))
     rising = logits > 0
+    falling = torch.exp(torch.clamp(torch.where(rising, -logits, logits), -_STEEP, 1.0))
     part = torch.where(rising, u, u * falling)
     return part / (part + torch.where(rising, v * falling, v))
 

@@ -48,6 +48,13 @@ def _growth_slope(s: Tensor) -> Tensor:
     return torch.where(near, series, ((large - 1) * torch.expm1(large) + large) / (large * large))
 
 
+def _growth_excess(s: Tensor) -> Tensor:
+    """(exp(s) - 1 - s) / s**2."""
+    near, small, large = _near_zero(s)
+    series = _horner(small, *(1 / math.factorial(n) for n in range(2, 10)))
+    return torch.where(near, series, (torch.expm1(large) - large) / (large * large))
+
+
 def generalized_pareto_reference(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
     # Divided last, the distance from loc does not exceed scale / -concentration for negative concentrations.
     exponential = torch.abs(concentration) < _NO_CONCENTRATION
@@ -80,7 +87,7 @@ def generalized_pareto_reference_score(
     s, tail = concentration * x, 1 + concentration
     unit = grad / scale
     of_scale = unit * (tail * x * _growth(-s) - 1)
-    return unit * tail * torch.exp(-s), of_scale, grad * x * (tail * x * _growth_slope(-s) - 1)
+    return unit * tail * torch.exp(-s), of_scale, grad * x * (tail * x * _growth_excess(-s) - 1)
 
 
 def generalized_pareto_log_survival(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
@@ -127,6 +134,19 @@ def _growth_slope_device(s, HARDWARE: tl.constexpr):
 
 
 @triton.jit
+def _growth_excess_device(s, HARDWARE: tl.constexpr):
+    BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
+    p = tl.fma(s, 1.0 / 362880, 1.0 / 40320)
+    p = tl.fma(p, s, 1.0 / 5040)
+    p = tl.fma(p, s, 1.0 / 720)
+    p = tl.fma(p, s, 1.0 / 120)
+    p = tl.fma(p, s, 1.0 / 24)
+    p = tl.fma(p, s, 1.0 / 6)
+    p = tl.fma(p, s, 0.5)
+    return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE) - s, s * s, HARDWARE))
+
+
+@triton.jit
 def generalized_pareto_transform(x, loc, scale, concentration, HARDWARE: tl.constexpr):
     growth = expm1(concentration * x, HARDWARE)
     if HARDWARE and x.dtype == tl.float32:
@@ -161,7 +181,7 @@ def generalized_pareto_score(x, grad, loc, scale, concentration, HARDWARE: tl.co
     return (
         unit * (1.0 + concentration) * exp(-s, HARDWARE),
         unit * tl.fma(tail, _growth_device(-s, HARDWARE), -1.0),
-        grad * x * tl.fma(tail, _growth_slope_device(-s, HARDWARE), -1.0),
+        grad * x * tl.fma(tail, _growth_excess_device(-s, HARDWARE), -1.0),
     )
 
 

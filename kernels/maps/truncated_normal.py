@@ -206,6 +206,14 @@ def _solve_narrow(p: Tensor, q: Tensor, level: Tensor) -> Tensor:
     return x - step * (1 - 0.5 * step * (p + q * x))
 
 
+def narrow_moments(cut: Interval) -> tuple[Tensor, Tensor]:
+    """The first two moments of z - m in a narrow interval."""
+    h1, h2, h3, h4, h5, h6 = _hermite(cut.p, cut.q)
+    total = 1 + h2 / 6 + h4 / 120 + h6 / 5040
+    first = -(h1 / 3 + h3 / 30 + h5 / 840) / total
+    return cut.h * first, cut.q * (1 / 3 + h2 / 10 + h4 / 168 + h6 / 6480) / total
+
+
 def sample_at(solution: Solution, interval: Interval, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The sample, counted from the nearest of loc, an end and the middle, and within the bounds."""
     end = torch.where(interval.flip, high, low)
