@@ -6,13 +6,13 @@ PyTorch's stateless kernels (`torch.func._random`), so a noise stream can be che
 implementation.
 """
 
-# Names in capitals are compile-time constants of Triton's, not Yoda's.
-# ruff: noqa: SIM300
+# Triton's front end knows no starred tuples, and names in capitals are compile-time constants, not Yoda's.
+# ruff: noqa: RUF005, SIM300
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -240,16 +240,20 @@ def _centered_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr
 @triton.jit
 def _exponential_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`exponential_of_element`."""
-    t = _centered_device(w0, w1, w2, w3, DTYPE, HARDWARE)
-    if DTYPE == tl.float64:
-        return exponential_of_centered(t[0], HARDWARE), exponential_of_centered(t[1], HARDWARE)
-    else:
-        return (
-            exponential_of_centered(t[0], HARDWARE),
-            exponential_of_centered(t[1], HARDWARE),
-            exponential_of_centered(t[2], HARDWARE),
-            exponential_of_centered(t[3], HARDWARE),
-        )
+    return _exponentials(_centered_device(w0, w1, w2, w3, DTYPE, HARDWARE), False, HARDWARE)
+
+
+@triton.jit
+def _coarse_exponential_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    return _exponentials(_centered_device(w0, w1, w2, w3, DTYPE, HARDWARE), True, HARDWARE)
+
+
+@triton.jit
+def _exponentials(t, COARSE: tl.constexpr, HARDWARE: tl.constexpr):
+    noise = ()
+    for j in tl.static_range(len(t)):
+        noise = noise + (exponential_of_centered(t[j], COARSE, HARDWARE),)
+    return noise
 
 
 UNIFORM = Noise("uniform", uniform_from_words, aten_fill=torch._philox_uniform_, device=_uniform_device)
@@ -265,3 +269,5 @@ CENTERED = Noise("centered", _from_words(centered_of_element), of_element=center
 EXPONENTIAL = Noise(
     "exponential", _from_words(exponential_of_element), of_element=exponential_of_element, device=_exponential_device
 )
+# The same numbers, at fewer instructions on a GPU, for maps that only their absolute error matters to.
+COARSE_EXPONENTIAL = replace(EXPONENTIAL, device=_coarse_exponential_device)

@@ -68,7 +68,7 @@ def values_of(example, dtype):
     return example.values((n,), compute_dtype(dtype), seed=1)
 
 
-def check_sample(example, sample, dtype):
+def check_sample(example, sample, dtype, coarse=0.0):
     params = values_of(example, dtype)
     exact = example.formula(exact_noise(example.map.noise, WORDS, dtype), *(p.double().numpy() for p in params))
     ours = sample.double().numpy()
@@ -86,7 +86,7 @@ def check_sample(example, sample, dtype):
     narrow = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 else 0.0
     clamped = np.clip(exact, *_limits(example, dtype))
     error = np.abs(ours - clamped)
-    allowed = bound + narrow * np.abs(clamped) + (2.0**-25 if dtype == torch.float16 else 0)
+    allowed = bound + coarse + narrow * np.abs(clamped) + (2.0**-25 if dtype == torch.float16 else 0)
     worst = (error / np.maximum(np.abs(exact), 1)).max() / eps
     print(f"{example}, {dtype}: within {worst:.1f} roundings of max(|x|, 1), of {example.rounding} allowed")
     assert (error <= allowed).all()
@@ -113,14 +113,15 @@ def joint_maps(map):
 @pytest.mark.kernel
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_device_functions(example, dtype, device):
+def test_device_functions(example, dtype, device, runner):
     """Samples against the formula; densities and gradients against the reference in float64."""
     params = values_of(example, dtype)
     generator = torch.Generator().manual_seed(2)
+    coarse = example.coarse if runner != "interpreter" and dtype != torch.float64 else 0.0
     for map, _ in joint_maps(example.map):
         cotangents = [torch.randn(params[0].shape, generator=generator).to(params[0].dtype) for _ in map.cotangents]
         ours = run_map(map, WORDS, params, cotangents, dtype, device)
-        check_sample(example, ours[0], dtype)
+        check_sample(example, ours[0], dtype, coarse)
         wide = [p.double() for p in params]
         theirs = reference_run(map, WORDS, params, cotangents, dtype)
         noise = torch.from_numpy(exact_noise(map.noise, WORDS, dtype))
@@ -137,4 +138,9 @@ def test_device_functions(example, dtype, device):
             error = ((x.double() - value).abs() / scale).max()
             rounding = ((reference.double() - value).abs() / scale).max()
             eps = torch.finfo(params[0].dtype).eps
-            assert error <= 4 * rounding + 64 * HARDWARE_SLACK * eps, (map.name, row, float(error), float(rounding))
+            assert error <= 4 * rounding + 64 * HARDWARE_SLACK * eps + coarse, (
+                map.name,
+                row,
+                float(error),
+                float(rounding),
+            )

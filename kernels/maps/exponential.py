@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..devicemath import divide, log
 from ..language import tl, triton
-from ..noise import EXPONENTIAL
+from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map, Support
 
 
@@ -61,7 +61,7 @@ def exponential_score(x, grad, rate, HARDWARE: tl.constexpr):
 EXPONENTIAL_MAP = Map(
     name="exponential",
     parameters=("rate",),
-    noise=EXPONENTIAL,
+    noise=COARSE_EXPONENTIAL,
     reference=exponential_reference,
     reference_grad=exponential_reference_grad,
     support=Support(0.0, math.inf, narrow_only=True),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..devicemath import log
 from ..language import tl, triton
-from ..noise import EXPONENTIAL
+from ..noise import COARSE_EXPONENTIAL
 from .location_scale import Standard, location_scale_map
 
 
@@ -42,7 +42,7 @@ def standard_gumbel_slope_device(x, HARDWARE: tl.constexpr):
 GUMBEL_MAP = location_scale_map(
     "gumbel",
     Standard(
-        noise=EXPONENTIAL,
+        noise=COARSE_EXPONENTIAL,
         reference=standard_gumbel,
         log_density=standard_gumbel_log_density,
         slope=standard_gumbel_slope,

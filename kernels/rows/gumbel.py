@@ -29,7 +29,7 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """
     if DTYPE == tl.float64:
         word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)
-        return exponential_of_centered(tl.fma(word.to(tl.float64), 2.0**-64, 2.0**-65), HARDWARE) * LOG2_E
+        return exponential_of_centered(tl.fma(word.to(tl.float64), 2.0**-64, 2.0**-65), False, HARDWARE) * LOG2_E
     elif HARDWARE:
         u = tl.fma(high.to(tl.float32), 2.0**-32, 2.0**-33)
         s = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), -(2.0**-32), -(2.0**-33))
@@ -37,7 +37,7 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
         return tl.where(u > 0.995, near_one, -libdevice.fast_log2f(u))
     else:
         t = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), 2.0**-32, 2.0**-33)
-        return exponential_of_centered(t, HARDWARE) * LOG2_E
+        return exponential_of_centered(t, False, HARDWARE) * LOG2_E
 
 
 @triton.jit
