@@ -17,12 +17,15 @@ from torch import Tensor
 from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import CENTERED
+from ..polynomial import polynomial_device
 from .map import UNIT_INTERVAL, Density, Map
 
 # Beyond this |l| the nearer end alone decides, to the precision of float64: exp(-80) is 2e-35, and u is never so small.
 _STEEP = 80.0
 # Nearer to 0 l makes no difference.
 _FLAT = 1e-20
+# The mean is 1/2 + l times this polynomial of l**2.
+_MEAN_SERIES = tl.constexpr((1 / 12, -1 / 720, 1 / 30240))
 
 
 def _uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,8 +206,8 @@ def from_logits_transform_grad(t, grad, logits, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.02 if t.dtype == tl.float64 else 0.25
     x = from_logits_transform(t, logits, HARDWARE)
     y, slope = x * (1.0 - x), 1.0 - 2.0 * x
-    p = tl.fma(y, 1.0 / 720, 0.5 / 720) * y
-    p = tl.fma(p, logits, -slope * tl.fma(y, 1.0 / 240, 1.0 / 720))
+    p = (y + 0.5) * y * (1.0 / 720)
+    p = tl.fma(p, logits, -slope * (3.0 * y + 1.0) * (1.0 / 720))
     p = tl.fma(p, logits, -y * (1.0 / 24))
     p = tl.fma(p, logits, slope * (1.0 / 12))
     series = y * tl.fma(p, logits, 0.5)
@@ -216,8 +219,7 @@ def from_logits_transform_grad(t, grad, logits, HARDWARE: tl.constexpr):
 def _mean_device(logits, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.05 if logits.dtype == tl.float64 else 0.5
     square = logits * logits
-    p = tl.fma(square, 1.0 / 30240, -1.0 / 720)
-    series = tl.fma(tl.fma(p, square, 1.0 / 12), logits, 0.5)
+    series = tl.fma(polynomial_device(square, _MEAN_SERIES), logits, 0.5)
     magnitude = tl.abs(logits)
     one = tl.full(logits.shape, 1.0, logits.dtype)
     of_magnitude = -divide(one, expm1(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)

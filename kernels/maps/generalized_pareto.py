@@ -13,18 +13,18 @@ from torch import Tensor
 from ..devicemath import divide, exp, expm1, log
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
+from ..polynomial import polynomial, polynomial_device
 from .map import Density, Map, Support
 
 # Where c is nearer to 0 than this, c E is beside 1 nothing that float64 holds.
 _NO_CONCENTRATION = 1e-20
 
 
-def _horner(x: Tensor, *coefficients: float) -> Tensor:
-    """The polynomial with these coefficients, the constant first."""
-    p = x * coefficients[-1] + coefficients[-2]
-    for c in coefficients[-3::-1]:
-        p = p * x + c
-    return p
+# Series of (exp(s) - 1) / s, of its derivative, and of (exp(s) - 1 - s) / s**2.
+_GROWTH = tuple(1 / math.factorial(n + 1) for n in range(8))
+_SLOPE = tuple((n + 1) / math.factorial(n + 2) for n in range(8))
+_EXCESS = tuple(1 / math.factorial(n + 2) for n in range(8))
+_DEVICE_GROWTH, _DEVICE_SLOPE, _DEVICE_EXCESS = tl.constexpr(_GROWTH), tl.constexpr(_SLOPE), tl.constexpr(_EXCESS)
 
 
 def _near_zero(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,21 +37,21 @@ def _near_zero(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _growth(s: Tensor) -> Tensor:
     """(exp(s) - 1) / s."""
     near, small, large = _near_zero(s)
-    series = _horner(small, 1, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320)
+    series = polynomial(small, _GROWTH)
     return torch.where(near, series, torch.expm1(large) / large)
 
 
 def _growth_slope(s: Tensor) -> Tensor:
     """The derivative of `_growth`, (1 - exp(s) + s exp(s)) / s**2."""
     near, small, large = _near_zero(s)
-    series = _horner(small, 1 / 2, 1 / 3, 1 / 8, 1 / 30, 1 / 144, 1 / 840, 1 / 5760, 1 / 45360)
+    series = polynomial(small, _SLOPE)
     return torch.where(near, series, ((large - 1) * torch.expm1(large) + large) / (large * large))
 
 
 def _growth_excess(s: Tensor) -> Tensor:
     """(exp(s) - 1 - s) / s**2."""
     near, small, large = _near_zero(s)
-    series = _horner(small, *(1 / math.factorial(n) for n in range(2, 10)))
+    series = polynomial(small, _EXCESS)
     return torch.where(near, series, (torch.expm1(large) - large) / (large * large))
 
 
@@ -97,7 +97,7 @@ def generalized_pareto_log_survival(x: Tensor, loc: Tensor, scale: Tensor, conce
     bound = 0.05 if s.dtype == torch.float64 else 0.2
     near = torch.abs(s) < bound
     small, large = torch.where(near, s, 0.0), torch.where(near, bound, s)
-    series = _horner(small, *((-1.0) ** n / (n + 1) for n in range(11)))
+    series = polynomial(small, [(-1.0) ** n / (n + 1) for n in range(11)])
     return -z * torch.where(near, series, torch.log1p(large) / large)
 
 
@@ -110,39 +110,21 @@ def generalized_pareto_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor, concen
 @triton.jit
 def _growth_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
-    p = tl.fma(s, 1.0 / 40320, 1.0 / 5040)
-    p = tl.fma(p, s, 1.0 / 720)
-    p = tl.fma(p, s, 1.0 / 120)
-    p = tl.fma(p, s, 1.0 / 24)
-    p = tl.fma(p, s, 1.0 / 6)
-    p = tl.fma(p, s, 0.5)
-    p = tl.fma(p, s, 1.0)
+    p = polynomial_device(s, _DEVICE_GROWTH)
     return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE), s, HARDWARE))
 
 
 @triton.jit
 def _growth_slope_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
-    p = tl.fma(s, 1.0 / 45360, 1.0 / 5760)
-    p = tl.fma(p, s, 1.0 / 840)
-    p = tl.fma(p, s, 1.0 / 144)
-    p = tl.fma(p, s, 1.0 / 30)
-    p = tl.fma(p, s, 0.125)
-    p = tl.fma(p, s, 1.0 / 3)
-    p = tl.fma(p, s, 0.5)
+    p = polynomial_device(s, _DEVICE_SLOPE)
     return tl.where(tl.abs(s) < BOUND, p, divide(tl.fma(s - 1.0, expm1(s, HARDWARE), s), s * s, HARDWARE))
 
 
 @triton.jit
 def _growth_excess_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
-    p = tl.fma(s, 1.0 / 362880, 1.0 / 40320)
-    p = tl.fma(p, s, 1.0 / 5040)
-    p = tl.fma(p, s, 1.0 / 720)
-    p = tl.fma(p, s, 1.0 / 120)
-    p = tl.fma(p, s, 1.0 / 24)
-    p = tl.fma(p, s, 1.0 / 6)
-    p = tl.fma(p, s, 0.5)
+    p = polynomial_device(s, _DEVICE_EXCESS)
     return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE) - s, s * s, HARDWARE))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..devicemath import divide
 from ..language import tl, triton
+from ..polynomial import polynomial, polynomial_device
 
 # Chebyshev's interpolations, constant first. Relative errors before rounding: 1.1e-8 and 5e-17.
 _K_32, _K_64 = 3.5, 5.0
@@ -60,14 +61,6 @@ _DEVICE_32, _DEVICE_64 = tl.constexpr(_COEFFICIENTS_32), tl.constexpr(_COEFFICIE
 _DEVICE_START_P, _DEVICE_START_Q = tl.constexpr(_START_P), tl.constexpr(_START_Q)
 
 
-def polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    """The polynomial with these coefficients, the constant first."""
-    p = x * coefficients[-1] + coefficients[-2]
-    for c in coefficients[-3::-1]:
-        p = p * x + c
-    return p
-
-
 def scaled_tail(z: Tensor) -> Tensor:
     """S(z)."""
     single = z.dtype == torch.float32
@@ -79,15 +72,6 @@ def scaled_tail(z: Tensor) -> Tensor:
 def tail_start(s: Tensor) -> Tensor:
     """z to four digits from s = sqrt(-2 log Q(z)), Q(z) at most 1/2 and z at most 60."""
     return s - polynomial(s, _START_P) / polynomial(s, _START_Q)
-
-
-@triton.jit
-def polynomial_device(x, COEFFICIENTS: tl.constexpr):
-    N: tl.constexpr = len(COEFFICIENTS)
-    p = tl.fma(x, COEFFICIENTS[N - 1], COEFFICIENTS[N - 2])
-    for i in tl.static_range(2, N):
-        p = tl.fma(p, x, COEFFICIENTS[N - 1 - i])
-    return p
 
 
 @triton.jit

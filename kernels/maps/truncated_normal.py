@@ -33,6 +33,7 @@ from torch import Tensor
 from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import CENTERED
+from ..polynomial import multiply_add
 from .map import REAL_LINE, Density, Map
 from .normal_tail import scaled_tail, scaled_tail_device, tail_start, tail_start_device
 
@@ -348,7 +349,7 @@ def _interval_device(loc, scale, low, high, HARDWARE: tl.constexpr):
     p = tl.where(narrow, middle, 0.0) * h
     q = h * h
     hermite = _hermite_device(p, q)
-    even = tl.fma(hermite[1], 1.0 / 6, tl.fma(hermite[3], 1.0 / 120, hermite[5] * (1.0 / 5040)))
+    even = multiply_add(hermite[1], 1.0 / 6, multiply_add(hermite[3], 1.0 / 120, hermite[5] * (1.0 / 5040)))
 
     tail = a >= 0
     c = tl.where(tail, a, 0.0)
@@ -382,10 +383,10 @@ def _interval_device(loc, scale, low, high, HARDWARE: tl.constexpr):
 @triton.jit
 def _solve_narrow_device(p, q, level, HARDWARE: tl.constexpr):
     h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
-    even = tl.fma(h2, 1.0 / 6, tl.fma(h4, 1.0 / 120, h6 * (1.0 / 5040)))
-    odd = tl.fma(h1, 0.5, tl.fma(h3, 1.0 / 24, h5 * (1.0 / 720)))
+    even = multiply_add(h2, 1.0 / 6, multiply_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
+    odd = tl.fma(h1, 0.5, multiply_add(h3, 1.0 / 24, h5 * (1.0 / 720)))
     target = 2.0 * level * (1.0 + even) - odd
-    x = target * tl.fma(target, tl.fma(target, tl.fma(p * p, 1.0 / 3, q * (1.0 / 6)), 0.5 * p), 1.0)
+    x = target * tl.fma(target, tl.fma(target, multiply_add(p * p, 1.0 / 3, q * (1.0 / 6)), 0.5 * p), 1.0)
     series = tl.fma(x, h6 * (1.0 / 5040), -h5 * (1.0 / 720))
     series = tl.fma(x, series, h4 * (1.0 / 120))
     series = tl.fma(x, series, -h3 * (1.0 / 24))
