@@ -107,14 +107,14 @@ def test_more_than_2_to_the_31_elements(device, runner):
     check_winners(index[-8:], w, (8, k), key=later)
 
 
-@pytest.mark.parametrize(("k", "dtype"), [(6007, torch.float32), (8192, torch.bfloat16)])
+@pytest.mark.parametrize(("k", "dtype"), [(3001, torch.float32), (4096, torch.bfloat16)])
 def test_the_winner_does_not_depend_on_how_a_row_is_split(k, dtype, device):
     group = launch.group_size(dtype)
     w = weights((2, k), dtype, device)
     tiles = -(-(k + group - 1) // (128 * group))
     configs = [
         race.RowConfig(128, 128, 2, tiles, 1),
-        race.RowConfig(128, 128, 2, 3, -(-tiles // 3)),
+        race.RowConfig(128, 128, 2, 2, -(-tiles // 2)),
         race.RowConfig(128, 32, 2, 4 * tiles, 1),
     ]
     index, *others = (index_of(w, (2, k), config=c) for c in configs)
@@ -141,7 +141,7 @@ def test_the_winner_does_not_depend_on_how_a_row_is_split(k, dtype, device):
 def test_ties_go_to_the_lowest_index(device):
     """Where a logit is so large that no noise shows, the first of the equal largest wins, wherever its lane."""
     k = 6000
-    for first in (0, 5, 1500):
+    for first in (5, 1500):
         w = torch.zeros(2, k, device=device)
         w[:, first::601] = 1e12
         for config in (None, race.RowConfig(128, 128, 2, 12, 1), race.RowConfig(128, 32, 2, 48, 1)):
@@ -169,11 +169,10 @@ def test_extreme_weights(k, device):
     assert index_of(p, (3, k), from_probs=True).tolist() == [7, 3, 0]
 
 
-@pytest.mark.parametrize("offset", [0, 2**32 - 1502, 2**64 - 3])
-def test_any_64_bit_seed_and_offset(offset, device):
+@pytest.mark.parametrize(("seed", "offset"), [(0, 2**32 - 1502), (2**64 - 1, 2**64 - 3)])
+def test_any_64_bit_seed_and_offset(seed, offset, device):
     w = weights((2, 6016), torch.float32, device)
-    for seed in (0, 2**64 - 1):
-        check_winners(index_of(w, (2, 6016), packed(seed, offset)), w, (2, 6016), key=packed(seed, offset))
+    check_winners(index_of(w, (2, 6016), packed(seed, offset)), w, (2, 6016), key=packed(seed, offset))
 
 
 def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
@@ -227,7 +226,7 @@ def test_the_noise_is_exact_at_both_ends(device):
     expected = torch.where(t > 0, -t.log(), -t.log1p()) / torch.log(torch.tensor(2.0, dtype=torch.float64))
     error = ((out.cpu().double() - expected) / expected).abs().max().item()
     assert out.min() > 0
-    assert error <= (3e-5 if torch.cuda.is_available() else 1e-5)
+    assert error <= (1.5e-5 if torch.cuda.is_available() else 1e-5)
 
 
 # -- relaxed

@@ -23,6 +23,12 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 vmap = torch.func.vmap
 
 
+@pytest.fixture(autouse=True)
+def _validating(monkeypatch):
+    """torch.compile turns validation off for the rest of the process."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
+
+
 def theirs(family):
     return (
         TorchExpRelaxedCategorical if family is ExpRelaxedCategorical else torch.distributions.RelaxedOneHotCategorical

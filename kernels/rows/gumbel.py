@@ -25,7 +25,7 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
 
     On the hardware, -log2 of the uniform number that :func:`rsample.kernels.noise.exponential_of_element` takes, u = t
     or 1 + t, with one conversion for each. Next to u = 1 that logarithm has but an absolute error, 2**-22.6, and two
-    terms of the series in s = -t take its place. The relative error is at most 3e-5, where they meet.
+    terms in s = -t take its place, minimax on [0, 0.01]. The relative error is at most 1.5e-5, where they meet.
     """
     if DTYPE == tl.float64:
         word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)
@@ -33,8 +33,8 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     elif HARDWARE:
         u = tl.fma(high.to(tl.float32), 2.0**-32, 2.0**-33)
         s = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), -(2.0**-32), -(2.0**-33))
-        near_one = s * tl.fma(s, 0.5 * LOG2_E, LOG2_E)
-        return tl.where(u > 0.995, near_one, -libdevice.fast_log2f(u))
+        near_one = s * tl.fma(s, 0.50333333 * LOG2_E, 0.99999583 * LOG2_E)
+        return tl.where(u > 0.99, near_one, -libdevice.fast_log2f(u))
     else:
         t = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), 2.0**-32, 2.0**-33)
         return exponential_of_centered(t, False, HARDWARE) * LOG2_E

@@ -200,6 +200,8 @@ def race_kernel(
     ROWS: tl.constexpr = LANES // LPR
     TILE: tl.constexpr = LPR * GROUP
     WIDE_GROUPS: tl.constexpr = ALIGNED and EVEN
+    # Who has no more than this does not run.
+    NO_SCORE: tl.constexpr = 0.0 if FROM_PROBS else float("-inf")
 
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     row, lane = row_of_lane(rows, LANES, LPR)
@@ -220,7 +222,7 @@ def race_kernel(
     hot_first = first
     hot = tl.zeros((), tl.int32)
 
-    lane_best = tl.full((LANES,), float("-inf"), COMPUTE)
+    lane_best = tl.full((LANES,), NO_SCORE, COMPUTE)
     lane_pass = tl.zeros((LANES,), tl.int32)
     top = tl.full((LANES,), float("-inf"), COMPUTE)
     total = tl.zeros((LANES,), COMPUTE)
@@ -253,7 +255,7 @@ def race_kernel(
             c0 += UNROLL * LANES * STREAMS
             at += UNROLL * TILE
 
-    best = tl.full((LANES * GROUP,), float("-inf"), COMPUTE)
+    best = tl.full((LANES * GROUP,), NO_SCORE, COMPUTE)
     winner = tl.full((LANES * GROUP,), NOBODY, tl.int64)
     for i in range((last - first).to(tl.int32) - hot * UNROLL):
         t = first + i
@@ -280,7 +282,7 @@ def race_kernel(
         index = tl.where(ahead, NOBODY, index)
         # The lanes that hold the best score, nearly always one or none, draw its pass again, a tile in each lane.
         holds = tl.where(hot_best >= score, lane_best == hot_best, False)
-        for _ in range(tl.where(hot_best > float("-inf"), tl.sum(holds.to(tl.int32), axis=0), 0)):
+        for _ in range(tl.where(hot_best > NO_SCORE, tl.sum(holds.to(tl.int32), axis=0), 0)):
             chosen = tl.min(tl.where(holds, lane, LANES), axis=0)
             holds = tl.where(lane == chosen, False, holds)
             of_pass = tl.max(tl.where(lane == chosen, lane_pass, 0), axis=0)
@@ -296,7 +298,7 @@ def race_kernel(
             found = tl.where(again == tl.max(again, axis=0), p, NOBODY)
             index = tl.minimum(index, tl.min(found, axis=0))
         score = tl.maximum(score, hot_best)
-    # Nobody ran where no weight was a number above -inf: the first category of the row stands for that.
+    # Nobody ran where all weights were probabilities of 0, logits of -inf, or NaN: category 0 stands for that.
     index = tl.where(index == NOBODY, 0, index)
 
     row_of = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
