@@ -6,39 +6,61 @@
 
 from .bernoulli import Bernoulli
 from .bernoulli_straight_through import BernoulliStraightThrough
+from .categorical import Categorical
 from .cauchy import Cauchy
+from .continuous_bernoulli import ContinuousBernoulli
 from .exponential import Exponential
+from .generalized_pareto import GeneralizedPareto
+from .geometric import Geometric
 from .gumbel import Gumbel
 from .half_cauchy import HalfCauchy
 from .half_normal import HalfNormal
 from .independent import Independent
+from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace
 from .log_normal import LogNormal
 from .logistic import Logistic
 from .mixture_same_family import MixtureSameFamily
 from .normal import Normal
+from .one_hot_categorical import OneHotCategorical, OneHotCategoricalStraightThrough
+from .pareto import Pareto
 from .relaxed_bernoulli import LogitRelaxedBernoulli, RelaxedBernoulli
+from .relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCategorical
 from .tanh_normal import TanhNormal
 from .transformed_distribution import TransformedDistribution
+from .truncated_normal import TruncatedNormal
 from .uniform import Uniform
+from .weibull import Weibull
 
 __all__ = [
     "Bernoulli",
     "BernoulliStraightThrough",
+    "Categorical",
     "Cauchy",
+    "ContinuousBernoulli",
+    "ExpRelaxedCategorical",
     "Exponential",
+    "GeneralizedPareto",
+    "Geometric",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
     "Independent",
+    "Kumaraswamy",
     "Laplace",
     "LogNormal",
     "Logistic",
     "LogitRelaxedBernoulli",
     "MixtureSameFamily",
     "Normal",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "Pareto",
     "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
     "TanhNormal",
     "TransformedDistribution",
+    "TruncatedNormal",
     "Uniform",
+    "Weibull",
 ]

@@ -1,5 +1,8 @@
 """A kernel that applies a map's device functions to given words, so that tests choose the words."""
 
+# Triton's front end knows no starred tuples.
+# ruff: noqa: RUF005
+
 from __future__ import annotations
 
 import numpy as np
@@ -59,7 +62,7 @@ def map_kernel(
             given = ()
             for j in tl.static_range(COTANGENTS):
                 given = given + (tl.load(cotangent_ptr + j * n + at),)
-            grads = gradients(x[k], given + params, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)  # noqa: RUF005
+            grads = gradients(x[k], given + params, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             for j in tl.static_range(PARAMS):
                 tl.store(out_ptr + (2 + j) * n + at, grads[j])
 
@@ -67,7 +70,7 @@ def map_kernel(
 def run_map(
     map: Map, words: np.ndarray, params: list[torch.Tensor], cotangents: list[torch.Tensor], dtype: torch.dtype, device
 ) -> torch.Tensor:
-    """(2 + parameters, n): sample (rounded to `dtype`), log-density and gradients of elements made of (blocks, 4) words.
+    """(2 + parameters, n): sample (rounded to `dtype`), log-density and gradients of elements of (blocks, 4) words.
 
     Args:
         params: (n,) tensors of the compute dtype, n the number of elements.
@@ -76,7 +79,6 @@ def run_map(
     compute = compute_dtype(dtype)
     n = params[0].numel()
     out = torch.full((2 + len(params), n), float("nan"), dtype=compute, device=device)
-    # Triton multiplies the affine maps' parameters in nowhere; a joint map's gradient takes them.
     map_kernel[(len(words) // BLOCKS,)](
         out,
         torch.from_numpy(words.astype(np.int64)).to(device),

@@ -1,20 +1,21 @@
 """Goodness of fit at fixed keys.
 
 Every p-value is computed once for a key that is written here, so a test either always passes or always fails. The
-threshold is 1e-4: the chance that a right sampler fails one of the fewer than 100 tests on the day a key or the stream
+threshold is 1e-5: the chance that a right sampler fails one of the fewer than 500 tests on the day a key or the stream
 is changed is below 1 %.
 """
 
 import numpy as np
 import pytest
 import torch
+from examples import DISCRETE, EXAMPLES
 from scipy import stats
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
 
 N = 200_000
-P_MIN = 1e-4
+P_MIN = 1e-5
 KEY = torch.tensor([2024, 1 << 40], dtype=torch.uint64)
 
 
@@ -88,3 +89,50 @@ def test_streams_of_neighbouring_seeds_are_independent(backend):
     )
     grid = np.histogram2d(a, b, bins=16)[0].ravel()
     assert stats.chisquare(grid).pvalue > P_MIN
+
+
+def law_of(example):
+    """The distribution with the middle of each range as its parameters, and its law."""
+    numbers = {name: (low + high) / 2 + 0.1 for name, (low, high) in example.ranges.items()}
+    return numbers, example.law(**numbers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.family not in DISCRETE], ids=str)
+def test_continuous_families_fit(example, dtype, backend):
+    numbers, law = law_of(example)
+    x = drawn(example.make(*(torch.tensor(v, dtype=dtype) for v in numbers.values())))
+    assert stats.kstest(x, law.cdf).pvalue > P_MIN
+    # Beyond the quantiles of 1 in 2000 at both ends: binomial counts.
+    u = law.cdf(x)
+    for count in ((u < 5e-4).sum(), (u > 1 - 5e-4).sum()):
+        assert stats.binomtest(int(count), N, 5e-4).pvalue > P_MIN
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.family in DISCRETE], ids=str)
+def test_discrete_families_fit(example, backend):
+    numbers, law = law_of(example)
+    x = drawn(example.make(*(torch.tensor(v) for v in numbers.values())))
+    most = int(law.ppf(1 - 1e-3))
+    counts = np.bincount(np.minimum(x, most).astype(int), minlength=most + 1)
+    expected = N * np.append(law.pmf(np.arange(most)), law.sf(most - 1))
+    assert stats.chisquare(counts, expected * (N / expected.sum())).pvalue > P_MIN
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.family not in DISCRETE | {"Uniform"}], ids=str)
+def test_halves_fit_up_to_rounding(example, dtype, backend):
+    """Quantiles of the rounded sample: each lies between the law's own, moved by a rounding and six deviations."""
+    numbers, law = law_of(example)
+    values = [torch.tensor(v).to(dtype) for v in numbers.values()]
+    law = example.law(**dict(zip(numbers, (v.item() for v in values), strict=True)))
+    x = np.sort(drawn(example.make(*values)))
+    eps = torch.finfo(dtype).eps
+    for q in (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999):
+        deviation = 6 * np.sqrt(q * (1 - q) / N)  # P(beyond) < 2e-9
+        value = x[int(q * N)]
+        around = np.clip(
+            [value - abs(value) * eps - 1e-7, value + abs(value) * eps + 1e-7], example.lower, example.upper
+        )
+        low, high = law.cdf(around)
+        assert low - deviation <= q <= high + deviation

@@ -1,0 +1,108 @@
+"""Samples stay inside of their support after rounding, and finite, at parameters that press them against its ends."""
+
+import math
+
+import pytest
+import torch
+
+import rsample.distributions as dist
+from rsample.kernels import use_backend
+
+KEY = torch.tensor([77, 2**40], dtype=torch.uint64)
+N = 2**16
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.fixture(params=["reference", "compiled"], autouse=True)
+def _backend(request):
+    with use_backend(request.param):
+        yield
+
+
+def tensor(value, dtype):
+    return torch.tensor(value, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniform_never_returns_high(dtype):
+    eps = torch.finfo(dtype).eps
+    for low, high in [(0.0, 1.0), (1.0, 1 + 2 * eps), (100.0, 101.0), (-1.0, 0.0), (-2.0, -1.0), (-1 - eps, -1.0)]:
+        low, high = tensor(low, dtype), tensor(high, dtype)
+        if low == high:
+            continue
+        u = dist.Uniform(low, high).sample((N,), key=KEY)
+        assert (u >= low).all()
+        assert (u < high).all()
+        dense = dist.Uniform(low.expand(N).clone(), high.expand(N).clone()).sample(key=KEY)
+        assert torch.equal(dense, u)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rate", [1e-3, 1.0, 1e3])
+def test_exponential_is_neither_0_nor_infinite(dtype, rate):
+    x = dist.Exponential(tensor(rate, dtype)).sample((N,), key=KEY)
+    assert (x > 0).all()
+    assert torch.isfinite(x).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_heavy_tails_are_finite(dtype):
+    for d in (
+        dist.Cauchy(tensor(0.0, dtype), tensor(1e4, dtype)),
+        dist.HalfCauchy(tensor(1e4, dtype)),
+        dist.LogNormal(tensor(0.0, dtype), tensor(50.0, dtype)),
+        dist.Pareto(tensor(1.0, dtype), tensor(0.01, dtype)),
+        dist.Weibull(tensor(1.0, dtype), tensor(0.01, dtype)),
+        dist.GeneralizedPareto(tensor(0.0, dtype), tensor(1.0, dtype), tensor(50.0, dtype)),
+        dist.Geometric(tensor(1e-4, dtype)),
+    ):
+        x = d.sample((N,), key=KEY)
+        assert torch.isfinite(x).all(), d
+        assert d.support.check(x).all(), d
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_unit_intervals_are_open(dtype):
+    for d in (
+        dist.RelaxedBernoulli(tensor(0.05, dtype), logits=tensor(0.0, dtype)),
+        dist.RelaxedBernoulli(tensor(0.5, dtype), probs=tensor(0.99, dtype)),
+        dist.Kumaraswamy(tensor(0.02, dtype), tensor(0.02, dtype)),
+        dist.ContinuousBernoulli(logits=tensor(200.0, dtype)),
+        dist.ContinuousBernoulli(logits=tensor(-200.0, dtype)),
+    ):
+        x = d.sample((N,), key=KEY)
+        assert (x > 0).all(), d
+        assert (x < 1).all(), d
+    x = dist.TanhNormal(tensor(0.0, dtype), tensor(30.0, dtype)).sample((N,), key=KEY)
+    assert (x.abs() < 1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bounds_keep_nan(dtype):
+    nan = tensor(math.nan, dtype)
+    for d in (
+        dist.Uniform(tensor(0.0, dtype), nan, validate_args=False),
+        dist.LogNormal(nan, tensor(1.0, dtype), validate_args=False),
+        dist.TanhNormal(nan, tensor(1.0, dtype), validate_args=False),
+        dist.Exponential(nan, validate_args=False),
+    ):
+        assert d.sample((100,), key=KEY).isnan().all(), d
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_density_of_a_saturated_policy_is_exact(dtype):
+    """Where tanh(z) rounds to 1 the fused density still knows z: log N(z) + 2 |z| - 2 log 2 to first order."""
+    loc = tensor([20.0, -20.0], dtype).requires_grad_()
+    scale = tensor(0.5, dtype).requires_grad_()
+    x, log_prob = dist.TanhNormal(loc, scale).rsample_with_log_prob((1000,), key=KEY)
+    z = dist.Normal(loc, scale).rsample((1000,), key=KEY)
+    expected = torch.distributions.Normal(loc, scale).log_prob(z) + 2 * z.abs() - math.log(4)
+    assert (x.abs() >= 1 - torch.finfo(dtype).eps).all()
+    torch.testing.assert_close(log_prob, expected, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(log_prob.sum(), (loc, scale)),
+        torch.autograd.grad(expected.sum(), (loc, scale)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)  # sums of 1000 terms that cancel
+    assert torch.isfinite(dist.TanhNormal(loc, scale).log_prob(torch.ones(2, dtype=dtype))).all()
