@@ -19,8 +19,8 @@ SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_AL
 
 help:
 	@echo "make test     every test; the kernel tests once more on Triton's interpreter"
-	@echo "make bench    measure against torch.distributions: table, plot and CSV in bench/results"
-	@echo "make readme   put the table of the last bench into README.md"
+	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
+	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make clean    remove .venv, build folders and caches"
@@ -30,7 +30,9 @@ test: $(VENV)/test.stamp
 	$(BIN)/pytest $(PYTEST_ARGS)
 	TRITON_INTERPRET=1 $(BIN)/pytest -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 
+# Instructions are counted anew only where the kernels have changed since.
 bench: $(VENV)/bench.stamp
+	$(BIN)/python bench/instructions.py
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 readme: $(VENV)/bench.stamp

@@ -1,116 +1,196 @@
 """What is measured: draws, dtypes and sizes, and how each draw is set up.
 
-Parameters are dense, one number of each a sample, without a gradient unless the draw says otherwise. The distribution
-is constructed outside the timed region, with its default validation; torch's Bernoulli then keeps the sigmoid of its
-logits, so that it is not timed after the first draw.
+Parameters are dense, one number of each a sample, without a gradient unless the draw says otherwise; a temperature is
+one number. The distribution is constructed outside the timed region, with its default validation; torch's Bernoulli
+then keeps the sigmoid of its logits, so that it is not timed after the first draw, as Categorical keeps its softmax.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
+import counterparts
 import torch
-import torch.distributions
+from results import size_label
 
 import rsample.distributions
 
 # The reference first: a ratio is the first's time over the second's.
-LIBRARIES: dict[str, ModuleType] = {"torch": torch.distributions, "rsample": rsample.distributions}
+LIBRARIES: dict[str, Callable[[str], type]] = {
+    "torch": counterparts.constructor,
+    "rsample": lambda name: getattr(rsample.distributions, name),
+}
 
-# Makes what is timed from a library, a size, a dtype and a device.
-Setup = Callable[[ModuleType, int, torch.dtype, torch.device], Callable[[], object]]
+# The interval in which a parameter's numbers lie.
+RANGES = {
+    "loc": (0.1, 0.9),
+    "scale": (1.1, 1.9),
+    "low": (0.1, 0.9),
+    "high": (1.1, 1.9),
+    "rate": (1.1, 1.9),
+    "alpha": (1.1, 1.9),
+    "concentration": (0.1, 0.9),
+    "concentration0": (1.1, 1.9),
+    "concentration1": (1.1, 1.9),
+    "probs": (0.1, 0.9),
+    "logits": (0.1, 0.9),
+}
+TEMPERATURE = 0.5
 
-
-def _parameters(n: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers in (0.1, 0.9), which suit as probabilities, and in (1.1, 1.9)."""
-    generator = torch.Generator().manual_seed(0)
-    low = torch.rand(n, generator=generator).mul_(0.8).add_(0.1).to(device, dtype)
-    return low, low + 1
-
-
-def _normal_sample(library, n, dtype, device):
-    return library.Normal(*_parameters(n, dtype, device)).sample
-
-
-def _normal_rsample(library, n, dtype, device):
-    return library.Normal(*_parameters(n, dtype, device)).rsample
-
-
-def _normal_graph(library, n, dtype, device):
-    return library.Normal(*(p.requires_grad_() for p in _parameters(n, dtype, device))).rsample
-
-
-def _normal_backward(library, n, dtype, device):
-    parameters = [p.requires_grad_() for p in _parameters(n, dtype, device)]
-    draw = library.Normal(*parameters).rsample
-    grad = torch.ones(n, dtype=dtype, device=device)
-    return lambda: torch.autograd.grad(draw(), parameters, grad)
+Shape = tuple[int, ...]
+Sweep = tuple[tuple[torch.dtype, Shape], ...]
 
 
-def _uniform_rsample(library, n, dtype, device):
-    return library.Uniform(*_parameters(n, dtype, device)).rsample
+def _sweep(dtype: torch.dtype, *exponents: int) -> Sweep:
+    return tuple((dtype, (2**e,)) for e in exponents)
 
 
-def _uniform_graph(library, n, dtype, device):
-    return library.Uniform(*(p.requires_grad_() for p in _parameters(n, dtype, device))).rsample
-
-
-def _bernoulli_probs(library, n, dtype, device):
-    return library.Bernoulli(probs=_parameters(n, dtype, device)[0]).sample
-
-
-def _bernoulli_logits(library, n, dtype, device):
-    return library.Bernoulli(logits=_parameters(n, dtype, device)[0]).sample
+# Numbers of samples are powers of two. The first three distributions are measured at many and in every dtype; the rest
+# where a call is all overhead, where compiled loops begin, and where a ratio is required and beyond.
+FULL = (
+    *_sweep(torch.float32, 10, 12, 14, 16, 18, 20, 22, 24),
+    *_sweep(torch.bfloat16, 14, 20),
+    *_sweep(torch.float16, 14, 20),
+    *_sweep(torch.float64, 14, 20),
+)
+SHORT = _sweep(torch.float32, 10, 14, 20, 22)
+OVERHEAD = _sweep(torch.float32, 10)
+# Rows of categories, all of which count as samples: a language model's logits, one long row, many short ones.
+SHORT_ROWS = ((torch.float32, (4096, 128)),)
+ROWS = ((torch.float32, (64, 50257)), (torch.float32, (1, 262144)), *SHORT_ROWS)
+ROW_SWEEPS = (SHORT_ROWS, ROWS)
 
 
 @dataclass(frozen=True)
 class Draw:
     """One way of drawing.
 
-    `moved` counts the numbers a sample that must cross memory whatever the implementation: parameters read, sample
-    written, and for a backward pass the gradient read and the parameters' gradients written.
+    Attributes:
+        distribution: a class of rsample.distributions.
+        parameters: the names of its arguments, with blanks between them.
+        method: "rsample", or "sample" where there is no other or it is the one to time.
+        work: what is timed beside the draw: "" for nothing; "graph" for its recording of a graph; "backward" for the
+            parameters' gradients, given the sample's; "log_prob" for the sample's log-density.
+        sweep: dtypes and shapes.
     """
 
-    name: str
-    setup: Setup
-    moved: int
-    only_exponents: tuple[int, ...] | None = None
+    distribution: str
+    parameters: str
+    method: str = "rsample"
+    work: str = ""
+    sweep: Sweep = SHORT
+
+    @property
+    def name(self) -> str:
+        alternative = {"probs", "logits"}.intersection(self.parameters.split())
+        given = f"({alternative.pop()})" if alternative else ""
+        return f"{self.distribution}{given}.{self.method}" + (f", {self.work}" if self.work else "")
+
+    @property
+    def moved(self) -> int:
+        """Numbers a sample that must cross memory whatever the implementation.
+
+        Parameters are read and the sample is written; of a backward pass the gradient is read and the parameters' are
+        written. A category's number, one a row, does not count.
+        """
+        dense = len([name for name in self.parameters.split() if name != "temperature"])
+        written = 0 if self.distribution == "Categorical" else 1
+        return dense + written + {"backward": 1 + dense, "log_prob": written}.get(self.work, 0)
+
+    def distribution_of(self, library: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> Any:
+        """The distribution that is drawn from."""
+        parameters = {name: _parameter(name, shape, dtype, device) for name in self.parameters.split()}
+        if self.work in ("graph", "backward"):
+            for parameter in parameters.values():
+                parameter.requires_grad_()
+        return LIBRARIES[library](self.distribution)(**parameters)
+
+    def setup(self, library: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
+        """Makes what is timed."""
+        distribution = self.distribution_of(library, shape, dtype, device)
+        draw = getattr(distribution, self.method)
+        if self.work == "backward":
+            parameters = [getattr(distribution, name) for name in self.parameters.split()]
+            grad = torch.ones(shape, dtype=dtype, device=device)
+            return lambda: torch.autograd.grad(draw(), parameters, grad)
+        if self.work == "log_prob":
+            if library == "rsample":
+                return getattr(distribution, f"{self.method}_with_log_prob")
+            return lambda: distribution.log_prob(draw())
+        return draw
+
+
+def _parameter(name: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if name == "temperature":
+        return torch.tensor(TEMPERATURE, dtype=dtype, device=device)
+    low, high = RANGES[name]
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(shape, generator=generator).mul_(high - low).add_(low).to(device, dtype)
 
 
 DRAWS = (
-    Draw("Normal.rsample", _normal_rsample, 3),
-    Draw("Normal.rsample, backward", _normal_backward, 6),
-    Draw("Normal.sample", _normal_sample, 3),
-    Draw("Uniform.rsample", _uniform_rsample, 3),
-    Draw("Bernoulli(probs).sample", _bernoulli_probs, 2),
-    Draw("Bernoulli(logits).sample", _bernoulli_logits, 2),
+    Draw("Normal", "loc scale", sweep=FULL),
+    Draw("Normal", "loc scale", work="backward", sweep=FULL),
+    Draw("Normal", "loc scale", "sample", sweep=FULL),
+    Draw("Uniform", "low high", sweep=FULL),
+    Draw("Uniform", "low high", work="backward", sweep=FULL),
+    Draw("Bernoulli", "probs", "sample", sweep=FULL),
+    Draw("Bernoulli", "logits", "sample", sweep=FULL),
     # What building a graph costs where nothing else does; the backward pass is not in it.
-    Draw("Normal.rsample, graph", _normal_graph, 3, (10,)),
-    Draw("Uniform.rsample, graph", _uniform_graph, 3, (10,)),
+    Draw("Normal", "loc scale", work="graph", sweep=OVERHEAD),
+    Draw("Uniform", "low high", work="graph", sweep=OVERHEAD),
+    Draw("LogNormal", "loc scale"),
+    Draw("HalfNormal", "scale"),
+    Draw("TruncatedNormal", "loc scale low high"),
+    Draw("TanhNormal", "loc scale"),
+    Draw("Laplace", "loc scale"),
+    Draw("Logistic", "loc scale"),
+    Draw("Gumbel", "loc scale"),
+    Draw("Cauchy", "loc scale"),
+    Draw("HalfCauchy", "scale"),
+    Draw("Exponential", "rate"),
+    Draw("Weibull", "scale concentration"),
+    Draw("Pareto", "scale alpha"),
+    Draw("GeneralizedPareto", "loc scale concentration"),
+    Draw("Kumaraswamy", "concentration1 concentration0"),
+    Draw("ContinuousBernoulli", "probs"),
+    Draw("ContinuousBernoulli", "logits"),
+    Draw("Geometric", "probs", "sample"),
+    Draw("Geometric", "logits", "sample"),
+    Draw("RelaxedBernoulli", "temperature probs"),
+    Draw("RelaxedBernoulli", "temperature logits"),
+    Draw("LogitRelaxedBernoulli", "temperature probs"),
+    Draw("LogitRelaxedBernoulli", "temperature logits"),
+    Draw("BernoulliStraightThrough", "probs"),
+    Draw("BernoulliStraightThrough", "logits"),
+    # Against rsample() and then log_prob(), or sample() where there is nothing to differentiate.
+    Draw("Normal", "loc scale", work="log_prob"),
+    Draw("TanhNormal", "loc scale", work="log_prob"),
+    Draw("Gumbel", "loc scale", work="log_prob"),
+    Draw("Bernoulli", "logits", "sample", work="log_prob"),
+    Draw("Categorical", "logits", "sample", sweep=ROWS),
+    Draw("Categorical", "logits", "sample", work="log_prob", sweep=SHORT_ROWS),
+    Draw("OneHotCategorical", "logits", "sample", sweep=SHORT_ROWS),
+    Draw("OneHotCategoricalStraightThrough", "logits", sweep=SHORT_ROWS),
+    Draw("RelaxedOneHotCategorical", "temperature logits", sweep=SHORT_ROWS),
+    Draw("ExpRelaxedCategorical", "temperature logits", sweep=SHORT_ROWS),
 )
-
-# Sizes are powers of two. Every second one in float32, fewer in the other dtypes.
-EXPONENTS = {
-    torch.float32: (10, 12, 14, 16, 18, 20, 22, 24),
-    torch.bfloat16: (14, 20),
-    torch.float16: (14, 20),
-    torch.float64: (14, 20),
-}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One draw of one size and dtype, which both libraries run."""
+    """One draw of one shape and dtype, which both libraries run."""
 
     draw: Draw
     dtype: torch.dtype
-    exponent: int
+    shape: Shape
 
     @property
     def n(self) -> int:
-        return 2**self.exponent
+        return math.prod(self.shape)
 
     @property
     def dtype_name(self) -> str:
@@ -120,20 +200,27 @@ class Case:
     def bytes_moved(self) -> int:
         return self.draw.moved * self.dtype.itemsize * self.n
 
+    def setup(self, library: str, device: torch.device) -> Callable[[], object]:
+        return self.draw.setup(library, self.shape, self.dtype, device)
+
     def __str__(self) -> str:
-        return f"{self.draw.name} {self.dtype_name} 2^{self.exponent}"
+        return f"{self.draw.name} {self.dtype_name} {size_label(str(self.shape))}"
 
 
 def cases(exponents: set[int] | None = None) -> list[Case]:
-    """All cases, or those of 2**e samples for e in `exponents`; sizes outside the sweep run in float32."""
-    chosen = dict(EXPONENTS)
-    if exponents is not None:
-        chosen = {d: tuple(e for e in swept if e in exponents) for d, swept in EXPONENTS.items()}
-        chosen[torch.float32] = tuple(sorted(exponents))
-    return [
-        Case(draw, dtype, exponent)
-        for draw in DRAWS
-        for dtype, swept in chosen.items()
-        for exponent in swept
-        if draw.only_exponents is None or (exponent in draw.only_exponents and dtype == torch.float32)
-    ]
+    """All cases, or those of 2**e samples for e in `exponents`, in float32 also where the sweep has none of them."""
+    return [Case(draw, *swept) for draw in DRAWS for swept in _chosen(draw, exponents)]
+
+
+def _chosen(draw: Draw, exponents: set[int] | None) -> Sweep:
+    if exponents is None:
+        return draw.sweep
+    if draw.sweep in ROW_SWEEPS:
+        # Rows as short as those of the sweep.
+        return tuple((torch.float32, (2 ** max(e - 7, 0), 128)) for e in sorted(exponents))
+    numbers = {2**e for e in exponents}
+    swept = tuple((dtype, shape) for dtype, shape in draw.sweep if math.prod(shape) in numbers)
+    if draw.sweep == OVERHEAD:
+        return swept
+    others = tuple((dtype, shape) for dtype, shape in swept if dtype != torch.float32)
+    return _sweep(torch.float32, *sorted(exponents)) + others

@@ -21,7 +21,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("rsample")
     group.addoption("--sizes", help="comma-separated powers of two to run instead of the sweep, such as 10,20")
     group.addoption("--device", help="where to draw; the GPU if there is one, else the CPU")
-    group.addoption("--budget", type=float, default=0.8, help="seconds of timing a case, where 11 rounds fit in them")
+    group.addoption("--budget", type=float, default=0.4, help="seconds of timing a case, where 11 rounds fit in them")
 
 
 def pytest_configure(config):
@@ -67,7 +67,7 @@ def paired_times(pytestconfig, device):
     def times(case):
         if case not in known:
             known.clear()  # the two tests of a case are neighbours
-            runs = {name: case.draw.setup(lib, case.n, case.dtype, device) for name, lib in LIBRARIES.items()}
+            runs = {library: case.setup(library, device) for library in LIBRARIES}
             known[case] = interleaved(runs, timer, budget)
         return known[case]
 

@@ -1,113 +1,131 @@
-"""The results as a plot: for each draw time a sample, and below it the ratio."""
+"""The results as a plot: the sweep of sizes on the left, every draw's ratio at one size on the right."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import matplotlib
-from results import Pair, Row, size_label
+from cases import DRAWS, FULL
+from requirements import required_of
+from results import Pair, size_label
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-COLOURS = {"torch": "#c2702d", "rsample": "#0b6e99"}
-LABELS = {"torch": "torch.distributions", "rsample": "rsample"}
-INK, FAINT = "#2f3437", "#dcdfe3"
-COLUMNS = 3
+# Colours that the colour-blind tell apart (Okabe and Ito), one a swept draw.
+PALETTE = ("#0072b2", "#56b4e9", "#332288", "#d55e00", "#e69f00", "#009e73", "#cc79a7")
+BAR, INK, FAINT = "#0b6e99", "#2f3437", "#dcdfe3"
+# Where ratios are compared; draws over rows stand at a size of their own.
+COMPARED = 2**20
 
 
 def draw_plot(pairs: list[Pair], path: Path) -> None:
-    """Write a PNG of the float32 sweep; draws that were measured at one size only are left out."""
-    sweeps: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        if pair.rsample.dtype == "float32":
-            sweeps.setdefault(pair.rsample.draw, []).append(pair)
-    sweeps = {draw: sweep for draw, sweep in sweeps.items() if len(sweep) > 1}
-    style = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
-    with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True, "axes.labelsize": 9}):
-        figure = _figure(sweeps)
+    """Write a PNG of the float32 results."""
+    float32 = [pair for pair in pairs if pair.rsample.dtype == "float32"]
+    style = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
+    with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True}):
+        compared = _compared(float32)
+        height = max(5.5, 1.6 + 0.19 * len(compared))
+        figure = plt.figure(figsize=(11, height), layout="constrained")
+        left = figure.add_gridspec(2, 2, width_ratios=(9, 10), height_ratios=(1, 1))
+        times, ratios = figure.add_subplot(left[0, 0]), figure.add_subplot(left[1, 0])
+        _draw_sweeps(times, ratios, float32)
+        _draw_bars(figure.add_subplot(left[:, 1]), compared)
         row = pairs[0].rsample
-        heading = f"{row.device}, {row.threads} threads, torch {row.torch}, {row.timestamp[:10]}"
-        figure.suptitle(heading, fontsize=10, x=0.01, ha="left")
-        figure.supxlabel("samples (float32; line: median, band: from 20% to 80% of the rounds)", fontsize=9)
+        heading = f"{row.device}, {row.threads} threads, torch {row.torch}, {row.timestamp[:10]}; float32"
+        figure.suptitle(heading, fontsize=9, x=0.01, ha="left")
         figure.savefig(path, dpi=150)
         plt.close(figure)
 
 
-def _figure(sweeps: dict[str, list[Pair]]) -> Figure:
-    """Bands of COLUMNS draws; in a band, times above and ratios below, each to one scale over the whole figure."""
-    bands = max(1, math.ceil(len(sweeps) / COLUMNS))
-    figure = plt.figure(figsize=(9.6, 4.6 * bands + 0.7), layout="constrained")
-    grid = figure.subplots(
-        2 * bands, COLUMNS, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [5, 4] * bands}
-    )
-    for kind in (0, 1):
-        first, *others = grid[kind::2].flat
-        for axes in others:
-            axes.sharey(first)
-    for axes in grid.flat:
-        axes.set_visible(False)
-    for i, (draw, sweep) in enumerate(sweeps.items()):
-        band, column = divmod(i, COLUMNS)
-        times, ratios = grid[2 * band : 2 * band + 2, column]
-        _draw_times(times, sweep)
-        _draw_ratios(ratios, sweep)
-        times.set_title(draw, fontsize=11, fontweight="bold")
-        if column == 0:
-            times.set_ylabel("nanoseconds a sample")
-            ratios.set_ylabel("times faster than torch")
-        if i == 0:
-            times.legend(frameon=False, loc="upper right", fontsize=9)
-    return figure
+def _draw_sweeps(times: Axes, ratios: Axes, pairs: list[Pair]) -> None:
+    """Time a sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
+    sizes: set[int] = set()
+    names = [draw.name for draw in DRAWS if draw.sweep == FULL]
+    for name, colour in zip(names, PALETTE, strict=True):
+        sweep = [pair for pair in pairs if pair.rsample.draw == name]
+        ours = [pair.rsample for pair in sweep]
+        n = [row.n for row in ours]
+        sizes.update(n)
+        times.plot(n, [row.ns_per_sample for row in ours], "o-", color=colour, ms=3, lw=1.6, label=name)
+        times.plot(n, [pair.torch.ns_per_sample for pair in sweep], ":", color=colour, lw=1.3)
+        ratios.plot(n, [row.ratio for row in ours], "o-", color=colour, ms=3, lw=1.6)
+        ratios.fill_between(
+            n, [row.ratio_p20 for row in ours], [row.ratio_p80 for row in ours], color=colour, alpha=0.15, lw=0
+        )
+    ratios.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
+    reference = Line2D([], [], color=INK, ls=":", lw=1.3, label="torch.distributions")
+    handles = [*times.get_legend_handles_labels()[0], reference]
+    times.legend(handles=handles, ncol=3, frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(-0.02, -0.08))
+    times.set_title("nanoseconds a sample", loc="left", fontweight="bold", fontsize=10)
+    ratios.set_title("times faster than torch.distributions", loc="left", fontweight="bold", fontsize=10)
+    ratios.set_xlabel("samples (line: median, band: from 20% to 80% of the rounds)")
+    for axes, unit in ((times, ""), (ratios, "x")):
+        _frame(axes, axes.yaxis, unit)
+        axes.set_xscale("log", base=2)
+        ticks = sorted(sizes)[::2]
+        axes.set_xticks(ticks, [_power(n) for n in ticks])
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_times(axes: Axes, sweep: list[Pair]) -> None:
-    for library, label in LABELS.items():
-        rows = [getattr(pair, library) for pair in sweep]
-        bounds = [[getattr(row, q) * 1e9 / row.n for row in rows] for q in ("p20", "p80")]
-        _line(axes, rows, [row.ns_per_sample for row in rows], bounds, library, label)
-    _frame(axes, [pair.rsample.n for pair in sweep], "")
+def _compared(pairs: list[Pair]) -> list[Pair]:
+    """Each draw at the size nearest to COMPARED, rows of categories at each of theirs; the greatest ratio first."""
+    chosen: dict[tuple[str, str], Pair] = {}
+    for pair in sorted(pairs, key=lambda pair: -abs(pair.rsample.n - COMPARED)):
+        rows = "x" in size_label(pair.rsample.shape)
+        chosen[pair.rsample.draw, pair.rsample.shape if rows else ""] = pair
+    graphs = {draw.name for draw in DRAWS if draw.work == "graph"}
+    return sorted((p for p in chosen.values() if p.rsample.draw not in graphs), key=lambda pair: -pair.rsample.ratio)
 
 
-def _draw_ratios(axes: Axes, sweep: list[Pair]) -> None:
-    rows = [pair.rsample for pair in sweep]
-    axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
-    bounds = [[row.ratio_p20 for row in rows], [row.ratio_p80 for row in rows]]
-    _line(axes, rows, [row.ratio for row in rows], bounds, "rsample", None)
-    _frame(axes, [row.n for row in rows], "x")
-    best = max(rows, key=lambda row: row.ratio)
-    note = f"up to {best.ratio:.1f}x, at {_power(best.n)}"
-    axes.text(0.97, 0.03, note, transform=axes.transAxes, ha="right", color=COLOURS["rsample"])
+def _draw_bars(axes: Axes, pairs: list[Pair]) -> None:
+    for y, pair in enumerate(pairs):
+        row, required = pair.rsample, required_of(pair)
+        axes.barh(y, row.ratio, color=BAR, alpha=0.85, height=0.72)
+        axes.plot([row.ratio_p20, row.ratio_p80], [y, y], color=INK, lw=1)
+        axes.text(
+            max(row.ratio_p80, row.ratio, required or 0) * 1.06, y, f"{row.ratio:.1f}x", va="center", fontsize=7.5
+        )
+        if required is not None:
+            axes.plot([required] * 2, [y - 0.42, y + 0.42], color=PALETTE[3], lw=2.2)
+    axes.axvline(1, color=INK, lw=1, ls=(0, (4, 3)))
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(pairs)), [_label(pair) for pair in pairs], fontsize=7.5)
+    axes.set_ylim(len(pairs) - 0.4, -0.6)
+    _frame(axes, axes.xaxis, "x")
+    axes.set_xlim(min(0.8, *(0.9 * pair.rsample.ratio for pair in pairs)), axes.get_xlim()[1] * 1.3)
+    axes.grid(visible=False, axis="y")
+    sizes = {size_label(pair.rsample.shape) for pair in pairs if "x" not in size_label(pair.rsample.shape)}
+    at = f" at {_power(COMPARED)} samples" if sizes == {size_label(str((COMPARED,)))} else ""
+    axes.set_title(f"times faster than torch.distributions{at}", loc="left", fontweight="bold", fontsize=10)
+    marks = [
+        Line2D([], [], color=PALETTE[3], lw=2.2, label="required"),
+        Line2D([], [], color=INK, lw=1, label="from 20% to 80% of the rounds"),
+    ]
+    axes.legend(handles=marks, frameon=False, fontsize=8, loc="lower right")
 
 
-def _line(
-    axes: Axes, rows: list[Row], middle: list[float], bounds: list[list[float]], library: str, label: str | None
-) -> None:
-    n = [row.n for row in rows]
-    axes.plot(n, middle, "o-", color=COLOURS[library], ms=4, lw=1.8, label=label)
-    axes.fill_between(n, *bounds, color=COLOURS[library], alpha=0.15, lw=0)
+def _label(pair: Pair) -> str:
+    size = size_label(pair.rsample.shape)
+    return f"{pair.rsample.draw}, {size}" if "x" in size else pair.rsample.draw
 
 
-def _frame(axes: Axes, sizes: list[int], unit: str) -> None:
-    axes.set_visible(True)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(sizes[::2], [_power(n) for n in sizes[::2]])
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}{unit}"))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(NullFormatter())
+def _frame(axes: Axes, axis: matplotlib.axis.Axis, unit: str) -> None:
+    """Makes `axis` logarithmic with plain numbers, and the frame light."""
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}{unit}"))
+    axis.set_minor_formatter(NullFormatter())
     axes.grid(color=FAINT, lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", length=0, labelbottom=True)
+    axes.tick_params(which="both", length=0)
 
 
 def _power(n: int) -> str:
-    base, exponent = size_label(n).split("^")
+    base, exponent = size_label(str((n,))).split("^")
     return f"${base}^{{{exponent}}}$"

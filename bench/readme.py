@@ -1,6 +1,6 @@
-"""Put the Markdown fragment of one device's results between the markers in README.md.
+"""Write the generated parts of README.md: what is supported, and the results of one device.
 
-python bench/readme.py [FRAGMENT] [--readme FILE]
+python bench/readme.py [FRAGMENT] [--readme FILE] [--instructions FILE]
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from markdown import inserted
+import instructions
+from markers import inserted
+from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
 
@@ -24,9 +26,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fragment", type=Path, nargs="?", help="default: the newest in bench/results")
     parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    parser.add_argument("--instructions", type=Path, default=HERE / "results" / instructions.NAME)
     options = parser.parse_args()
     fragment = options.fragment or newest_fragment()
-    options.readme.write_text(inserted(options.readme.read_text(), fragment.read_text()))
+    document = options.readme.read_text()
+    document = inserted(
+        document, "support", support_table(measured(options.instructions, fragment.with_suffix(".csv")))
+    )
+    document = inserted(document, "bench", fragment.read_text())
+    options.readme.write_text(document)
     print(f"{options.readme} shows {fragment}")
 
 

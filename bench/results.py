@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,8 +18,9 @@ class Row:
 
     p50, p20 and p80 are seconds a call. `ratio` is torch's time over this library's: the median over the rounds of the
     quotient of two neighbouring rounds, with its quantiles beside it; `ratio_best` is the quotient of the two fastest
-    rounds, which other programs disturb least. `gbps` counts the bytes that must move. `load` is
-    the load average before the start: above 0, other programs were running.
+    rounds, which other programs disturb least. `n` counts the numbers in `shape`, which are categories where a draw
+    picks one a row. `gbps` counts the bytes that must move. `load` is the load average before the start: above 0, other
+    programs were running.
     """
 
     draw: str
@@ -69,7 +71,7 @@ def _row(benchmark: dict, reference: np.ndarray, measured: dict) -> Row:
         draw=info["draw"],
         library=info["library"],
         dtype=info["dtype"],
-        shape=f"({info['n']},)",
+        shape=str(tuple(info["shape"])),
         n=info["n"],
         p50=p50,
         p20=p20,
@@ -103,12 +105,15 @@ class Pair:
 
 
 def pairs(rows: list[Row]) -> list[Pair]:
-    groups: dict[tuple[str, str, int], dict[str, Row]] = defaultdict(dict)
+    groups: dict[tuple[str, str, str], dict[str, Row]] = defaultdict(dict)
     for row in rows:
-        groups[row.draw, row.dtype, row.n][row.library] = row
+        groups[row.draw, row.dtype, row.shape][row.library] = row
     return [Pair(**group) for group in groups.values()]
 
 
-def size_label(n: int) -> str:
-    """2^k, for a power of two."""
-    return f"2^{n.bit_length() - 1}"
+def size_label(shape: str) -> str:
+    """2^k for the shape (2^k,), and 64 x 50257 for rows of categories."""
+    sizes = [int(size) for size in re.findall(r"\d+", shape)]
+    if len(sizes) == 1 and sizes[0].bit_count() == 1:
+        return f"2^{sizes[0].bit_length() - 1}"
+    return " x ".join(str(size) for size in sizes)

@@ -13,11 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import markdown
 import plot
 import pytest
 import results
 import tables
+from fragment import fragment
 from machine import slug
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -73,11 +73,11 @@ def render(json_path: Path, folder: Path) -> None:
     csv, png, md = (base.with_suffix(suffix) for suffix in (".csv", ".png", ".md"))
     results.write_csv(rows, csv)
     plot.draw_plot(pairs, png)
-    md.write_text(markdown.fragment(pairs, f"bench/results/{png.name}", f"bench/results/{csv.name}"))
+    md.write_text(fragment(pairs, f"bench/results/{png.name}", f"bench/results/{csv.name}"))
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=140)  # a log file has no width to fit into
+        console = Console(width=180)  # a log file has no width to fit into
     console.print(tables.results_table(pairs))
     first = rows[0]
     console.print(f"{first.device}, {first.threads} threads, torch {first.torch}, {first.timestamp}", highlight=False)

@@ -32,7 +32,7 @@ def results_table(pairs: list[Pair]) -> Table:
         table.add_row(
             ours.draw if last is None or last[0] != ours.draw else "",
             ours.dtype if last != (ours.draw, ours.dtype) else "",
-            size_label(ours.n),
+            size_label(ours.shape),
             seconds(ours.p50),
             seconds(theirs.p50),
             f"{ours.ns_per_sample:.2f}",
@@ -56,7 +56,7 @@ def requirements_table(pairs: list[Pair]) -> Table:
         row = verdict.pair.rsample
         table.add_row(
             row.draw,
-            size_label(row.n),
+            size_label(row.shape),
             f"{verdict.required:.3g}x",
             f"{row.ratio:.3g}x",
             f"{row.ratio_p20:.2f} - {row.ratio_p80:.2f}",

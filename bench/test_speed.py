@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from cases import LIBRARIES
 from pairing import ReplayClock
 
 CLOCK = ReplayClock()
@@ -12,12 +11,17 @@ CLOCK = ReplayClock()
 @pytest.mark.benchmark(timer=CLOCK.now)
 def test_speed(benchmark, case, library, device, paired_times):
     if not benchmark.enabled:
-        case.draw.setup(LIBRARIES[library], case.n, case.dtype, device)()
+        case.setup(library, device)()
         return
     times = paired_times(case)[library]
     benchmark.group = str(case)
     benchmark.extra_info.update(
-        draw=case.draw.name, library=library, dtype=case.dtype_name, n=case.n, bytes_moved=case.bytes_moved
+        draw=case.draw.name,
+        library=library,
+        dtype=case.dtype_name,
+        shape=case.shape,
+        n=case.n,
+        bytes_moved=case.bytes_moved,
     )
     CLOCK.load(times)
     benchmark.pedantic(CLOCK.advance, rounds=len(times))

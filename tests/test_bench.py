@@ -1,4 +1,4 @@
-"""The benchmark's runner and renderer, on a sweep too short to say anything about speed."""
+"""The benchmark's runner and renderers, on a sweep too short to say anything about speed; and what README.md shows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import pytest
+import requirements
+import torch
+from instructions import Count, write_counts
+from support import HEAD, measured, support_table
 
+import rsample.distributions
+
+README = Path(__file__).resolve().parents[1] / "README.md"
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 COLUMNS = {"draw", "library", "dtype", "shape", "n", "p50", "p20", "p80", "ns_per_sample", "gbps", "ratio", "device"}
@@ -42,17 +50,27 @@ def test_csv_has_every_column_filled(rows):
 
 
 def test_both_libraries_are_in_every_case(rows):
-    cases = {(row["draw"], row["n"]) for row in rows}
-    assert {(row["draw"], row["n"], row["library"]) for row in rows} == {
-        (draw, n, library) for draw, n in cases for library in ("torch", "rsample")
+    measured = {(row["draw"], row["shape"]) for row in rows}
+    assert {(row["draw"], row["shape"], row["library"]) for row in rows} == {
+        (draw, shape, library) for draw, shape in measured for library in ("torch", "rsample")
     }
-    assert {n for _, n in cases} == {"256", "1024"}
-    assert {draw.partition(".")[0] for draw, _ in cases} == {
-        "Normal",
-        "Uniform",
-        "Bernoulli(probs)",
-        "Bernoulli(logits)",
-    }
+    assert {row["n"] for row in rows} == {"256", "1024"}
+    assert {draw for draw, _ in measured} == {draw.name for draw in cases.DRAWS}
+
+
+def test_rows_of_categories_keep_their_shape(rows):
+    shapes = {row["shape"] for row in rows if row["draw"] == "Categorical(logits).sample"}
+    assert shapes == {"(2, 128)", "(8, 128)"}
+
+
+def test_every_distribution_is_measured():
+    combinators = {"Independent", "MixtureSameFamily", "TransformedDistribution"}
+    assert {draw.distribution for draw in cases.DRAWS} == set(rsample.distributions.__all__) - combinators
+
+
+def test_every_requirement_is_measured():
+    swept = {(draw.name, str(shape)) for draw in cases.DRAWS for _, shape in draw.sweep}
+    assert requirements.REQUIRED.keys() <= swept
 
 
 def test_numbers_agree_with_each_other(rows):
@@ -71,7 +89,7 @@ def test_ratio_is_the_median_quotient_of_neighbouring_rounds(tmp_path):
     script = f"""
 import json, pathlib, results
 def benchmark(library, data):
-    info = dict(draw="d", library=library, dtype="float32", n=4, bytes_moved=48)
+    info = dict(draw="d", library=library, dtype="float32", shape=[4], n=4, bytes_moved=48)
     return dict(group="g", extra_info=info, stats=dict(data=data))
 machine = dict(device="x", threads=2, load=0.0, torch="t", triton="t", rsample="r", python="p", timestamp="now")
 benchmarks = [benchmark("torch", {torch}), benchmark("rsample", {ours})]
@@ -106,16 +124,19 @@ def test_plot_is_a_png(bench):
 def test_readme_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(bench, tmp_path):
     fragment = next(bench[1].glob("*.md"))
     readme = tmp_path / "README.md"
-    readme.write_text("before\n\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n\nafter\n")
+    support = "<!-- support:begin -->\nold\n<!-- support:end -->"
+    readme.write_text(f"before\n\n{support}\n\nbetween\n\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n\nafter\n")
     once = None
     for _ in range(2):
         done = run("readme.py", str(fragment), "--readme", str(readme))
         assert done.returncode == 0, done.stderr
         assert once in (None, readme.read_text())
         once = readme.read_text()
-    assert once.startswith("before\n\n<!-- bench:begin -->\n")
+    assert once.startswith("before\n\n<!-- support:begin -->\n")
+    assert "<!-- support:end -->\n\nbetween\n\n<!-- bench:begin -->\n" in once
     assert once.endswith("<!-- bench:end -->\n\nafter\n")
     assert fragment.read_text() in once
+    assert "| Normal | yes | yes | fused |" in once
     assert "old" not in once
 
 
@@ -124,8 +145,67 @@ def test_readme_without_markers_is_left_alone(bench, tmp_path):
     readme.write_text("nothing to replace\n")
     done = run("readme.py", str(next(bench[1].glob("*.md"))), "--readme", str(readme))
     assert done.returncode != 0
-    assert "bench:begin" in done.stderr
+    assert "support:begin" in done.stderr
     assert readme.read_text() == "nothing to replace\n"
+
+
+def support_rows(text):
+    """The cells of a support table, by its columns, a dictionary for each distribution."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    head, _, *body = lines
+    assert tuple(head) == HEAD
+    return {cells[0]: dict(zip(head, cells, strict=True)) for cells in body}
+
+
+def test_readme_lists_every_distribution():
+    """`make readme` writes the table anew."""
+    text = README.read_text().partition("<!-- support:begin -->")[2].partition("<!-- support:end -->")[0]
+    shown = support_rows(text)
+    assert list(shown) == sorted(rsample.distributions.__all__)
+    has_rsample = {name: getattr(rsample.distributions, name).has_rsample for name in shown}
+    for draw in cases.DRAWS:
+        # Of a transformed distribution it is a property of the instance.
+        example = draw.distribution_of("rsample", (2,), torch.float32, torch.device("cpu"))
+        has_rsample[draw.distribution] = example.has_rsample
+    for name, row in shown.items():
+        expected = {True: "yes", False: ""}.get(has_rsample[name], "as its base")
+        assert (row["sample"], row["rsample"]) == ("yes", expected)
+
+
+def test_support_table_takes_its_numbers_from_the_results(bench, tmp_path):
+    counts = tmp_path / "counts.csv"
+    per_sample = {"normal": 18.25, "bernoulli_probs": 13.5, "bernoulli_logits": 17.0}
+    kernel = ("forward", "float32", "dense")
+    write_counts([Count(draw, *kernel, n, 32, 0, 0, 128, 4, "", "t", "s") for draw, n in per_sample.items()], counts)
+    results = next(bench[1].glob("*.csv"))
+    shown = support_rows(support_table(measured(counts, results)))
+    with results.open() as file:
+        ratio = next(
+            float(row["ratio"])
+            for row in csv.DictReader(file)
+            if (row["draw"], row["library"], row["n"]) == ("Normal.rsample", "rsample", "1024")
+        )
+    assert shown["Normal"]["instructions a sample"] == "18.2"
+    assert shown["Normal"]["times faster on the CPU"] == f"{ratio:.1f}"
+    assert shown["Bernoulli"]["instructions a sample"] == "13.5, 17.0"
+    assert shown["Uniform"]["instructions a sample"] == ""
+
+
+def test_instructions_are_counted_and_kept(tmp_path):
+    pytest.importorskip("triton")
+    arguments = ("--results", str(tmp_path), "--maps", "uniform")
+    assert run("instructions.py", *arguments).returncode == 0
+    with (tmp_path / "instructions-sm_90.csv").open() as file:
+        counted = {(row["kernel"], row["dtype"], row["layout"]): row for row in csv.DictReader(file)}
+    assert set(counted) == {
+        (kernel, dtype, layout)
+        for dtype in ("float32", "bfloat16")
+        for kernel, layout in (("forward", "dense"), ("forward", "scalar"), ("joint", "dense"), ("backward", "dense"))
+    }
+    row = counted["forward", "float32", "scalar"]
+    assert 9.25 < float(row["instructions"]) <= float(row["budget"])  # Philox alone is 9.25
+    assert (row["stack"], row["local"], row["access_bits"]) == ("0", "0", "128")
+    assert "up to date" in run("instructions.py", *arguments).stdout
 
 
 def test_a_failing_benchmark_shows_pytests_output(tmp_path):

@@ -90,6 +90,12 @@ class Sass:
         """The loop over full tiles: the one with Philox's wide multiplications and 16-byte stores (or most of them)."""
         return max(self.loops, key=lambda body: (_count(body, r"(ST|LD)G\b.*\.128"), _count(body, r"IMAD\.WIDE")))
 
+    @property
+    def access_bits(self) -> int:
+        """Width of the narrowest access to global memory in the hot loop."""
+        accesses = [i.opcode for i in self.hot_loop if re.match(r"(LD|ST)G\b", i.opcode)]
+        return min(next((bits for bits in (128, 64, 16, 8) if re.search(rf"\.[US]?{bits}\b", o)), 32) for o in accesses)
+
     def count(self, pattern: str, *, hot: bool = False) -> int:
         """How many instructions have an opcode that starts with `pattern` (a regular expression)."""
         return _count(self.hot_loop if hot else self.instructions, pattern)

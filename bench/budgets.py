@@ -1,0 +1,36 @@
+"""The most instructions a sample that a map may compile to, on the machine code of sm_90."""
+
+from __future__ import annotations
+
+# (map, dtype, layout of the parameters): of the forward kernel's hot loop, in the default launch configuration.
+FORWARD = {
+    ("normal", "float32", "dense"): 20,
+    ("normal", "float32", "scalar"): 19,
+    ("normal", "bfloat16", "dense"): 21.5,
+    ("normal", "bfloat16", "scalar"): 19,
+    ("normal", "float16", "dense"): 21.5,
+    ("normal", "float16", "scalar"): 19,
+    ("uniform", "float32", "scalar"): 14,
+    ("uniform", "bfloat16", "scalar"): 15,
+    ("uniform", "float16", "scalar"): 15,
+    ("bernoulli_probs", "float32", "dense"): 14,
+    ("bernoulli_logits", "float32", "dense"): 18,
+    ("normal_with_log_prob", "float32", "dense"): 27,
+    **{
+        (name, "float32", kind): budget
+        for name, budget in {
+            "laplace": 20,
+            "exponential": 21,
+            "gumbel": 22,
+            "logistic": 23,
+            "cauchy": 23,
+            "half_normal": 25,
+            "log_normal": 25,
+            "geometric_probs": 26,
+            "geometric_logits": 26,
+            "weibull": 32,
+            "pareto": 32,
+        }.items()
+        for kind in ("dense", "scalar")
+    },
+}

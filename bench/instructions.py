@@ -1,0 +1,188 @@
+"""Count the machine instructions that a sample costs, for every map, without a GPU: into bench/results.
+
+python bench/instructions.py [--results FOLDER] [--maps NAMES] [--force]
+
+Where the results already are those of the present sources, nothing is done. The kernels take minutes to compile the
+first time; Triton then keeps them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from budgets import FORWARD
+from rich.console import Console
+from rich.progress import track
+
+from rsample import kernels
+from rsample.kernels import launch
+from rsample.kernels.language import HAS_TRITON
+from rsample.kernels.layout import DENSE, SCALAR
+
+HERE = Path(__file__).resolve().parent
+TARGET = "sm_90"
+# Where there is no budget, which holds for the default configuration, to compile sooner the shortest one that a launch
+# may choose: the loop itself then costs up to half an instruction a sample more.
+SHORTEST = min(launch.CONFIGS, key=lambda config: config.unroll)
+NAME = f"instructions-{TARGET}.csv"
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one kernel costs.
+
+    Attributes:
+        draw: the map's name.
+        kernel: "forward", "joint" (the sample with its log-density) or "backward".
+        layout: of the parameters, and of the gradients.
+        instructions: a sample, of the hot loop, which handles `unroll` groups of samples in each lane.
+        registers: of a thread.
+        stack, local: bytes a thread spills; 0 in every kernel worth having.
+        access_bits: the narrowest access to memory in the hot loop.
+        budget: the most instructions that the tests allow; empty where they allow any number.
+        sources: identifies the code that was compiled.
+    """
+
+    draw: str
+    kernel: str
+    dtype: str
+    layout: str
+    instructions: float
+    registers: int
+    stack: int
+    local: int
+    access_bits: int
+    unroll: int
+    budget: float | str
+    triton: str
+    sources: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kernel to compile and count; `samples` are those of one pass of the hot loop in one lane."""
+
+    draw: str
+    kernel: str
+    dtype: str
+    layout: str
+    unroll: int
+    samples: int
+    budget: float | str
+    compile: Callable[[], Any]
+
+
+def elementwise_jobs() -> Iterator[Job]:
+    """The kernels of every map."""
+    from known_maps import joint_map, known_maps
+    from machine_code import backward_code, forward_code
+
+    def job(map: Any, kernel: str, dtype: torch.dtype, layout: str) -> Job:
+        name = str(dtype).removeprefix("torch.")
+        draw = map if kernel != "joint" else joint_map(map)
+        budget = FORWARD.get((draw.name, name, layout), "") if kernel != "backward" else ""
+        config = launch.CONFIGS[0] if budget else SHORTEST
+        if kernel == "backward":
+            outputs = ("elements",) * len(map.parameters)
+            code = lambda: backward_code(draw, dtype, outputs, TARGET, config)  # noqa: E731
+        else:
+            code = lambda: forward_code(draw, dtype, (layout,) * len(map.parameters), TARGET, config)  # noqa: E731
+        samples = config.unroll * launch.group_size(dtype)
+        return Job(map.name, kernel, name, layout, config.unroll, samples, budget, code)
+
+    for map in known_maps().values():
+        for dtype in (torch.float32, torch.bfloat16):
+            yield job(map, "forward", dtype, DENSE)
+            yield job(map, "forward", dtype, SCALAR)
+            if map.density is not None:
+                yield job(map, "joint", dtype, DENSE)
+            if map.cotangents:
+                yield job(map, "backward", dtype, DENSE)
+
+
+# Functions that name kernels; draws over rows of categories add theirs here.
+JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs,)
+
+
+def counted(job: Job, sources: str) -> Count:
+    import triton
+    from sass import Sass
+
+    sass = Sass(job.compile())
+    return Count(
+        draw=job.draw,
+        kernel=job.kernel,
+        dtype=job.dtype,
+        layout=job.layout,
+        instructions=len(sass.hot_loop) / job.samples,
+        registers=sass.resources["REG"],
+        stack=sass.resources["STACK"],
+        local=sass.resources["LOCAL"],
+        access_bits=sass.access_bits,
+        unroll=job.unroll,
+        budget=job.budget,
+        triton=triton.__version__,
+        sources=sources,
+    )
+
+
+def digest_of_sources(maps: str) -> str:
+    """Of the kernels, of what counts them and of what is to be counted: the same where the results must be."""
+    files = [path for folder in kernels.__path__ for path in sorted(Path(folder).rglob("*.py"))]
+    files += [HERE / f"{name}.py" for name in ("budgets", "instructions", "known_maps", "machine_code", "sass")]
+    return hashlib.sha256(maps.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def write_counts(counts: list[Count], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Count)], lineterminator="\n")
+        writer.writeheader()
+        for count in counts:
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(count).items()})
+
+
+def read_counts(path: Path) -> list[dict[str, str]]:
+    """The rows of a results file, as they stand there; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER")
+    parser.add_argument("--maps", help="comma-separated names of the only maps to count")
+    parser.add_argument("--force", action="store_true", help="count also where nothing has changed")
+    options = parser.parse_args()
+    path = options.results / NAME
+    if not HAS_TRITON:
+        print("Triton is not installed: no instructions to count")
+        return
+    sources = digest_of_sources(options.maps or "")
+    if not options.force and {row["sources"] for row in read_counts(path)} == {sources}:
+        print(f"{path} is up to date")
+        return
+    chosen = options.maps and options.maps.split(",")
+    jobs = [job for name_jobs in JOBS for job in name_jobs() if not chosen or job.draw in chosen]
+    from side_by_side import side_by_side
+
+    counting = side_by_side(functools.partial(counted, job, sources) for job in jobs)
+    terminal = Console(file=sys.stderr)
+    counts = list(track(counting, "counting instructions", total=len(jobs), console=terminal))
+    write_counts(counts, path)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

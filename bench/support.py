@@ -1,0 +1,96 @@
+"""What each distribution offers, and what it costs, as the table that README.md shows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import DRAWS
+from instructions import read_counts
+from markdown_table import pipe_table
+
+import rsample.distributions
+
+HEAD = ("distribution", "sample", "rsample", "log-prob", "instructions a sample", "times faster on the CPU")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results by what they are about: instructions by map, ratios by draw."""
+
+    instructions: dict[str, float]
+    ratios: dict[str, float]
+
+
+def measured(instructions: Path, results: Path | None) -> Measured:
+    """Of float32: the forward kernel's instructions for dense parameters, and ratios at 2^20 or the nearest size."""
+    counts = {
+        row["draw"]: float(row["instructions"])
+        for row in read_counts(instructions)
+        if (row["kernel"], row["dtype"], row["layout"]) == ("forward", "float32", "dense")
+    }
+    rows: list[dict[str, str]] = []
+    if results is not None:
+        with results.open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if (r["library"], r["dtype"]) == ("rsample", "float32")]
+    rows.sort(key=lambda row: -abs(int(row["n"]) - 2**20))
+    return Measured(counts, {row["draw"]: float(row["ratio"]) for row in rows})
+
+
+def support_table(known: Measured) -> str:
+    """A line for each class of rsample.distributions."""
+    lines = [
+        "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and its "
+        "log-density in one kernel. Instructions: of the machine code of sm_90, forward, dense float32 parameters. "
+        "Times faster than `torch.distributions`, or than what its users write instead: 2^20 float32 samples on the "
+        "machine below. Two numbers: from probs, from logits.",
+        "",
+        *pipe_table(HEAD, [_row(name, known) for name in sorted(rsample.distributions.__all__)], left=4),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, known: Measured) -> tuple[str, ...]:
+    draws = [draw for draw in DRAWS if (draw.distribution, draw.work) == (name, "")]
+    if not draws:
+        # Made of other distributions, whose draws they are.
+        always = getattr(rsample.distributions, name).has_rsample
+        return name, "yes", _yes(always) if isinstance(always, bool) else "as its base", "", "", ""
+    examples = [draw.distribution_of("rsample", (4, 4), torch.float32, torch.device("cpu")) for draw in draws]
+    reparameterised = examples[0].has_rsample
+    # One for each way to give the parameters.
+    plain = [i for i, draw in enumerate(draws) if draw.method == ("rsample" if reparameterised else "sample")]
+    return (
+        name,
+        "yes",
+        _yes(reparameterised),
+        "fused" if all(_has_fused_log_prob(example) for example in examples) else "",
+        _numbers(known.instructions.get(_kernel_name(examples[i])) for i in plain),
+        _numbers(known.ratios.get(draws[i].name) for i in plain),
+    )
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else ""
+
+
+def _has_fused_log_prob(distribution: Any) -> bool:
+    if not hasattr(distribution, "_draw_with"):
+        return hasattr(distribution, "sample_with_log_prob")
+    return distribution._draw_with()[0].with_score is not None
+
+
+def _kernel_name(distribution: Any) -> str:
+    """What the instruction counts call the kernel: by its map, or where that is for rows by the distribution."""
+    if not hasattr(distribution, "_draw_with"):
+        return type(distribution).__name__
+    return distribution._draw_with()[0].map.name
+
+
+def _numbers(values: Iterable[float | None]) -> str:
+    found = list(values)
+    return ", ".join("-" if value is None else f"{value:.1f}" for value in found) if any(found) else ""
