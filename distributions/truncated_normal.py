@@ -15,7 +15,9 @@ from rsample.kernels.maps.truncated_normal import (
     TRUNCATED_NORMAL_MAP,
     Interval,
     interval,
+    moments,
     narrow_moments,
+    origin,
     sample_at,
     solve,
     truncated_normal_cdf,
@@ -69,18 +71,25 @@ class _TruncatedNormal(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        cut, first, _, _ = self._moments()
+        cut, first, _ = self._moments()
         loc, scale, low, high = (p.double() for p in (self.loc, self.scale, self.low, self.high))
-        start = torch.where(cut.narrow, low + 0.5 * (high - low), loc)
-        mean = (start + torch.where(cut.flip, -scale, scale) * first).to(self.loc.dtype)
-        return torch.minimum(torch.maximum(mean, self.low), self.high)
+        mean = origin(cut, loc, low, high) + torch.where(cut.flip, -scale, scale) * first
+        return torch.minimum(torch.maximum(mean.to(self.loc.dtype), self.low), self.high)
 
     @property
     def variance(self) -> Tensor:
-        return (self._moments()[2] * self.scale.double().square()).to(self.loc.dtype)
+        cut, first, excess = self._moments()
+        variance = excess - first * (2 * cut.c + first)
+        # Beyond 500 deviations more cancels than the exponential distribution of rate a errs.
+        half = 0.5 * cut.a * cut.width
+        exponential = (1 - (half / torch.sinh(half.clamp(1e-3, 300))).square()) / cut.a.square()
+        variance = torch.where(cut.tail & (cut.a > 500) & ~cut.narrow, exponential, variance)
+        mean, square = narrow_moments(cut)
+        variance = torch.where(cut.narrow, square - mean.square(), variance)
+        return (variance * self.scale.double().square()).to(self.loc.dtype)
 
     def entropy(self) -> Tensor:
-        cut, _, _, excess = self._moments()
+        cut, _, excess = self._moments()
         return (torch.log(cut.total * self.scale.double()) + 0.5 * excess).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -100,25 +109,10 @@ class _TruncatedNormal(Distribution):
         cut = interval(*params)
         return sample_at(solve(cut, value, 1 - value), cut, *params)
 
-    def _moments(self) -> tuple[Interval, Tensor, Tensor, Tensor]:
-        """The interval and, in its units, the mean (from the middle of a narrow one), the variance, E z**2 - c**2.
-
-        In float64, for the terms nearly cancel.
-        """
+    def _moments(self) -> tuple[Interval, Tensor, Tensor]:
+        """The interval, E z - c and E z**2 - c**2: in float64, for their terms nearly cancel."""
         cut = interval(self.loc.double(), self.scale.double(), self.low.double(), self.high.double())
-        near, far = torch.exp(cut.near_exponent) / cut.total, torch.exp(cut.far_exponent) / cut.total
-        first, second = near - far, 1 + cut.a * near - cut.b * far
-        variance = second - first.square()
-        # Beyond 500 deviations more cancels than the exponential distribution errs with rate a.
-        half = 0.5 * cut.a * cut.width
-        steep = cut.tail & (cut.a > 500) & ~cut.narrow
-        variance = torch.where(
-            steep, (1 - (half / torch.sinh(half.clamp(1e-3, 300))).square()) / cut.a.square(), variance
-        )
-        middle_first, middle_second = narrow_moments(cut)
-        variance = torch.where(cut.narrow, middle_second - middle_first.square(), variance)
-        excess = torch.where(cut.narrow, 2 * cut.c * middle_first + middle_second, second - cut.c.square())
-        return cut, torch.where(cut.narrow, middle_first, first), variance, excess
+        return cut, *moments(cut)
 
 
 class TruncatedNormal(FusedSampling, _TruncatedNormal):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..devicemath import divide, exp, log
 from ..language import tl, triton
-from ..noise import EXPONENTIAL
+from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map, Support
 
 
@@ -72,7 +72,7 @@ def pareto_score(x, grad, scale, alpha, HARDWARE: tl.constexpr):
 PARETO_MAP = Map(
     name="pareto",
     parameters=("scale", "alpha"),
-    noise=EXPONENTIAL,
+    noise=COARSE_EXPONENTIAL,
     reference=pareto_reference,
     reference_grad=pareto_reference_grad,
     support=Support(None, math.inf),

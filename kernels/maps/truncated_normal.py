@@ -207,6 +207,22 @@ def _solve_narrow(p: Tensor, q: Tensor, level: Tensor) -> Tensor:
     return x - step * (1 - 0.5 * step * (p + q * x))
 
 
+def moments(cut: Interval) -> tuple[Tensor, Tensor]:
+    """E z - c and E z**2 - c**2."""
+    near, far = _end_densities(cut)
+    # c is 0 or a.
+    mean = near - cut.c - far
+    excess = 1 - cut.c * (cut.c - near) - (cut.c - cut.a) * near - cut.b * far
+    narrow_mean, narrow_square = narrow_moments(cut)
+    narrow_excess = 2 * cut.c * narrow_mean + narrow_square
+    return torch.where(cut.narrow, narrow_mean, mean), torch.where(cut.narrow, narrow_excess, excess)
+
+
+def _end_densities(cut: Interval) -> tuple[Tensor, Tensor]:
+    """H at both ends."""
+    return torch.exp(cut.near_exponent) / cut.total, torch.exp(cut.far_exponent) / cut.total
+
+
 def narrow_moments(cut: Interval) -> tuple[Tensor, Tensor]:
     """The first two moments of z - m in a narrow interval."""
     h1, h2, h3, h4, h5, h6 = _hermite(cut.p, cut.q)
@@ -215,12 +231,15 @@ def narrow_moments(cut: Interval) -> tuple[Tensor, Tensor]:
     return cut.h * first, cut.q * (1 / 3 + h2 / 10 + h4 / 168 + h6 / 6480) / total
 
 
+def origin(cut: Interval, loc: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Where c lies: a sample is counted from there."""
+    start = torch.where(cut.tail, torch.where(cut.flip, high, low), loc)
+    return torch.where(cut.narrow, low + 0.5 * (high - low), start)
+
+
 def sample_at(solution: Solution, interval: Interval, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The sample, counted from the nearest of loc, an end and the middle, and within the bounds."""
-    end = torch.where(interval.flip, high, low)
-    middle = low + 0.5 * (high - low)
-    start = torch.where(interval.narrow, middle, torch.where(interval.tail, end, loc))
-    sample = start + torch.where(interval.flip, -scale, scale) * solution.offset
+    sample = origin(interval, loc, low, high) + torch.where(interval.flip, -scale, scale) * solution.offset
     return torch.minimum(torch.maximum(sample, low), high)
 
 
@@ -239,6 +258,12 @@ def _solved(t: Tensor, *params: Tensor) -> tuple[Interval, Solution, Tensor, Ten
     return cut, solution, near, far
 
 
+def _of_loc_and_scale(solution: Solution, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """How the sample moves with loc and scale, in the mirrored direction, from the weights."""
+    of_loc = 1 - near - far
+    return of_loc, solution.z * of_loc + near * solution.from_near - far * solution.to_far
+
+
 def truncated_normal_reference(t: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     cut = interval(loc, scale, low, high)
     return sample_at(solve(cut, *uniforms(t)), cut, loc, scale, low, high)
@@ -248,8 +273,7 @@ def truncated_normal_reference_grad(
     t: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, ...]:
     cut, solution, near, far = _solved(t, loc, scale, low, high)
-    of_loc = 1 - near - far
-    of_scale = solution.z * of_loc + near * solution.from_near - far * solution.to_far
+    of_loc, of_scale = _of_loc_and_scale(solution, near, far)
     of_scale = torch.where(cut.flip, -of_scale, of_scale)
     of_low, of_high = torch.where(cut.flip, far, near), torch.where(cut.flip, near, far)
     return grad * of_loc, grad * of_scale, grad * of_low, grad * of_high
@@ -260,38 +284,41 @@ def truncated_normal_log_prob_reference(t: Tensor, loc: Tensor, scale: Tensor, l
     return solve(cut, *uniforms(t)).exponent - torch.log(cut.total * scale)
 
 
-def _of_ends(cut: Interval, of_near: Tensor, of_far: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of low and high from those of a and b."""
-    return unit * torch.where(cut.flip, -of_far, of_near), unit * torch.where(cut.flip, -of_near, of_far)
+def _scores(
+    cut: Interval, solution: Solution, scale: Tensor, of_loc: Tensor | float, of_scale: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of loc and scale, whose sample moves by `of_loc` and `of_scale` in the mirrored direction."""
+    mean, excess = moments(cut)
+    first = solution.offset - mean - solution.z * of_loc
+    second = solution.offset * (2 * cut.c + solution.offset) - excess - solution.z * of_scale
+    return torch.where(cut.flip, -first, first) / scale, second / scale
 
 
 def truncated_normal_log_prob_reference_grad(
     t: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, ...]:
     cut, solution, near, far = _solved(t, loc, scale, low, high)
-    of_near = torch.exp(cut.near_exponent) / cut.total - solution.z * near
-    of_far = -torch.exp(cut.far_exponent) / cut.total - solution.z * far
-    unit = grad / scale
-    of_low, of_high = _of_ends(cut, of_near, of_far, unit)
-    return -(of_low + of_high), -unit * (1 + cut.a * of_near + cut.b * of_far), of_low, of_high
+    of_loc, of_scale = _of_loc_and_scale(solution, near, far)
+    score_loc, score_scale = _scores(cut, solution, scale, of_loc, of_scale)
+    at_near, at_far = _end_densities(cut)
+    of_near, of_far = (at_near - solution.z * near) / scale, (-at_far - solution.z * far) / scale
+    of_low, of_high = torch.where(cut.flip, -of_far, of_near), torch.where(cut.flip, -of_near, of_far)
+    return grad * score_loc, grad * score_scale, grad * of_low, grad * of_high
 
 
 def truncated_normal_reference_score(
     t: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, ...]:
     cut = interval(loc, scale, low, high)
-    z = solve(cut, *uniforms(t)).z
-    of_near, of_far = torch.exp(cut.near_exponent) / cut.total, -torch.exp(cut.far_exponent) / cut.total
-    unit = grad / scale
-    of_low, of_high = _of_ends(cut, of_near, of_far, unit)
-    of_loc = unit * torch.where(cut.flip, -z, z) - (of_low + of_high)
-    return of_loc, unit * (z * z - 1 - cut.a * of_near - cut.b * of_far), of_low, of_high
+    score_loc, score_scale = _scores(cut, solve(cut, *uniforms(t)), scale, 0.0, 0.0)
+    at_near, at_far = _end_densities(cut)
+    of_low, of_high = torch.where(cut.flip, at_far, at_near) / scale, -torch.where(cut.flip, at_near, at_far) / scale
+    return grad * score_loc, grad * score_scale, grad * of_low, grad * of_high
 
 
 def _distance(cut: Interval, x: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """How far x lies from c, in units of scale, in the mirrored direction."""
-    start = torch.where(cut.tail, torch.where(cut.flip, high, low), loc)
-    start = torch.where(cut.narrow, low + 0.5 * (high - low), start)
+    start = origin(cut, loc, low, high)
     return torch.where(cut.flip, start - x, x - start) / scale
 
 
@@ -457,13 +484,18 @@ def truncated_normal_transform(t, loc, scale, low, high, HARDWARE: tl.constexpr)
 
 
 @triton.jit
-def truncated_normal_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
-    cut = _interval_device(loc, scale, low, high, HARDWARE)
-    solution = _solve_device(cut, t, HARDWARE)
+def _moved_device(cut, solution, HARDWARE: tl.constexpr):
+    """The weights, and how the sample moves with loc and scale in the mirrored direction."""
     near = solution[6] * exp(cut[10] - solution[3], HARDWARE)
     far = solution[5] * exp(cut[11] - solution[3], HARDWARE)
     of_loc = 1.0 - near - far
-    of_scale = solution[0] * of_loc + near * solution[1] - far * solution[2]
+    return near, far, of_loc, solution[0] * of_loc + near * solution[1] - far * solution[2]
+
+
+@triton.jit
+def truncated_normal_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
+    cut = _interval_device(loc, scale, low, high, HARDWARE)
+    near, far, of_loc, of_scale = _moved_device(cut, _solve_device(cut, t, HARDWARE), HARDWARE)
     of_scale = tl.where(cut[0], -of_scale, of_scale)
     return grad * of_loc, grad * of_scale, grad * tl.where(cut[0], far, near), grad * tl.where(cut[0], near, far)
 
@@ -475,33 +507,55 @@ def truncated_normal_log_prob_transform(t, loc, scale, low, high, HARDWARE: tl.c
 
 
 @triton.jit
-def _of_ends_device(flip, of_near, of_far, unit):
-    return unit * tl.where(flip, -of_far, of_near), unit * tl.where(flip, -of_near, of_far)
+def _scores_device(cut, solution, at_near, at_far, HARDWARE: tl.constexpr):
+    """z - E z and z**2 - E z**2."""
+    narrow, a, b, c, p, q = cut[1], cut[3], cut[4], cut[6], cut[13], cut[14]
+    h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
+    total = 1.0 + multiply_add(h2, 1.0 / 6, multiply_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
+    first = -multiply_add(h1, 1.0 / 3, multiply_add(h3, 1.0 / 30, h5 * (1.0 / 840)))
+    second = 1.0 / 3 + multiply_add(h2, 1.0 / 10, multiply_add(h4, 1.0 / 168, h6 * (1.0 / 6480)))
+    narrow_mean = 0.5 * cut[5] * divide(first, total, HARDWARE)
+    narrow_excess = tl.fma(2.0 * c, narrow_mean, q * divide(second, total, HARDWARE))
+    mean = tl.where(narrow, narrow_mean, at_near - c - at_far)
+    excess = tl.where(narrow, narrow_excess, 1.0 - c * (c - at_near) - (c - a) * at_near - b * at_far)
+    offset = solution[4]
+    return offset - mean, offset * tl.fma(2.0, c, offset) - excess
 
 
 @triton.jit
 def truncated_normal_log_prob_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
     cut = _interval_device(loc, scale, low, high, HARDWARE)
     solution = _solve_device(cut, t, HARDWARE)
-    near = solution[6] * exp(cut[10] - solution[3], HARDWARE)
-    far = solution[5] * exp(cut[11] - solution[3], HARDWARE)
-    of_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE) - solution[0] * near
-    of_far = -divide(exp(cut[11], HARDWARE), cut[12], HARDWARE) - solution[0] * far
+    near, far, of_loc, of_scale = _moved_device(cut, solution, HARDWARE)
+    at_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE)
+    at_far = divide(exp(cut[11], HARDWARE), cut[12], HARDWARE)
+    first, second = _scores_device(cut, solution, at_near, at_far, HARDWARE)
+    z, flip = solution[0], cut[0]
+    first, second = first - z * of_loc, second - z * of_scale
+    of_near, of_far = at_near - z * near, -at_far - z * far
     unit = divide(grad, scale, HARDWARE)
-    of_low, of_high = _of_ends_device(cut[0], of_near, of_far, unit)
-    return -(of_low + of_high), -unit * (1.0 + cut[3] * of_near + cut[4] * of_far), of_low, of_high
+    return (
+        unit * tl.where(flip, -first, first),
+        unit * second,
+        unit * tl.where(flip, -of_far, of_near),
+        unit * tl.where(flip, -of_near, of_far),
+    )
 
 
 @triton.jit
 def truncated_normal_score(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
     cut = _interval_device(loc, scale, low, high, HARDWARE)
-    z = _solve_device(cut, t, HARDWARE)[0]
-    of_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE)
-    of_far = -divide(exp(cut[11], HARDWARE), cut[12], HARDWARE)
+    at_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE)
+    at_far = divide(exp(cut[11], HARDWARE), cut[12], HARDWARE)
+    first, second = _scores_device(cut, _solve_device(cut, t, HARDWARE), at_near, at_far, HARDWARE)
+    flip = cut[0]
     unit = divide(grad, scale, HARDWARE)
-    of_low, of_high = _of_ends_device(cut[0], of_near, of_far, unit)
-    of_loc = unit * tl.where(cut[0], -z, z) - (of_low + of_high)
-    return of_loc, unit * (z * z - 1.0 - cut[3] * of_near - cut[4] * of_far), of_low, of_high
+    return (
+        unit * tl.where(flip, -first, first),
+        unit * second,
+        unit * tl.where(flip, at_far, at_near),
+        -unit * tl.where(flip, at_near, at_far),
+    )
 
 
 TRUNCATED_NORMAL_MAP = Map(
