@@ -14,7 +14,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, expm1, log, log1p
+from ..devicemath import divide, exp, log
+from ..devicemath import expm1 as expm1_device
+from ..devicemath import log1p as log1p_device
+from ..elementary import expm1
 from ..language import tl, triton
 from ..noise import CENTERED
 from ..polynomial import polynomial_device
@@ -41,14 +44,18 @@ def _exponent(t: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """l x, and l x - max(l, 0)."""
     u, v = _uniforms(t)
     bounded = torch.clamp(logits, -_STEEP, _STEEP)
-    rise = u * torch.expm1(bounded)
+    rise = u * expm1(bounded)
     # 1 + rise from positive terms where rise nears -1; at a steep ascent exp(-l) times it, of which u is left.
     steep = logits > _STEEP
     near = torch.where(steep, -1.0, rise) > -0.5
-    total = torch.where(steep, u, torch.where(near, 1.0, v + u * torch.exp(torch.clamp(bounded, -_STEEP, 1.0))))
-    close, far = torch.log1p(torch.where(near, rise, 0.0)), torch.log(total)
+    total = torch.where(steep, u, torch.where(near, 1 + rise, v + u * torch.exp(bounded)))
+    log_total, rounded = torch.log(total), total - 1
+    # The logarithm of 1 + rise, corrected for the rounding of that sum.
+    vanished = torch.where(near, rounded, 1.0) == 0
+    corrected = log_total * (rise / torch.where(near, torch.where(vanished, 1.0, rounded), 1.0))
+    close = torch.where(vanished, rise, corrected)
     ascent = torch.clamp(logits, 0.0, float("inf"))
-    return torch.where(near, close, far + ascent), torch.where(near, close - ascent, far)
+    return torch.where(near, close, log_total + ascent), torch.where(near, close - ascent, log_total)
 
 
 def _sample(t: Tensor, logits: Tensor) -> Tensor:
@@ -97,14 +104,14 @@ def _mean(logits: Tensor) -> Tensor:
     square = small * small
     series = 0.5 + small * (1 / 12 + square * (-1 / 720 + square * (1 / 30240)))
     magnitude = torch.abs(large)
-    of_magnitude = -1 / torch.expm1(-magnitude) - 1 / magnitude
+    of_magnitude = -1 / expm1(-magnitude) - 1 / magnitude
     return torch.where(near, series, torch.where(large > 0, of_magnitude, 1 - of_magnitude))
 
 
 def _log_peak(logits: Tensor) -> Tensor:
     """The logarithm of the density at the more likely end, |l| / (1 - exp(-|l|))."""
     magnitude = _magnitude(logits)
-    return torch.log(magnitude / -torch.expm1(-magnitude))
+    return torch.log(magnitude / -expm1(-magnitude))
 
 
 def _log_prob(t: Tensor, logits: Tensor) -> Tensor:
@@ -174,11 +181,11 @@ def _uniforms_device(t):
 def _exponent_device(t, logits, HARDWARE: tl.constexpr):
     u, v = _uniforms_device(t)
     bounded = tl.minimum(tl.maximum(logits, -80.0), 80.0)
-    rise = u * expm1(bounded, HARDWARE)
+    rise = u * expm1_device(bounded, HARDWARE)
     steep = logits > 80.0
     near = tl.where(steep, -1.0, rise) > -0.5
     total = tl.where(steep, u, tl.fma(u, exp(bounded, HARDWARE), v))
-    close, far = log1p(tl.where(near, rise, 0.0), HARDWARE), log(total, HARDWARE)
+    close, far = log1p_device(tl.where(near, rise, 0.0), HARDWARE), log(total, HARDWARE)
     ascent = tl.maximum(logits, 0.0)
     return tl.where(near, close, far + ascent), tl.where(near, close - ascent, far)
 
@@ -222,7 +229,7 @@ def _mean_device(logits, HARDWARE: tl.constexpr):
     series = tl.fma(polynomial_device(square, _MEAN_SERIES.value), logits, 0.5)
     magnitude = tl.abs(logits)
     one = tl.full(logits.shape, 1.0, logits.dtype)
-    of_magnitude = -divide(one, expm1(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)
+    of_magnitude = -divide(one, expm1_device(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)
     closed = tl.where(logits > 0, of_magnitude, 1.0 - of_magnitude)
     return tl.where(magnitude < BOUND, series, closed)
 
@@ -230,7 +237,7 @@ def _mean_device(logits, HARDWARE: tl.constexpr):
 @triton.jit
 def from_logits_log_prob(t, logits, HARDWARE: tl.constexpr):
     magnitude = tl.maximum(tl.abs(logits), 1e-20)
-    log_peak = log(divide(magnitude, -expm1(-magnitude, HARDWARE), HARDWARE), HARDWARE)
+    log_peak = log(divide(magnitude, -expm1_device(-magnitude, HARDWARE), HARDWARE), HARDWARE)
     return _exponent_device(t, logits, HARDWARE)[1] + log_peak
 
 
