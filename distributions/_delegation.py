@@ -12,6 +12,8 @@ from torch.distributions import Distribution
 from torch.distributions.utils import _sum_rightmost
 from torch.func._random import fold_in
 
+from rsample.kernels.keys import check_source
+
 from ._sampling import KeyedSampling, checked_sample_shape
 
 
@@ -57,7 +59,11 @@ def _draw_mixture(
     mixture: td.MixtureSameFamily, shape: torch.Size, generator: torch.Generator | None, key: Tensor | None
 ) -> Tensor:
     """A sample of every component, of which one is picked; the two draws take keys of their own."""
-    which_key, value_key = (None, None) if key is None else (fold_in(key, 0), fold_in(key, 1))
+    which_key = value_key = None
+    if key is not None:
+        # The two draws check devices.
+        check_source(key, generator, key.device if isinstance(key, Tensor) else torch.device("cpu"))
+        which_key, value_key = fold_in(key, 0), fold_in(key, 1)
     with torch.no_grad():
         which = draw(mixture.mixture_distribution, shape, generator, which_key, differentiable=False)
         values = draw(mixture.component_distribution, shape, generator, value_key, differentiable=False)

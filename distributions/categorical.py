@@ -13,16 +13,17 @@ from torch.distributions.utils import lazy_property, logits_to_probs, probs_to_l
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Race
 
-from ._sampling import checked_sample_shape
+from ._sampling import KeyedSampling, checked_sample_shape
 
 
-class Categorical(torch.distributions.Categorical):
+class Categorical(KeyedSampling, torch.distributions.Categorical):
     r"""Categorical distribution over :math:`\{0, \ldots, K - 1\}`, from unnormalised probabilities or logits.
 
     A draw is the winner of an exponential race (the Gumbel-max trick): :math:`\arg\max_k (\ell_k - \log E_k)`, or
     :math:`\arg\max_k p_k / E_k`, with standard exponential :math:`E_k` made in the kernel. Weights are read once, never
     normalised; `logits` and `probs`, normalised as in torch.distributions, are computed when somebody asks for
-    them. There is no limit on the number of categories, and none of probability 0 is ever drawn. There is no
+    them. There is no limit on the number of categories, and none of probability 0 is ever drawn: where validation is
+    off, a row without any other gives 0, and weights that are NaN are never drawn. Samples are int64. There is no
     reparameterisation: gradients need a score-function estimator or a relaxation.
 
     Example::
@@ -125,66 +126,26 @@ class Categorical(torch.distributions.Categorical):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'probs' if self._from_probs else 'logits'}: {self.param_shape})"
 
-    def sample(
+    def _draw(
         self,
-        sample_shape: Sequence[int] = torch.Size(),
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
         *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
+        differentiable: bool,
     ) -> Tensor:
-        """Draw without gradient.
-
-        Args:
-            sample_shape: leading dimensions; the sample has shape `sample_shape + batch_shape`.
-            generator: take the random bits from this generator of the weights' device instead of the default one.
-            key: draw exactly the sample of this key, a uint64 tensor (seed, offset) as `torch.func._random.key` makes
-                it; the same on every device. Excludes `generator`.
-
-        Returns:
-            A contiguous int64 tensor. Where validation is off, a row without any category of positive probability
-            gives 0, and weights that are NaN are never drawn.
-
-        Raises:
-            TypeError: sample_shape, generator or key of the wrong type; weights that are not floating-point.
-            ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
-            RuntimeError: generator, key or weights on different devices.
-        """
         return self._race(sample_shape, generator, key, one_hot=False, log_prob=False)[0]
 
-    def rsample(
+    def _draw_joint(
         self,
-        sample_shape: Sequence[int] = torch.Size(),
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
         *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> Tensor:
-        """Raises NotImplementedError: a category is no differentiable function of its probability."""
-        raise no_rsample(self)
-
-    def sample_with_log_prob(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
+        differentiable: bool,
     ) -> tuple[Tensor, Tensor]:
-        """`x = sample(...)` and `log_prob(x)` from one kernel. Arguments and errors are those of :meth:`sample`.
-
-        The log-probability has the weights' dtype and carries gradients to them: the score function, times
-        whatever comes back (Williams 1992).
-        """
         value, log_prob = self._race(sample_shape, generator, key, one_hot=False, log_prob=True)
         return value, log_prob
-
-    def rsample_with_log_prob(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Raises NotImplementedError, as :meth:`rsample`."""
-        raise no_rsample(self)
 
     def _race(
         self,
@@ -212,10 +173,3 @@ def initialise_checked(
     """torch.distributions' base constructor, without its check of the parameters, which are the normalised ones."""
     Distribution.__init__(distribution, batch_shape, event_shape, validate_args=False)
     distribution._validate_args = Distribution._validate_args if validate_args is None else validate_args
-
-
-def no_rsample(distribution: Distribution) -> NotImplementedError:
-    """What a distribution over categories says when it is asked for a reparameterised draw."""
-    return NotImplementedError(
-        f"{type(distribution).__name__} has no reparameterised draw; use sample() with a score-function estimator"
-    )

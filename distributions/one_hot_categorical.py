@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .categorical import Categorical, initialise_checked, no_rsample
+from ._sampling import KeyedSampling
+from .categorical import Categorical, initialise_checked
 
 
-class OneHotCategorical(torch.distributions.OneHotCategorical):
+class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
     r"""Categorical distribution over the K unit vectors, from unnormalised probabilities or logits.
 
     Draws as :class:`~rsample.distributions.Categorical` does; with the same key both draw the same category. The kernel
@@ -48,50 +49,26 @@ class OneHotCategorical(torch.distributions.OneHotCategorical):
     def __repr__(self) -> str:
         return repr(self._categorical).replace(type(self._categorical).__name__, type(self).__name__, 1)
 
-    def sample(
+    def _draw(
         self,
-        sample_shape: Sequence[int] = torch.Size(),
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
         *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
+        differentiable: bool,
     ) -> Tensor:
-        """Draw without gradient; arguments and errors are those of :meth:`rsample.distributions.Categorical.sample`.
-
-        Returns:
-            A contiguous tensor of shape `sample_shape + batch_shape + (K,)` and the weights' dtype.
-        """
         return self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=False)[0]
 
-    def rsample(
+    def _draw_joint(
         self,
-        sample_shape: Sequence[int] = torch.Size(),
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
         *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> Tensor:
-        """Raises NotImplementedError: a category is no differentiable function of its probability."""
-        raise no_rsample(self)
-
-    def sample_with_log_prob(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
+        differentiable: bool,
     ) -> tuple[Tensor, Tensor]:
-        """`x = sample(...)` and `log_prob(x)` from one kernel; gradients reach the weights through the latter."""
         value, log_prob = self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=True)
         return value, log_prob
-
-    def rsample_with_log_prob(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Raises NotImplementedError, as :meth:`rsample`."""
-        raise no_rsample(self)
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.OneHotCategoricalStraightThrough):
@@ -116,26 +93,28 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.On
 
     has_rsample = True
 
-    def rsample(
+    def _draw(
         self,
-        sample_shape: Sequence[int] = torch.Size(),
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
         *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
+        differentiable: bool,
     ) -> Tensor:
-        """Draw with the straight-through gradient; arguments and errors are those of :meth:`sample`."""
-        return self._straight_through(self.sample(sample_shape, generator=generator, key=key))
+        sample = super()._draw(sample_shape, generator, key, differentiable=False)
+        return self._straight_through(sample) if differentiable else sample
 
-    def rsample_with_log_prob(
+    def _draw_joint(
         self,
-        sample_shape: Sequence[int] = torch.Size(),
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
         *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
+        differentiable: bool,
     ) -> tuple[Tensor, Tensor]:
-        """`x = rsample(...)` and `log_prob(x)` from one kernel; the latter depends on x through its category only."""
-        value, log_prob = self.sample_with_log_prob(sample_shape, generator=generator, key=key)
-        return self._straight_through(value), log_prob
+        # The log-probability depends on the sample through its category only.
+        value, log_prob = super()._draw_joint(sample_shape, generator, key, differentiable=False)
+        return (self._straight_through(value) if differentiable else value), log_prob
 
     def _straight_through(self, sample: Tensor) -> Tensor:
         probs = self.probs

@@ -7,81 +7,52 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, ExpTransform, TransformedDistribution
+from torch.distributions import ExpTransform, TransformedDistribution
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 
 from rsample.kernels.rows.autograd import with_temperature
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Relaxed
 
-from ._sampling import checked_sample_shape
+from ._sampling import KeyedSampling, checked_sample_shape
 from .categorical import Categorical, initialise_checked
 
 
-class _RelaxedSampling(Distribution):
-    """Mixin: the draws of both classes. `_relaxed` gives the distribution that holds the parameters."""
+class _RelaxedSampling(KeyedSampling):
+    """Mixin: the draws of both classes. `_relaxed` gives the distribution that holds the parameters.
+
+    Coordinates may underflow to 0, as in torch.distributions; a fused log-density is that of the draw before it is
+    rounded to its dtype, and finite also there.
+    """
 
     _exponentiated: bool
-
-    def sample(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> Tensor:
-        """Draw without gradient; arguments and errors are those of :meth:`rsample.distributions.Categorical.sample`.
-
-        Returns:
-            A tensor of shape `sample_shape + batch_shape + (K,)` and the parameters' dtype. Coordinates may underflow
-            to 0 (-inf where the sample is a logarithm only if the logit is), as in torch.distributions.
-        """
-        return self._draw(sample_shape, generator, key, pathwise=False, log_prob=False)[0]
-
-    def rsample(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> Tensor:
-        """Draw with pathwise gradients to the probabilities or logits and to the temperature.
-
-        With the same key it returns the same numbers as :meth:`sample`, whose arguments and errors it has.
-        """
-        return self._draw(sample_shape, generator, key, pathwise=True, log_prob=False)[0]
-
-    def sample_with_log_prob(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """`x = sample(...)` and `log_prob(x)` from one kernel; gradients reach the parameters through the latter.
-
-        The log-density is that of the draw before it is rounded to its dtype, and so finite also where
-        a coordinate underflows.
-        """
-        value, log_prob = self._draw(sample_shape, generator, key, pathwise=False, log_prob=True)
-        return value, log_prob
-
-    def rsample_with_log_prob(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        *,
-        generator: torch.Generator | None = None,
-        key: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """`x = rsample(...)` and `log_prob(x)` from one kernel, with the gradients of both: also through x."""
-        value, log_prob = self._draw(sample_shape, generator, key, pathwise=True, log_prob=True)
-        return value, log_prob
 
     @property
     def _relaxed(self) -> ExpRelaxedCategorical:
         raise NotImplementedError
 
     def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> Tensor:
+        return self._draw_relaxed(sample_shape, generator, key, pathwise=differentiable, log_prob=False)[0]
+
+    def _draw_joint(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+    ) -> tuple[Tensor, Tensor]:
+        value, log_prob = self._draw_relaxed(sample_shape, generator, key, pathwise=differentiable, log_prob=True)
+        return value, log_prob
+
+    def _draw_relaxed(
         self,
         sample_shape: Sequence[int],
         generator: torch.Generator | None,

@@ -21,42 +21,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 
+from .function import LeanFunction, wants_derivative
 from .maps.standard import STANDARD_MAPS
 from .noise import compute_dtype
 from .ops import Operators, Outputs
 from .reference import reduced
+from .vmapping import aligned, batch_first, each_example, is_a_draw_an_example
 
 
-class _LeanFunction(Function):
-    """A Function that costs 3 us to apply in eager mode, and not 17.
-
-    functorch's transforms need `setup_context`, and for a Function that has one torch binds the arguments to the
-    signature on every call. So each class has a twin whose forward takes the context itself, for use outside of them.
-    """
-
-    _eager: type[Function]
-
-    def __init_subclass__(cls) -> None:
-        def forward(ctx: Any, *args: Any) -> Any:
-            output = cls.forward(*args)
-            cls.setup_context(ctx, args, output)
-            return output
-
-        methods = {
-            name: staticmethod(f) for name, f in (("forward", forward), ("backward", cls.backward), ("jvp", cls.jvp))
-        }
-        cls._eager = type(f"{cls.__name__}Eager", (Function,), methods)
-
-    @classmethod
-    def apply(cls, *args: Any) -> Any:
-        if torch._C._are_functorch_transforms_active():
-            return super().apply(*args)
-        return cls._eager.apply(*args)
-
-
-class Draw(_LeanFunction):
+class Draw(LeanFunction):
     """A draw without gradient: apply(operators, key, marker, shape, dtype, *params)."""
 
     @staticmethod
@@ -87,7 +62,7 @@ class Draw(_LeanFunction):
         return _vmapped_draw(Draw, info, in_dims, *args)
 
 
-class PathwiseDraw(_LeanFunction):
+class PathwiseDraw(LeanFunction):
     """A draw with gradients: apply(operators, key, marker, shape, dtype, *params)."""
 
     forward = Draw.forward
@@ -148,7 +123,7 @@ class PathwiseDraw(_LeanFunction):
         return _vmapped_draw(PathwiseDraw, info, in_dims, *args)
 
 
-class PathwiseDrawBackward(_LeanFunction):
+class PathwiseDrawBackward(LeanFunction):
     """The gradients that `needs` marks: apply(operators, key, marker, needs, *given, *params).
 
     `given` are the gradients of the outputs that the map's cotangents name.
@@ -185,7 +160,7 @@ class PathwiseDrawBackward(_LeanFunction):
         return _vmapped_backward(PathwiseDrawBackward, info, in_dims, *args)
 
 
-class AffineDraw(_LeanFunction):
+class AffineDraw(LeanFunction):
     """A draw that is affine in its parameters: apply(operators, key, marker, shape, dtype, *params)."""
 
     forward = Draw.forward
@@ -231,7 +206,7 @@ class AffineDraw(_LeanFunction):
         return _vmapped_draw(AffineDraw, info, in_dims, *args)
 
 
-class AffineDrawBackward(_LeanFunction):
+class AffineDrawBackward(LeanFunction):
     """The transpose of AffineDraw: apply(operators, key, marker, needs, grad, *like), gradients of what `needs` marks.
 
     `like` gives the shape, dtype and device of each parameter; the values are not read.
@@ -355,15 +330,15 @@ def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...],
     operators, key, marker, shape, dtype, *params = args
     _, key_dims, marker_dim, _, _, *param_dims = in_dims
     out_dims = (0, 0) if operators.map.joint else 0
-    if _is_a_draw_an_example(key_dims, marker_dim):
-        examples = _each_example(function, info, in_dims, args)
+    if is_a_draw_an_example(key_dims, marker_dim):
+        examples = each_example(function, info, in_dims, args)
         if operators.map.joint:
             return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
         return torch.stack(examples), out_dims
     params = [
-        p if d is None else _aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
+        p if d is None else aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
     ]
-    marker = _batch_first(marker, marker_dim, info.batch_size)
+    marker = batch_first(marker, marker_dim, info.batch_size)
     return function.apply(operators, key, marker, (info.batch_size, *shape), dtype, *params), out_dims
 
 
@@ -374,56 +349,18 @@ def _vmapped_backward(
     _, key_dims, marker_dim, _, *dims = in_dims
     number = len(operators.map.cotangents)
     out_dims = (0,) * sum(needs)
-    if _is_a_draw_an_example(key_dims, marker_dim):
-        examples = _each_example(function, info, in_dims, args)
+    if is_a_draw_an_example(key_dims, marker_dim):
+        examples = each_example(function, info, in_dims, args)
         return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), out_dims
-    marker = _batch_first(marker, marker_dim, info.batch_size)
-    batched = [_batch_first(t, d, info.batch_size) for t, d in zip(tensors, dims, strict=True)]
+    marker = batch_first(marker, marker_dim, info.batch_size)
+    batched = [batch_first(t, d, info.batch_size) for t, d in zip(tensors, dims, strict=True)]
     rank = batched[0].dim()
-    params = [_aligned(p, rank) for p in batched[number:]]
+    params = [aligned(p, rank) for p in batched[number:]]
     grads = function.apply(operators, key, marker, needs, *batched[:number], *params)
     ranks = [p.dim() - 1 for p, needed in zip(batched[number:], needs, strict=True) if needed]
     return tuple(
         g.reshape(info.batch_size, *g.shape[g.dim() - rank :]) for g, rank in zip(grads, ranks, strict=True)
     ), out_dims
-
-
-def _is_a_draw_an_example(key_dims: Sequence[int | None], marker_dim: int | None) -> bool:
-    """Whether each example starts the stream of its key anew: it has its own key, or the same noise as the others."""
-    return marker_dim is None or any(dim is not None for dim in key_dims)
-
-
-def _each_example(function: type[Function], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> list[Any]:
-    operators, *rest = args
-    return [
-        function.apply(operators, *(_example(x, d, i) for x, d in zip(rest, in_dims[1:], strict=True)))
-        for i in range(info.batch_size)
-    ]
-
-
-def _example(value: Any, dim: Any, index: int) -> Any:
-    """One example's value of an argument of a vmapped function."""
-    if isinstance(dim, tuple):
-        return tuple(_example(v, d, index) for v, d in zip(value, dim, strict=True))
-    return value if dim is None else value.select(dim, index)
-
-
-def _batch_first(value: Tensor, dim: int | None, batch_size: int) -> Tensor:
-    return value.expand(batch_size, *value.shape) if dim is None else value.movedim(dim, 0)
-
-
-def _aligned(batched: Tensor, dim: int) -> Tensor:
-    """`batched` (B, *shape) as (B, 1, ..., 1, *shape) of `dim` dimensions: it broadcasts with a batched sample."""
-    return batched.reshape(batched.shape[0], *(1,) * (dim - batched.dim()), *batched.shape[1:])
-
-
-def wants_derivative(tensors: Sequence[Tensor]) -> bool:
-    """Whether reverse or forward mode may ask for a derivative of a function of `tensors`."""
-    if torch.is_grad_enabled():
-        for t in tensors:
-            if t.requires_grad:
-                return True
-    return forward_ad._current_level >= 0
 
 
 def _stand_ins(like: Sequence[tuple[Any, ...]], grad: Tensor) -> list[Tensor]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import reference
+from . import cpp, reference
 from .hugepages import empty
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS, compute_dtype
@@ -41,7 +40,6 @@ _CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
 _ARGUMENTS = (ctypes.c_void_p, ctypes.c_void_p, *(ctypes.c_int64,) * 2, *(ctypes.c_uint64,) * 2, ctypes.c_int)
 
 _libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
-_compiler_works = True  # as far as is known
 _lock = threading.Lock()
 
 
@@ -133,38 +131,20 @@ def _library(map: Map, compute: torch.dtype) -> Any:
 
 
 def _build(map: Map, compute: torch.dtype) -> Any:
-    global _compiler_works
-    if not _compiler_works:
+    if not cpp.compiler_works():
         return None
     try:
         source = _source(map, compute)
     except NotImplementedError as error:
-        _warn(f"the map {map.name}", error)
+        cpp.warn(f"the map {map.name}", error)
         return None
-    try:
-        # Slow to import, so not before they are needed.
-        from torch._inductor.codecache import CppCodeCache
-        from torch._inductor.cpp_builder import is_gcc
-
-        # noise.h is written for the loop vectoriser, which Inductor turns off in gcc, and a square root that must
-        # be able to set errno is not vectorised.
-        flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
-        library = CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=flags)
-    except Exception as error:
-        # No compiler, one that does not know the language extensions of noise.h (MSVC), or no room for the
-        # cache: nothing that another map or another try would meet differently.
-        _compiler_works = False
-        _warn("draws", error)
+    library = cpp.build(source, "draws")
+    if library is None:
         return None
     for function in (library.forward, library.backward) if map.cotangents else (library.forward,):
         function.restype = None
         function.argtypes = _ARGUMENTS
     return library
-
-
-def _warn(what: str, error: Exception) -> None:
-    message = f"rsample runs {what} on the CPU without compiled code, several times slower: {error}"
-    warnings.warn(message[:1000], RuntimeWarning, stacklevel=5)
 
 
 def _source(map: Map, compute: torch.dtype) -> str:

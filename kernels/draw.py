@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import keys
-from .autograd import AffineDraw, Draw, PathwiseDraw, wants_derivative
+from .autograd import AffineDraw, Draw, PathwiseDraw
+from .function import wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS, elements_per_block
 from .ops import Operators, Outputs
@@ -65,62 +66,31 @@ class Sampler:
         """
         params, dtype = self._checked(params)
         device = params[0].device
-        if key is None:
-            generator = keys.check_generator(generator, device)
-        elif generator is not None:
-            raise ValueError("key and generator exclude each other: a key already says which sample is drawn")
-        else:
-            keys.check_key(key, device)
+        generator = keys.check_source(key, generator, device)
+        numel, per_block = 1, elements_per_block(dtype)
+        for size in shape:
+            numel *= size
+        source = keys.take(key, generator, device, (numel + per_block - 1) // per_block)
 
-        compiling = torch.compiler.is_compiling()
-        transformed = not compiling and torch._C._are_functorch_transforms_active()
-        marker = None
-        if transformed and not (key is not None and torch._C._functorch.is_batchedtensor(key)):
-            # rand draws no number here: it gives a mapped tensor in the 'different' mode, a plain one in the 'same'
-            # mode, and otherwise raises vmap's own error. A mapped key says itself how examples differ.
-            marker = torch.rand(0, device=device)
-
-        if key is not None:
-            taken: keys.Key = (key,)
-        else:
-            traced = compiling or torch._C._len_torch_dispatch_stack() > 0
-            # A CUDA generator is asked for a number of blocks, in which vmap counts.
-            traced = traced or (transformed and device.type != "cuda")
-            taken = self._reserve(keys.reserve_traceable if traced else keys.reserve, device, shape, dtype, generator)
-
-        if compiling:
+        if source.compiling:
             if not differentiable:
                 params = [p.detach() for p in params]
-            return self.operators.forward_op(list(taken), *params, shape, dtype)
-        if transformed:
+            return self.operators.forward_op(list(source.key), *params, shape, dtype)
+        if source.transformed:
             function = self._function if differentiable else Draw
-            return function.apply(self.operators, taken, marker, tuple(shape), dtype, *params)
+            return function.apply(self.operators, source.key, source.marker, tuple(shape), dtype, *params)
         if not wants_derivative(params):
-            return self.operators.forward(taken, params, shape, dtype)
+            return self.operators.forward(source.key, params, shape, dtype)
         if differentiable:
-            return self._function.apply(self.operators, taken, None, tuple(shape), dtype, *params)
+            return self._function.apply(self.operators, source.key, None, tuple(shape), dtype, *params)
         with torch._C._AutoDispatchBelowAutograd():
-            return self.operators.forward(taken, params, shape, dtype)
+            return self.operators.forward(source.key, params, shape, dtype)
 
     def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Outputs:
         *params, shape, dtype = args
         if wants_derivative(params):
             return self._function.apply(self.operators, tuple(key), None, tuple(shape), dtype, *params)
         return self.operators.forward(key, params, shape, dtype)
-
-    @staticmethod
-    def _reserve(
-        reserve: Callable[..., keys.Key],
-        device: torch.device,
-        shape: Sequence[int],
-        dtype: torch.dtype,
-        generator: torch.Generator | None,
-    ) -> keys.Key:
-        numel = 1
-        for size in shape:
-            numel *= size
-        per_block = elements_per_block(dtype)
-        return reserve(device, (numel + per_block - 1) // per_block, generator)
 
     def _checked(self, params: Sequence[Tensor]) -> tuple[Sequence[Tensor], torch.dtype]:
         """The parameters on one device, and the dtype they promote to."""

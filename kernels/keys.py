@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +50,51 @@ def check_generator(generator: object, device: torch.device) -> torch.Generator 
     if own.type != device.type or (own.index or 0) != (device.index or 0):
         raise RuntimeError(f"generator is on {own}, but the draw is on {device}")
     return generator
+
+
+def check_source(key: object, generator: object, device: torch.device) -> torch.Generator | None:
+    """Raise unless a draw on `device` can take its randomness from this key or generator; return the generator."""
+    if key is None:
+        return check_generator(generator, device)
+    if generator is not None:
+        raise ValueError("key and generator exclude each other: a key already says which sample is drawn")
+    check_key(key, device)
+    return None
+
+
+class Source(NamedTuple):
+    """Where one draw's randomness comes from, and who is watching.
+
+    Attributes:
+        key: what the operators take.
+        marker: inside functorch's transforms an empty tensor, mapped where the examples of a vmap draw noise of their
+            own; None elsewhere and for a mapped key, which says itself how examples differ.
+        compiling: torch.compile traces the draw.
+        transformed: functorch's transforms see it.
+    """
+
+    key: Key
+    marker: Tensor | None
+    compiling: bool
+    transformed: bool
+
+
+def take(key: Tensor | None, generator: torch.Generator | None, device: torch.device, blocks: int) -> Source:
+    """The source of a draw of `blocks` Philox blocks; `key` and `generator` have been checked."""
+    compiling = torch.compiler.is_compiling()
+    transformed = not compiling and torch._C._are_functorch_transforms_active()
+    marker = None
+    if transformed and not (key is not None and torch._C._functorch.is_batchedtensor(key)):
+        # rand draws no number here: it gives a mapped tensor in the 'different' mode, a plain one in the 'same' mode,
+        # and otherwise raises vmap's own error.
+        marker = torch.rand(0, device=device)
+    if key is not None:
+        return Source((key,), marker, compiling, transformed)
+    traced = compiling or torch._C._len_torch_dispatch_stack() > 0
+    # A CUDA generator is asked for a number of blocks, in which vmap counts.
+    traced = traced or (transformed and device.type != "cuda")
+    taken = (reserve_traceable if traced else reserve)(device, blocks, generator)
+    return Source(taken, marker, compiling, transformed)
 
 
 def reserve(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:

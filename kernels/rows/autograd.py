@@ -16,19 +16,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from ..autograd import (
-    _aligned,
-    _batch_first,
-    _each_example,
-    _is_a_draw_an_example,
-    _LeanFunction,
-    wants_derivative,
-)
+from ..function import LeanFunction, wants_derivative
 from ..noise import SIGNIFICAND_BITS, compute_dtype
+from ..vmapping import aligned, batch_first, each_example, is_a_draw_an_example
 from .ops import Race, Relaxed, register_autograd, run_below_autograd
 
 
-class RaceDraw(_LeanFunction):
+class RaceDraw(LeanFunction):
     """A category for each row, without gradient, and its log-probability: apply(kind, key, marker, shape, weights)."""
 
     @staticmethod
@@ -112,7 +106,7 @@ def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
     return x if x.shape == shape else x.sum_to_size(shape)
 
 
-class RelaxedDraw(_LeanFunction):
+class RelaxedDraw(LeanFunction):
     """A point of the simplex for each row: apply(kind, key, marker, shape, logits, temperature).
 
     `temperature` is one number. Gradients of a row's scores s = (logits - log E) / temperature add up to 0, so that s
@@ -203,14 +197,14 @@ class RelaxedDraw(_LeanFunction):
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         kind, key, marker, shape, logits, temperature = args
         _, key_dims, marker_dim, _, logits_dim, temperature_dim = in_dims
-        if temperature_dim is None or _is_a_draw_an_example(key_dims, marker_dim):
+        if temperature_dim is None or is_a_draw_an_example(key_dims, marker_dim):
             return _vmapped(RelaxedDraw, info, in_dims, *args)
         # A temperature for each example: draw at temperature 1.
         unit = replace(kind, exponentiated=False, log_prob=False)
         one = torch.ones((), dtype=logits.dtype, device=logits.device)
         (x,), _ = _vmapped(RelaxedDraw, info, (*in_dims[:5], None), unit, key, marker, shape, logits, one)
         if logits_dim is not None:
-            logits = _aligned(logits.movedim(logits_dim, 0), len(shape) + 1)
+            logits = aligned(logits.movedim(logits_dim, 0), len(shape) + 1)
         temperature = temperature.movedim(temperature_dim, 0).reshape(-1, *(1,) * len(shape))
         outputs = with_temperature(kind, x, logits, temperature)
         return outputs, (0,) * len(outputs)
@@ -253,13 +247,13 @@ def _vmapped(
     kind, key, marker, shape, *params = args
     _, key_dims, marker_dim, _, *param_dims = in_dims
     out_dims = (0,) * (1 + kind.log_prob)
-    if _is_a_draw_an_example(key_dims, marker_dim):
-        examples = _each_example(function, info, in_dims, args)
+    if is_a_draw_an_example(key_dims, marker_dim):
+        examples = each_example(function, info, in_dims, args)
         return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
     params = [
-        p if d is None else _aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
+        p if d is None else aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
     ]
-    marker = _batch_first(marker, marker_dim, info.batch_size)
+    marker = batch_first(marker, marker_dim, info.batch_size)
     return function.apply(kind, key, marker, (info.batch_size, *shape), *params), out_dims
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import cpp
 from ..hugepages import empty
 from ..layout import collapse
 from ..noise import SIGNIFICAND_BITS, compute_dtype
@@ -142,16 +142,8 @@ def _library(dtype: torch.dtype) -> Any:
 
 
 def _build(dtype: torch.dtype) -> Any:
-    try:
-        # Slow to import, so not before they are needed.
-        from torch._inductor.codecache import CppCodeCache
-        from torch._inductor.cpp_builder import is_gcc
-
-        flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
-        library = CppCodeCache.load(_source(dtype), device_type="cpu", needs_vec_isa=True, extra_flags=flags)
-    except Exception as error:
-        message = f"rsample runs draws over rows on the CPU without compiled code, several times slower: {error}"
-        warnings.warn(message[:1000], RuntimeWarning, stacklevel=6)
+    library = cpp.build(_source(dtype), "draws")
+    if library is None:
         return None
     for function, more in ((library.race, (ctypes.c_bool,)), (library.relaxed_scores, (ctypes.c_double,))):
         function.restype = None

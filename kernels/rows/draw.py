@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import keys
-from ..autograd import wants_derivative
+from ..function import wants_derivative
 from ..noise import SIGNIFICAND_BITS, elements_per_block
 from .autograd import RaceDraw, RelaxedDraw
 from .ops import Kind, Race, run_below_autograd
@@ -53,36 +53,15 @@ def draw_rows(
     if any(p.device != device for p in tensors):
         places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
         raise RuntimeError(f"parameters must be on one device, but {places}")
-    if key is None:
-        generator = keys.check_generator(generator, device)
-    elif generator is not None:
-        raise ValueError("key and generator exclude each other: a key already says which sample is drawn")
-    else:
-        keys.check_key(key, device)
-
-    compiling = torch.compiler.is_compiling()
-    transformed = not compiling and torch._C._are_functorch_transforms_active()
-    marker = None
-    if transformed and not (key is not None and torch._C._functorch.is_batchedtensor(key)):
-        # rand draws no number here: it gives a mapped tensor in the 'different' mode, a plain one in the 'same' mode,
-        # and otherwise raises vmap's own error. A mapped key says itself how examples differ.
-        marker = torch.rand(0, device=device)
-    if key is not None:
-        taken: keys.Key = (key,)
-    else:
-        traced = compiling or torch._C._len_torch_dispatch_stack() > 0
-        # A CUDA generator is asked for a number of blocks, in which vmap counts.
-        traced = traced or (transformed and device.type != "cuda")
-        per_block = elements_per_block(dtype)
-        blocks = (math.prod(shape) + per_block - 1) // per_block
-        taken = (keys.reserve_traceable if traced else keys.reserve)(device, blocks, generator)
-
+    generator = keys.check_source(key, generator, device)
+    per_block = elements_per_block(dtype)
+    source = keys.take(key, generator, device, (math.prod(shape) + per_block - 1) // per_block)
     if not differentiable:
         tensors = [p.detach() for p in tensors]
-    if compiling:
-        return tuple(kind.op(list(taken), *tensors, shape, *astuple(kind)))
-    if transformed or (differentiable and wants_derivative(tensors)):
+    if source.compiling:
+        return tuple(kind.op(list(source.key), *tensors, shape, *astuple(kind)))
+    if source.transformed or (differentiable and wants_derivative(tensors)):
         function = RaceDraw if isinstance(kind, Race) else RelaxedDraw
-        outputs: tuple[Tensor, ...] = function.apply(kind, taken, marker, tuple(shape), *tensors)
+        outputs: tuple[Tensor, ...] = function.apply(kind, source.key, source.marker, tuple(shape), *tensors)
         return outputs
-    return run_below_autograd(kind, taken, tensors, shape)
+    return run_below_autograd(kind, source.key, tensors, shape)

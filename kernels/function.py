@@ -1,0 +1,46 @@
+"""What the torch.autograd.Function classes of draws are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+
+class LeanFunction(Function):
+    """A Function that costs 3 us to apply in eager mode, and not 17.
+
+    functorch's transforms need `setup_context`, and for a Function that has one torch binds the arguments to the
+    signature on every call. So each class has a twin whose forward takes the context itself, for use outside of them.
+    """
+
+    _eager: type[Function]
+
+    def __init_subclass__(cls) -> None:
+        def forward(ctx: Any, *args: Any) -> Any:
+            output = cls.forward(*args)
+            cls.setup_context(ctx, args, output)
+            return output
+
+        methods = {
+            name: staticmethod(f) for name, f in (("forward", forward), ("backward", cls.backward), ("jvp", cls.jvp))
+        }
+        cls._eager = type(f"{cls.__name__}Eager", (Function,), methods)
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        if torch._C._are_functorch_transforms_active():
+            return super().apply(*args)
+        return cls._eager.apply(*args)
+
+
+def wants_derivative(tensors: Sequence[Tensor]) -> bool:
+    """Whether reverse or forward mode may ask for a derivative of a function of `tensors`."""
+    if torch.is_grad_enabled():
+        for t in tensors:
+            if t.requires_grad:
+                return True
+    return forward_ad._current_level >= 0
