@@ -173,8 +173,8 @@ def test_every_kernel_streams(name):
         assert_streams(Sass(code), F32, stores=stores, noise=i < len(forwards), config=SHORT)
 
 
-# float32 on sm_90 is above. Half precision draws two Philox blocks a lane and compiles for as long as the rest together:
-# the sample's kernel stands for all.
+# float32 on sm_90 is above. Half precision draws two Philox blocks a lane and compiles for as long as the rest
+# together: the sample's kernel stands for all.
 DTYPES = {"sm_80": (F32,), "sm_90": (BF16,), "sm_100": (F32,), "gfx942": (F32, F64)}
 
 
