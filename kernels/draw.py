@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ class Sampler:
         self.operators = Operators(map)
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self.operators.register_autograd(self._autograd_kernel)
+        if map.linear and map.support is not None:
+            unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
+            self.operators.tangent = Sampler(unbounded).operators
         # The draws of a sample with its log-density, pathwise and at a constant sample; None where there is no density.
         self.with_log_prob: Sampler | None = None
         self.with_score: Sampler | None = None

@@ -43,7 +43,12 @@ def bind(template: Callable, **names: Any) -> Any:
     without their enclosing scope.
     """
     bound = types.FunctionType(template.__code__, {**template.__globals__, **names}, template.__name__)
-    return triton.jit(functools.update_wrapper(bound, template))
+    functools.update_wrapper(bound, template)
+    # Triton takes two functions of one name, in one kernel, for the same.
+    bound.__qualname__ = "_".join(
+        (template.__qualname__, *(getattr(value, "__name__", "") for value in names.values()))
+    )
+    return triton.jit(bound)
 
 
 __all__ = ["HAS_TRITON", "bind", "tl", "triton"]

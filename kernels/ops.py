@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,8 +65,6 @@ class Operators:
             )
 
         self.tangent = self
-        if map.linear and map.support is not None:
-            self.tangent = Operators(replace(map, name=f"{map.name}_tangent", support=None, density=None))
 
     def register_autograd(self, kernel: Callable[..., Outputs]) -> None:
         """Make `kernel` what the forward operator does where a gradient may be asked for."""

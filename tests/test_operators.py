@@ -1,7 +1,10 @@
 """The torch.library operators: registration, fakes, tracing and torch.compile."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from examples import EXAMPLES
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -10,36 +13,50 @@ import rsample.distributions as dist
 KEY = torch.tensor([11, 13], dtype=torch.uint64)
 OPS = torch.ops.rsample
 
-# What `like` parameters each operator is checked with; every operator of the namespace must be here.
-PARAMETERS = {
-    "normal": (torch.zeros(3, 1), torch.ones(4)),
-    "uniform": (torch.zeros(3, 1), torch.ones(4)),
-    "bernoulli_probs": (torch.full((3, 4), 0.3),),
-    "bernoulli_logits": (torch.full((4,), 0.3),),
-}
+# The maps of all families, and of both choices of parameters where there are two.
+MAPS = {e.map.name: e for e in EXAMPLES}
 
 
 def operator_names():
     return {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("rsample::")}
 
 
-def test_every_operator_is_checked_here():
-    backwards = {f"{name}_backward" for name in ("normal", "uniform")}
-    assert operator_names() == {*PARAMETERS, *backwards, "reserve_key"}
+def forward_maps(example):
+    """The maps of a sample, and of a sample with its log-density."""
+    map = example.map
+    joint = [map.with_score(), *([map.with_log_prob()] if map.reference_grad is not None else [])]
+    tangent = [replace(map, name=f"{map.name}_tangent")] if map.linear and map.support is not None else []
+    return [map, *joint, *tangent]
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_operator_is_checked():
+    maps = [map for example in EXAMPLES for map in forward_maps(example)]
+    forward = {map.name for map in maps}
+    backward = {f"{map.name}_backward" for map in maps if map.cotangents}
+    # Made for second derivatives, when one is first asked for.
+    standard = {name for name in operator_names() if name.startswith("standard_")}
+    # tests/test_categorical.py and tests/test_relaxed_categorical.py check theirs.
+    assert operator_names() - standard == {*forward, *backward, "reserve_key", "categorical", "relaxed_categorical"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
 @pytest.mark.parametrize("requires_grad", [False, True])
-def test_opcheck_forward(name, requires_grad):
-    params = [p.clone().requires_grad_(requires_grad) for p in PARAMETERS[name]]
-    torch.library.opcheck(getattr(OPS, name).default, ([KEY], *params, (2, 3, 4), torch.float32))
+def test_opcheck_forward(example, requires_grad):
+    for map in forward_maps(example):
+        params = [p.requires_grad_(requires_grad) for p in example.values((4,), torch.float32)]
+        params[0] = params[0].detach().reshape(4)[:1].requires_grad_(requires_grad)
+        torch.library.opcheck(getattr(OPS, map.name).default, ([KEY], *params, (2, 3, 4), torch.float32))
 
 
-@pytest.mark.parametrize("name", ["normal", "uniform"])
-@pytest.mark.parametrize("needs", [[True, True], [False, True], [True, False]])
-def test_opcheck_backward(name, needs):
-    grad = torch.ones(2, 3, 4)
-    torch.library.opcheck(getattr(OPS, f"{name}_backward").default, ([KEY], grad, *PARAMETERS[name], needs))
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_opcheck_backward(example):
+    for map in forward_maps(example):
+        if map.cotangents:
+            params = example.values((4,), torch.float32)
+            grads = [torch.ones(2, 3, 4) for _ in map.cotangents]
+            for needs in {(True,) * len(params), (True, *(False,) * (len(params) - 1))}:
+                op = getattr(OPS, f"{map.name}_backward").default
+                torch.library.opcheck(op, ([KEY], *grads, *params, list(needs)))
 
 
 def test_opcheck_reserve_key():
