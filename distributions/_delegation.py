@@ -108,20 +108,11 @@ class DelegatedSampling(KeyedSampling):
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
-        return draw(self, sample_shape, generator, key, differentiable=differentiable)
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
-        if differentiable:
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        if differentiable and log_prob:
             return rsample_with_log_prob(self, sample_shape, generator, key)
-        x = draw(self, sample_shape, generator, key, differentiable=False)
+        x = draw(self, sample_shape, generator, key, differentiable=differentiable)
         # The sample is a constant, but a transform's own parameters are not: only the density as a function of the
         # sample has their gradients.
-        return x, self.log_prob(x)
+        return (x, self.log_prob(x)) if log_prob else (x,)

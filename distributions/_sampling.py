@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class KeyedSampling(Distribution):
     """Mixin: `sample` and `rsample` take `generator=` and `key=`. Stands before the torch.distributions class.
 
-    A class gives `_draw` and `_draw_joint`.
+    A class gives `_draw`.
     """
 
     def sample(
@@ -44,7 +44,7 @@ class KeyedSampling(Distribution):
             ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
             RuntimeError: generator, key or parameters on different devices.
         """
-        return self._draw(sample_shape, generator, key, differentiable=False)
+        return self._draw(sample_shape, generator, key, differentiable=False, log_prob=False)[0]
 
     def rsample(
         self,
@@ -62,7 +62,7 @@ class KeyedSampling(Distribution):
             NotImplementedError: the distribution has no reparameterisation (`has_rsample` is False).
         """
         self._check_reparameterised()
-        return self._draw(sample_shape, generator, key, differentiable=True)
+        return self._draw(sample_shape, generator, key, differentiable=True, log_prob=False)[0]
 
     def sample_with_log_prob(
         self,
@@ -80,7 +80,8 @@ class KeyedSampling(Distribution):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
-        return self._draw_joint(sample_shape, generator, key, differentiable=False)
+        sample, log_prob = self._draw(sample_shape, generator, key, differentiable=False, log_prob=True)
+        return sample, log_prob
 
     def rsample_with_log_prob(
         self,
@@ -98,7 +99,8 @@ class KeyedSampling(Distribution):
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
         self._check_reparameterised()
-        return self._draw_joint(sample_shape, generator, key, differentiable=True)
+        sample, log_prob = self._draw(sample_shape, generator, key, differentiable=True, log_prob=True)
+        return sample, log_prob
 
     def _check_reparameterised(self) -> None:
         if not self.has_rsample:
@@ -113,17 +115,9 @@ class KeyedSampling(Distribution):
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
-        raise NotImplementedError
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        """The sample and, where asked for, its log-density; both with gradients, or the latter at a constant sample."""
         raise NotImplementedError
 
 
@@ -146,26 +140,16 @@ class FusedSampling(KeyedSampling):
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
         shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
         sampler, params = self._draw_with()
-        sample: Tensor = sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
-        return sample
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
-        shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
-        sampler, params = self._draw_with()
+        if not log_prob:
+            return (sampler(params, shape, generator=generator, key=key, differentiable=differentiable),)
         joint = sampler.with_log_prob if differentiable else sampler.with_score
         assert joint is not None, f"{sampler.map.name} has no density"
-        sample, log_prob = joint(params, shape, generator=generator, key=key, differentiable=True)
-        return sample, log_prob
+        sample, log_density = joint(params, shape, generator=generator, key=key, differentiable=True)
+        return sample, log_density
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""

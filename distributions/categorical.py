@@ -133,19 +133,9 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
-        return self._race(sample_shape, generator, key, one_hot=False, log_prob=False)[0]
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
-        value, log_prob = self._race(sample_shape, generator, key, one_hot=False, log_prob=True)
-        return value, log_prob
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        return self._race(sample_shape, generator, key, one_hot=False, log_prob=log_prob)
 
     def _race(
         self,

@@ -56,19 +56,9 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
-        return self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=False)[0]
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
-        value, log_prob = self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=True)
-        return value, log_prob
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        return self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=log_prob)
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.OneHotCategoricalStraightThrough):
@@ -100,21 +90,11 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.On
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
-        sample = super()._draw(sample_shape, generator, key, differentiable=False)
-        return self._straight_through(sample) if differentiable else sample
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
         # The log-probability depends on the sample through its category only.
-        value, log_prob = super()._draw_joint(sample_shape, generator, key, differentiable=False)
-        return (self._straight_through(value) if differentiable else value), log_prob
+        sample, *rest = super()._draw(sample_shape, generator, key, differentiable=False, log_prob=log_prob)
+        return (self._straight_through(sample) if differentiable else sample), *rest
 
     def _straight_through(self, sample: Tensor) -> Tensor:
         probs = self.probs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import relaxed_bernoulli
+from torch.distributions import SigmoidTransform, TransformedDistribution, relaxed_bernoulli
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.relaxed_bernoulli import (
@@ -99,5 +99,7 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
     ) -> None:
         given = check_one_of(probs=probs, logits=logits)
         temperature = _checked_temperature(temperature, *given.values())
-        super().__init__(temperature, probs, logits, validate_args=validate_args)
+        # torch's constructor would check the parameters of the base whatever `validate_args` says.
+        base = relaxed_bernoulli.LogitRelaxedBernoulli(temperature, probs, logits, validate_args=validate_args)
+        TransformedDistribution.__init__(self, base, SigmoidTransform(), validate_args=validate_args)
         self._keep_given(temperature=temperature, **given)

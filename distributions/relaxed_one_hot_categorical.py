@@ -38,39 +38,18 @@ class _RelaxedSampling(KeyedSampling):
         key: Tensor | None,
         *,
         differentiable: bool,
-    ) -> Tensor:
-        return self._draw_relaxed(sample_shape, generator, key, pathwise=differentiable, log_prob=False)[0]
-
-    def _draw_joint(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
-        value, log_prob = self._draw_relaxed(sample_shape, generator, key, pathwise=differentiable, log_prob=True)
-        return value, log_prob
-
-    def _draw_relaxed(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        pathwise: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
         relaxed = self._relaxed
         shape = checked_sample_shape(sample_shape) + relaxed.batch_shape + relaxed.event_shape
         logits, given = relaxed._categorical.weights_as_logits(), relaxed.temperature
         temperature = torch.as_tensor(given, device=logits.device).to(logits.dtype)
-        kind = Relaxed(self._exponentiated, log_prob, pathwise)
+        kind = Relaxed(self._exponentiated, log_prob, differentiable)
         # The log-probability's gradient is wanted in any case.
-        differentiable = pathwise or log_prob
+        wanted = differentiable or log_prob
         if temperature.numel() == 1:
             params = {"logits": logits, "temperature": temperature}
-            outputs = draw_rows(kind, params, shape, generator=generator, key=key, differentiable=differentiable)
+            outputs = draw_rows(kind, params, shape, generator=generator, key=key, differentiable=wanted)
             if log_prob and temperature.dim() > len(shape) - 1:
                 # A temperature of shape (1,) gives log-densities of that shape at least, as in torch.distributions.
                 return outputs[0], outputs[1].expand(torch.broadcast_shapes(outputs[1].shape, temperature.shape))
@@ -81,13 +60,13 @@ class _RelaxedSampling(KeyedSampling):
                 f"size 1 for a temperature for each row"
             )
         shape = torch.broadcast_shapes(shape, temperature.shape[:-1] + shape[-1:])
-        unit = Relaxed(exponentiated=False, log_prob=False, pathwise=pathwise)
+        unit = Relaxed(exponentiated=False, log_prob=False, pathwise=differentiable)
         params = {"logits": logits, "temperature": torch.ones_like(temperature[..., :1].reshape(-1)[:1])}
-        (x,) = draw_rows(unit, params, shape, generator=generator, key=key, differentiable=pathwise)
-        if not differentiable:
+        (x,) = draw_rows(unit, params, shape, generator=generator, key=key, differentiable=differentiable)
+        if not wanted:
             logits, temperature = logits.detach(), temperature.detach()
         value, *rest = with_temperature(kind, x, logits, temperature)
-        return (value if pathwise else value.detach()), *rest
+        return (value if differentiable else value.detach()), *rest
 
 
 class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):

@@ -18,7 +18,7 @@ def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
 
 
 @triton.jit
-def multiply_add(x, FACTOR: tl.constexpr, y):
+def scaled_add(x, FACTOR: tl.constexpr, y):
     """FACTOR x + y with a constant factor, which `tl.fma` would round to float32."""
     if x.dtype == tl.float64:
         return x * FACTOR + y
@@ -30,7 +30,7 @@ def multiply_add(x, FACTOR: tl.constexpr, y):
 def polynomial_device(x, COEFFICIENTS: tl.constexpr):
     """Device twin of :func:`polynomial`."""
     N: tl.constexpr = len(COEFFICIENTS)
-    p = multiply_add(x, COEFFICIENTS[N - 1], COEFFICIENTS[N - 2])
+    p = scaled_add(x, COEFFICIENTS[N - 1], COEFFICIENTS[N - 2])
     for i in tl.static_range(2, N):
         p = p * x + COEFFICIENTS[N - 1 - i] if x.dtype == tl.float64 else tl.fma(p, x, COEFFICIENTS[N - 1 - i])
     return p

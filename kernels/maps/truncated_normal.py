@@ -33,7 +33,7 @@ from torch import Tensor
 from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import CENTERED
-from ..polynomial import multiply_add
+from ..polynomial import scaled_add
 from .map import REAL_LINE, Density, Map
 from .normal_tail import scaled_tail, scaled_tail_device, tail_start, tail_start_device
 
@@ -376,7 +376,7 @@ def _interval_device(loc, scale, low, high, HARDWARE: tl.constexpr):
     p = tl.where(narrow, middle, 0.0) * h
     q = h * h
     hermite = _hermite_device(p, q)
-    even = multiply_add(hermite[1], 1.0 / 6, multiply_add(hermite[3], 1.0 / 120, hermite[5] * (1.0 / 5040)))
+    even = scaled_add(hermite[1], 1.0 / 6, scaled_add(hermite[3], 1.0 / 120, hermite[5] * (1.0 / 5040)))
 
     tail = a >= 0
     c = tl.where(tail, a, 0.0)
@@ -410,10 +410,10 @@ def _interval_device(loc, scale, low, high, HARDWARE: tl.constexpr):
 @triton.jit
 def _solve_narrow_device(p, q, level, HARDWARE: tl.constexpr):
     h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
-    even = multiply_add(h2, 1.0 / 6, multiply_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
-    odd = tl.fma(h1, 0.5, multiply_add(h3, 1.0 / 24, h5 * (1.0 / 720)))
+    even = scaled_add(h2, 1.0 / 6, scaled_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
+    odd = tl.fma(h1, 0.5, scaled_add(h3, 1.0 / 24, h5 * (1.0 / 720)))
     target = 2.0 * level * (1.0 + even) - odd
-    x = target * tl.fma(target, tl.fma(target, multiply_add(p * p, 1.0 / 3, q * (1.0 / 6)), 0.5 * p), 1.0)
+    x = target * tl.fma(target, tl.fma(target, scaled_add(p * p, 1.0 / 3, q * (1.0 / 6)), 0.5 * p), 1.0)
     series = tl.fma(x, h6 * (1.0 / 5040), -h5 * (1.0 / 720))
     series = tl.fma(x, series, h4 * (1.0 / 120))
     series = tl.fma(x, series, -h3 * (1.0 / 24))
@@ -511,9 +511,9 @@ def _scores_device(cut, solution, at_near, at_far, HARDWARE: tl.constexpr):
     """z - E z and z**2 - E z**2."""
     narrow, a, b, c, p, q = cut[1], cut[3], cut[4], cut[6], cut[13], cut[14]
     h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
-    total = 1.0 + multiply_add(h2, 1.0 / 6, multiply_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
-    first = -multiply_add(h1, 1.0 / 3, multiply_add(h3, 1.0 / 30, h5 * (1.0 / 840)))
-    second = 1.0 / 3 + multiply_add(h2, 1.0 / 10, multiply_add(h4, 1.0 / 168, h6 * (1.0 / 6480)))
+    total = 1.0 + scaled_add(h2, 1.0 / 6, scaled_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
+    first = -scaled_add(h1, 1.0 / 3, scaled_add(h3, 1.0 / 30, h5 * (1.0 / 840)))
+    second = 1.0 / 3 + scaled_add(h2, 1.0 / 10, scaled_add(h4, 1.0 / 168, h6 * (1.0 / 6480)))
     narrow_mean = 0.5 * cut[5] * divide(first, total, HARDWARE)
     narrow_excess = tl.fma(2.0 * c, narrow_mean, q * divide(second, total, HARDWARE))
     mean = tl.where(narrow, narrow_mean, at_near - c - at_far)
