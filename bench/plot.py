@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -29,12 +30,10 @@ def draw_plot(pairs: list[Pair], path: Path) -> None:
     style = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
     with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True}):
         compared = _compared(float32)
-        height = max(5.5, 1.6 + 0.19 * len(compared))
-        figure = plt.figure(figsize=(11, height), layout="constrained")
-        left = figure.add_gridspec(2, 2, width_ratios=(9, 10), height_ratios=(1, 1))
-        times, ratios = figure.add_subplot(left[0, 0]), figure.add_subplot(left[1, 0])
-        _draw_sweeps(times, ratios, float32)
-        _draw_bars(figure.add_subplot(left[:, 1]), compared)
+        figure = plt.figure(figsize=(13, max(6.5, 1.7 + 0.19 * len(compared))), layout="constrained")
+        left, right = figure.subfigures(1, 2, width_ratios=(10, 14))
+        _draw_sweeps(left, float32)
+        _draw_bars(right, compared)
         row = pairs[0].rsample
         heading = f"{row.device}, {row.threads} threads, torch {row.torch}, {row.timestamp[:10]}; float32"
         figure.suptitle(heading, fontsize=9, x=0.01, ha="left")
@@ -42,8 +41,9 @@ def draw_plot(pairs: list[Pair], path: Path) -> None:
         plt.close(figure)
 
 
-def _draw_sweeps(times: Axes, ratios: Axes, pairs: list[Pair]) -> None:
+def _draw_sweeps(figure: SubFigure, pairs: list[Pair]) -> None:
     """Time a sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
+    times, ratios = figure.subplots(2, 1)
     sizes: set[int] = set()
     names = [draw.name for draw in DRAWS if draw.sweep == FULL]
     for name, colour in zip(names, PALETTE, strict=True):
@@ -60,7 +60,7 @@ def _draw_sweeps(times: Axes, ratios: Axes, pairs: list[Pair]) -> None:
     ratios.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
     reference = Line2D([], [], color=INK, ls=":", lw=1.3, label="torch.distributions")
     handles = [*times.get_legend_handles_labels()[0], reference]
-    times.legend(handles=handles, ncol=3, frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(-0.02, -0.08))
+    figure.legend(handles=handles, ncols=3, frameon=False, fontsize=7.5, loc="outside lower left")
     times.set_title("nanoseconds a sample", loc="left", fontweight="bold", fontsize=10)
     ratios.set_title("times faster than torch.distributions", loc="left", fontweight="bold", fontsize=10)
     ratios.set_xlabel("samples (line: median, band: from 20% to 80% of the rounds)")
@@ -82,7 +82,9 @@ def _compared(pairs: list[Pair]) -> list[Pair]:
     return sorted((p for p in chosen.values() if p.rsample.draw not in graphs), key=lambda pair: -pair.rsample.ratio)
 
 
-def _draw_bars(axes: Axes, pairs: list[Pair]) -> None:
+def _draw_bars(figure: SubFigure, pairs: list[Pair]) -> None:
+    """Ratios, with the required ones and what 20% to 80% of the rounds lie in."""
+    axes = figure.subplots()
     for y, pair in enumerate(pairs):
         row, required = pair.rsample, required_of(pair)
         axes.barh(y, row.ratio, color=BAR, alpha=0.85, height=0.72)
@@ -101,12 +103,12 @@ def _draw_bars(axes: Axes, pairs: list[Pair]) -> None:
     axes.grid(visible=False, axis="y")
     sizes = {size_label(pair.rsample.shape) for pair in pairs if "x" not in size_label(pair.rsample.shape)}
     at = f" at {_power(COMPARED)} samples" if sizes == {size_label(str((COMPARED,)))} else ""
-    axes.set_title(f"times faster than torch.distributions{at}", loc="left", fontweight="bold", fontsize=10)
+    axes.set_title(f"times faster{at}", loc="left", fontweight="bold", fontsize=10)
     marks = [
         Line2D([], [], color=PALETTE[3], lw=2.2, label="required"),
         Line2D([], [], color=INK, lw=1, label="from 20% to 80% of the rounds"),
     ]
-    axes.legend(handles=marks, frameon=False, fontsize=8, loc="lower right")
+    figure.legend(handles=marks, ncols=2, frameon=False, fontsize=7.5, loc="outside lower right")
 
 
 def _label(pair: Pair) -> str:
