@@ -27,8 +27,7 @@ FORWARD = {
             "half_normal": 25,
             "log_normal": 25,
             "geometric_probs": 26,
-            # exp and one more term of a series than from probs.
-            "geometric_logits": 26.5,
+            "geometric_logits": 26,
             "weibull": 32,
             "pareto": 32,
         }.items()
