@@ -42,6 +42,8 @@ def bind(template: Callable, **names: Any) -> Any:
     A template for several device functions, where a closure would serve otherwise: Triton's interpreter runs functions
     without their enclosing scope.
     """
+    if not HAS_TRITON:
+        return template
     bound = types.FunctionType(template.__code__, {**template.__globals__, **names}, template.__name__)
     functools.update_wrapper(bound, template)
     # Triton takes two functions of one name, in one kernel, for the same.
