@@ -139,6 +139,30 @@ inline float log_unit(float u) {
   return log_split(e, as_float(as_bits(u) - (static_cast<uint32_t>(e) << 23)) - 1.0f);
 }
 
+// log(x) for any x.
+inline float log_any(float x) {
+  constexpr float infinity = std::numeric_limits<float>::infinity(), least = std::numeric_limits<float>::min();
+  const bool subnormal = x < least;
+  const float y = subnormal ? x * 0x1p24f : x;
+  const int32_t e = exponent(y);
+  const float f = as_float(as_bits(y) - (static_cast<uint32_t>(e) << 23)) - 1.0f;
+  const float finite = log_split(subnormal ? e - 24 : e, f);
+  const float positive = x < infinity ? finite : x;
+  const float not_positive = x == 0.0f ? -infinity : std::numeric_limits<float>::quiet_NaN();
+  return x > 0.0f ? positive : not_positive;
+}
+
+// The logarithm of a vector: half as long as the vector library's, to which it is within an ulp or two.
+inline at::vec::Vectorized<float> logarithm(at::vec::Vectorized<float> x) {
+  constexpr int size = at::vec::Vectorized<float>::size();
+  float lanes[size];
+  x.store(lanes);
+  for (int i = 0; i < size; ++i) lanes[i] = log_any(lanes[i]);
+  return at::vec::Vectorized<float>::loadu(lanes);
+}
+
+inline at::vec::Vectorized<double> logarithm(at::vec::Vectorized<double> x) { return x.log(); }
+
 // Box and Muller's pair from a radius word and an angle word.
 inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
   const float u = unit_interval(radius_word) + 0x1p-33f;

@@ -28,6 +28,7 @@ _VALUES = {
     "neg": "({}).neg()",
     "zeros_like": "V(T(0))",
     "ones_like": "V(T(1))",
+    "log": "rsample::logarithm({})",
     "clamp": "at::vec::clamp({}, {}, {})",
     "copysign": "({}).copysign({})",
     "reciprocal": "({}).reciprocal()",
