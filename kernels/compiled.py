@@ -11,6 +11,7 @@ compiler), one warning is given and the reference runs instead, for the life of 
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from . import cpp, reference
 from .hugepages import empty
-from .maps.map import Map
+from .maps.map import Map, Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
 from .translate import translate
 
@@ -80,12 +81,16 @@ def forward(
     return outputs
 
 
-def bounds(map: Map, dtype: torch.dtype) -> list[Tensor]:
+def bounds(map: Map, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """The inputs `lower`, `upper` and `step` of a map with a support, see `Map.bounded`."""
-    if map.support is None:
-        return []
-    numbers = (*map.support.limits(dtype), map.support.step(dtype))
-    return [torch.tensor(x, dtype=compute_dtype(dtype)) for x in numbers]
+    return () if map.support is None else _bounds(map.support, dtype)
+
+
+@functools.cache
+def _bounds(support: Support, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    # The same for every draw.
+    numbers = (*support.limits(dtype), support.step(dtype))
+    return tuple(torch.tensor(x, dtype=compute_dtype(dtype)) for x in numbers)
 
 
 def backward(
