@@ -4,8 +4,8 @@
 `translate.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
 key of one (map, compute dtype); it is built by Inductor's C++ cache, which finds the compiler and its SIMD flags and
 keeps the result on disk. The loop reads parameters that are dense or one number; others are laid out a chunk at a time.
-Where a library cannot be built (no
-compiler), one warning is given and the reference runs instead, for the life of the process.
+Where a library cannot be built (no compiler), one warning is given and the reference runs instead, for the life of the
+process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -153,10 +152,9 @@ def _build(map: Map, compute: torch.dtype) -> Any:
 
 
 def _source(map: Map, compute: torch.dtype) -> str:
-    noise, loop = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("noise.h", "elementwise.h"))
-    if f"struct {map.noise.name} {{" not in noise:
+    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", "elementwise.h")]
+    if f"struct {map.noise.name} {{" not in parts[1]:
         raise NotImplementedError(f"noise.h has no noise {map.noise.name}")
-    parts = [noise, loop]
     bounds = 0 if map.support is None else 3
 
     def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:

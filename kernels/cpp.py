@@ -6,6 +6,7 @@ Where one cannot be built, one warning is given, and nothing is tried again for 
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 _works = True  # as far as is known
@@ -14,6 +15,11 @@ _works = True  # as far as is known
 def compiler_works() -> bool:
     """Whether no build has failed yet."""
     return _works
+
+
+def header(name: str) -> str:
+    """A C++ header of this package. Sources hold the text itself: a library is built again where it has changed."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def build(source: str, what: str) -> Any:

@@ -1,7 +1,7 @@
 // Elementwise draws on the CPU: one loop for every map, forward and backward.
 //
-// compiled.py puts noise.h before this and the map, translated from its torch reference, behind it, and compiles the
-// whole for one distribution and one compute dtype T. Only parameters and results touch memory.
+// compiled.py puts elementary.h and noise.h before this and the map, translated from its torch reference, behind it, and
+// compiles the whole for one distribution and one compute dtype T. Only parameters and results touch memory.
 
 namespace rsample {
 

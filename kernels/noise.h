@@ -1,23 +1,14 @@
-// Philox and words to noise on the CPU, a tile at a time in the first-level cache.
+// Philox and words to noise on the CPU, a tile at a time in the first-level cache; elementary.h goes before this.
 //
 // philox.py and noise.py are the specification: words and uniforms have the same bits here, normal and exponential noise
 // differs by a few units in the last place.
 
 #include <ATen/Parallel.h>
-#include <ATen/cpu/vec/vec.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
 #include <vector>
 
 namespace rsample {
-
-using std::int64_t;
-using std::uint32_t;
-using std::uint64_t;
 
 constexpr int TILE_BLOCKS = 32;  // Philox blocks in a tile
 constexpr int TILE_WORDS = 4 * TILE_BLOCKS;
@@ -84,27 +75,6 @@ inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_
 
 // ----------------------------------------------------------------------------------------------------------- noise
 
-inline float as_float(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-
-inline uint32_t as_bits(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  return bits;
-}
-
-// a * b + c, fused where that is one instruction: the build turns contraction off, so that maps round as torch does.
-inline float multiply_add(float a, float b, float c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return __builtin_fmaf(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
-
 // word * 2**-32, rounded once. Only AVX-512 converts unsigned integers; the halves convert exactly everywhere.
 inline float unit_interval(uint32_t word) {
 #if defined(CPU_CAPABILITY_AVX512)
@@ -114,54 +84,6 @@ inline float unit_interval(uint32_t word) {
          static_cast<float>(static_cast<int32_t>(word & 0xFFFFu)) * 0x1p-32f;
 #endif
 }
-
-// e log(2) + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1). The polynomial is the minimax one of degree 9 for
-// log(1 + f) with the first two terms of the series kept: relative error 3.2e-8 before rounding.
-inline float log_split(int32_t e, float f) {
-  float p = 8.7004356e-02f;
-  p = multiply_add(p, f, -1.4267486e-01f);
-  p = multiply_add(p, f, 1.4914767e-01f);
-  p = multiply_add(p, f, -1.6577585e-01f);
-  p = multiply_add(p, f, 1.9963063e-01f);
-  p = multiply_add(p, f, -2.5001338e-01f);
-  p = multiply_add(p, f, 3.333391e-01f);
-  const float square = f * f;
-  const float tail = multiply_add(p * f, square, -0.5f * square);
-  return multiply_add(static_cast<float>(e), 0.693147182f, f + tail);
-}
-
-// The exponent of u for which u / 2**e lies in [sqrt(1/2), sqrt(2)).
-inline int32_t exponent(float u) { return static_cast<int32_t>(as_bits(u) - 0x3F3504F3u) >> 23; }
-
-// log(u) for u in [2**-33, 1].
-inline float log_unit(float u) {
-  const int32_t e = exponent(u);
-  return log_split(e, as_float(as_bits(u) - (static_cast<uint32_t>(e) << 23)) - 1.0f);
-}
-
-// log(x) for any x.
-inline float log_any(float x) {
-  constexpr float infinity = std::numeric_limits<float>::infinity(), least = std::numeric_limits<float>::min();
-  const bool subnormal = x < least;
-  const float y = subnormal ? x * 0x1p24f : x;
-  const int32_t e = exponent(y);
-  const float f = as_float(as_bits(y) - (static_cast<uint32_t>(e) << 23)) - 1.0f;
-  const float finite = log_split(subnormal ? e - 24 : e, f);
-  const float positive = x < infinity ? finite : x;
-  const float not_positive = x == 0.0f ? -infinity : std::numeric_limits<float>::quiet_NaN();
-  return x > 0.0f ? positive : not_positive;
-}
-
-// The logarithm of a vector: half as long as the vector library's, to which it is within an ulp or two.
-inline at::vec::Vectorized<float> logarithm(at::vec::Vectorized<float> x) {
-  constexpr int size = at::vec::Vectorized<float>::size();
-  float lanes[size];
-  x.store(lanes);
-  for (int i = 0; i < size; ++i) lanes[i] = log_any(lanes[i]);
-  return at::vec::Vectorized<float>::loadu(lanes);
-}
-
-inline at::vec::Vectorized<double> logarithm(at::vec::Vectorized<double> x) { return x.log(); }
 
 // Box and Muller's pair from a radius word and an angle word.
 inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
@@ -237,11 +159,11 @@ struct exponential {
     for (int i = 0; i < TILE<float>; ++i) {
       // u is t or 1 + t, and u / 2**e - 1 is taken from t without the rounding of that sum: e is 0 or -1 where t < 0.
       const float t = centered_from_word(words[i]);
-      const float u = t > 0.0f ? t : 1.0f + t;
+      const float u = select(t > 0.0f, t, 1.0f + t);
       const int32_t e = exponent(u);
-      const float near = e == 0 ? t : 2.0f * t + 1.0f;
-      const float far = as_float(as_bits(u) - (static_cast<uint32_t>(e) << 23)) - 1.0f;
-      x[i] = -log_split(e, t > 0.0f ? far : near);
+      const float near = select(e == 0, t, 2.0f * t + 1.0f);
+      const float far = mantissa(u, e) - 1.0f;
+      x[i] = -log_split(e, select(t > 0.0f, far, near));
     }
   }
 

@@ -2,7 +2,7 @@
 
 The reference of a map is straight-line elementwise torch code, so calling it with a `Symbol` for every tensor visits
 each operation once. Every operation becomes one statement on `V`, a SIMD vector of ATen (`at::vec::Vectorized`), whose
-functions are those that eager torch runs.
+functions are those that eager torch runs, but for what elementary.h has.
 """
 
 from __future__ import annotations
@@ -28,29 +28,12 @@ _VALUES = {
     "neg": "({}).neg()",
     "zeros_like": "V(T(0))",
     "ones_like": "V(T(1))",
-    "log": "rsample::logarithm({})",
     "clamp": "at::vec::clamp({}, {}, {})",
-    "copysign": "({}).copysign({})",
+    "copysign": "rsample::vectors::copysign({}, {})",
     "reciprocal": "({}).reciprocal()",
-} | {
-    name: f"({{}}).{name}()"
-    for name in (
-        "abs",
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "sqrt",
-        "rsqrt",
-        "sin",
-        "cos",
-        "tan",
-        "atan",
-        "tanh",
-        "floor",
-        "erf",
-    )
 }
+_VALUES |= {name: f"({{}}).{name}()" for name in ("abs", "sqrt", "rsqrt", "sin", "cos", "tan", "atan", "floor", "erf")}
+_VALUES |= {name: f"rsample::vectors::{name}({{}})" for name in ("log", "log1p", "exp", "expm1", "tanh")}
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
 

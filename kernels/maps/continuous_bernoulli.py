@@ -14,10 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log
-from ..devicemath import expm1 as expm1_device
-from ..devicemath import log1p as log1p_device
-from ..elementary import expm1
+from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import CENTERED
 from ..polynomial import polynomial_device
@@ -40,29 +37,30 @@ def _magnitude(logits: Tensor) -> Tensor:
     return torch.clamp(torch.abs(logits), _FLAT, float("inf"))
 
 
-def _exponent(t: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _growth(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(l) and exp(l) - 1."""
+    bounded = torch.clamp(logits, -_STEEP, _STEEP)
+    return torch.exp(bounded), torch.expm1(bounded)
+
+
+def _exponent(t: Tensor, logits: Tensor, growth: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """l x, and l x - max(l, 0)."""
     u, v = _uniforms(t)
-    bounded = torch.clamp(logits, -_STEEP, _STEEP)
-    rise = u * expm1(bounded)
+    rise = u * growth[1]
     # 1 + rise from positive terms where rise nears -1; at a steep ascent exp(-l) times it, of which u is left.
     steep = logits > _STEEP
     near = torch.where(steep, -1.0, rise) > -0.5
-    total = torch.where(steep, u, torch.where(near, 1 + rise, v + u * torch.exp(bounded)))
-    log_total, rounded = torch.log(total), total - 1
-    # The logarithm of 1 + rise, corrected for the rounding of that sum.
-    vanished = torch.where(near, rounded, 1.0) == 0
-    corrected = log_total * (rise / torch.where(near, torch.where(vanished, 1.0, rounded), 1.0))
-    close = torch.where(vanished, rise, corrected)
+    total = torch.where(steep, u, v + u * growth[0])
+    close, far = torch.log1p(torch.where(near, rise, 0.0)), torch.log(total)
     ascent = torch.clamp(logits, 0.0, float("inf"))
-    return torch.where(near, close, log_total + ascent), torch.where(near, close - ascent, log_total)
+    return torch.where(near, close, far + ascent), torch.where(near, close - ascent, far)
 
 
-def _sample(t: Tensor, logits: Tensor) -> Tensor:
+def _sample(t: Tensor, logits: Tensor, growth: tuple[Tensor, Tensor]) -> Tensor:
     flat = torch.abs(logits) < _FLAT
     u, v = _uniforms(t)
     # The second term is too small to count, but its derivative is not.
-    return torch.where(flat, u + 0.5 * logits * u * v, _exponent(t, logits)[0] / torch.where(flat, 1.0, logits))
+    return torch.where(flat, u + 0.5 * logits * u * v, _exponent(t, logits, growth)[0] / torch.where(flat, 1.0, logits))
 
 
 def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
@@ -72,7 +70,8 @@ def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
     u, v = _uniforms(t)
     small, y, slope = torch.where(near, logits, 0.0), u * v, v - u
     series = u + y * small * (0.5 + small * (slope / 6 + small * ((1 - 6 * y) / 24)))
-    return torch.where(near, series, _sample(t, torch.where(near, 1.0, logits)))
+    large = torch.where(near, 1.0, logits)
+    return torch.where(near, series, _sample(t, large, _growth(large)))
 
 
 def _weight(t: Tensor, logits: Tensor) -> Tensor:
@@ -104,18 +103,18 @@ def _mean(logits: Tensor) -> Tensor:
     square = small * small
     series = 0.5 + small * (1 / 12 + square * (-1 / 720 + square * (1 / 30240)))
     magnitude = torch.abs(large)
-    of_magnitude = -1 / expm1(-magnitude) - 1 / magnitude
+    of_magnitude = -1 / torch.expm1(-magnitude) - 1 / magnitude
     return torch.where(near, series, torch.where(large > 0, of_magnitude, 1 - of_magnitude))
 
 
 def _log_peak(logits: Tensor) -> Tensor:
     """The logarithm of the density at the more likely end, |l| / (1 - exp(-|l|))."""
     magnitude = _magnitude(logits)
-    return torch.log(magnitude / -expm1(-magnitude))
+    return torch.log(magnitude / -torch.expm1(-magnitude))
 
 
 def _log_prob(t: Tensor, logits: Tensor) -> Tensor:
-    return _exponent(t, logits)[1] + _log_peak(logits)
+    return _exponent(t, logits, _growth(logits))[1] + _log_peak(logits)
 
 
 def _log_prob_grad(t: Tensor, logits: Tensor) -> Tensor:
@@ -148,7 +147,7 @@ def log_prob_of_probs(x: Tensor, probs: Tensor) -> Tensor:
 
 
 def from_logits_reference(t: Tensor, logits: Tensor) -> Tensor:
-    return _sample(t, logits)
+    return _sample(t, logits, _growth(logits))
 
 
 def from_logits_reference_grad(t: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
@@ -161,6 +160,16 @@ def from_logits_log_prob_reference_grad(t: Tensor, grad: Tensor, logits: Tensor)
 
 def from_logits_reference_score(t: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
     return (grad * _score(t, logits),)
+
+
+def from_probs_reference(t: Tensor, probs: Tensor) -> Tensor:
+    # exp(|l|) - 1 has no cancellation, and all the rest comes from it: l is relatively exact next to 0, too.
+    failure = 1 - probs
+    difference = probs - failure
+    rise = torch.abs(difference) / torch.minimum(probs, failure)
+    inverse = torch.reciprocal(failure)
+    logits = torch.copysign(torch.log1p(rise), difference)
+    return _sample(t, logits, (probs * inverse, difference * inverse))
 
 
 def _of_probs(function: Callable[..., tuple[Tensor]]) -> Callable[..., tuple[Tensor]]:
@@ -181,11 +190,11 @@ def _uniforms_device(t):
 def _exponent_device(t, logits, HARDWARE: tl.constexpr):
     u, v = _uniforms_device(t)
     bounded = tl.minimum(tl.maximum(logits, -80.0), 80.0)
-    rise = u * expm1_device(bounded, HARDWARE)
+    rise = u * expm1(bounded, HARDWARE)
     steep = logits > 80.0
     near = tl.where(steep, -1.0, rise) > -0.5
     total = tl.where(steep, u, tl.fma(u, exp(bounded, HARDWARE), v))
-    close, far = log1p_device(tl.where(near, rise, 0.0), HARDWARE), log(total, HARDWARE)
+    close, far = log1p(tl.where(near, rise, 0.0), HARDWARE), log(total, HARDWARE)
     ascent = tl.maximum(logits, 0.0)
     return tl.where(near, close, far + ascent), tl.where(near, close - ascent, far)
 
@@ -229,7 +238,7 @@ def _mean_device(logits, HARDWARE: tl.constexpr):
     series = tl.fma(polynomial_device(square, _MEAN_SERIES.value), logits, 0.5)
     magnitude = tl.abs(logits)
     one = tl.full(logits.shape, 1.0, logits.dtype)
-    of_magnitude = -divide(one, expm1_device(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)
+    of_magnitude = -divide(one, expm1(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)
     closed = tl.where(logits > 0, of_magnitude, 1.0 - of_magnitude)
     return tl.where(magnitude < BOUND, series, closed)
 
@@ -237,7 +246,7 @@ def _mean_device(logits, HARDWARE: tl.constexpr):
 @triton.jit
 def from_logits_log_prob(t, logits, HARDWARE: tl.constexpr):
     magnitude = tl.maximum(tl.abs(logits), 1e-20)
-    log_peak = log(divide(magnitude, -expm1_device(-magnitude, HARDWARE), HARDWARE), HARDWARE)
+    log_peak = log(divide(magnitude, -expm1(-magnitude, HARDWARE), HARDWARE), HARDWARE)
     return _exponent_device(t, logits, HARDWARE)[1] + log_peak
 
 
@@ -312,7 +321,7 @@ CONTINUOUS_BERNOULLI_PROBS_MAP = Map(
     name="continuous_bernoulli_probs",
     parameters=("probs",),
     noise=CENTERED,
-    reference=lambda t, probs: _sample(t, _logits(probs)),
+    reference=from_probs_reference,
     reference_grad=_of_probs(from_logits_reference_grad),
     support=UNIT_INTERVAL,
     transform=from_probs_transform,

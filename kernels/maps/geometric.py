@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..devicemath import divide, exp, log
-from ..devicemath import log1p as log1p_device
-from ..elementary import log1p
+from ..devicemath import divide, exp, log, log1p
 from ..language import HAS_TRITON, tl, triton
 from ..noise import EXPONENTIAL
 from .map import Density, Map, Support
@@ -27,12 +25,12 @@ _SUPPORT = Support(None, math.inf, narrow_only=True)
 
 
 def _probs_rate(probs: Tensor) -> Tensor:
-    return -log1p(-probs)
+    return -torch.log1p(-probs)
 
 
 def _logits_rate(logits: Tensor) -> Tensor:
     # The sample is 0 with a rate beyond 50.
-    return log1p(torch.exp(torch.clamp(logits, -1e4, 80.0)))
+    return torch.log1p(torch.exp(torch.clamp(logits, -1e4, 80.0)))
 
 
 def _failures_log_prob(failures: Tensor, rate: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ def geometric_logits_reference(x: Tensor, logits: Tensor) -> Tensor:
 def geometric_logits_log_prob_reference(x: Tensor, logits: Tensor) -> Tensor:
     rate = _logits_rate(logits)
     # log p = -log(1 + exp(-logits))
-    log_p = -log1p(torch.exp(-torch.abs(logits))) + torch.where(logits < 0, logits, 0.0)
+    log_p = -torch.log1p(torch.exp(-torch.abs(logits))) + torch.where(logits < 0, logits, 0.0)
     return log_p + _failures_log_prob(geometric_logits_reference(x, logits), rate)
 
 
@@ -108,7 +106,7 @@ def _rate(x, HARDWARE: tl.constexpr):
         # Next to 0 minimax, to where the hardware's logarithm, of an absolute error of 2**-22, is as good.
         return tl.where(tl.abs(x) < 0.0145, x * tl.fma(x, -0.7213475, 1.4426950), libdevice.fast_log2f(1.0 + x))
     else:
-        return log1p_device(x, HARDWARE)
+        return log1p(x, HARDWARE)
 
 
 @triton.jit
@@ -134,7 +132,7 @@ def geometric_probs_transform(x, probs, HARDWARE: tl.constexpr):
 @triton.jit
 def geometric_probs_log_prob(x, probs, HARDWARE: tl.constexpr):
     failures = geometric_probs_transform(x, probs, HARDWARE)
-    return log(probs, HARDWARE) + _failures_log_prob_device(failures, log1p_device(-probs, HARDWARE))
+    return log(probs, HARDWARE) + _failures_log_prob_device(failures, log1p(-probs, HARDWARE))
 
 
 @triton.jit
@@ -153,7 +151,7 @@ def geometric_logits_transform(x, logits, HARDWARE: tl.constexpr):
 @triton.jit
 def geometric_logits_log_mass(x, logits, HARDWARE: tl.constexpr):
     failures = geometric_logits_transform(x, logits, HARDWARE)
-    softplus = log1p_device(exp(-tl.abs(logits), HARDWARE), HARDWARE)
+    softplus = log1p(exp(-tl.abs(logits), HARDWARE), HARDWARE)
     return tl.minimum(logits, 0.0) - softplus + _failures_log_prob_device(failures, -tl.maximum(logits, 0.0) - softplus)
 
 

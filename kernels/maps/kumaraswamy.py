@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log
-from ..devicemath import expm1 as expm1_device
-from ..devicemath import log1p as log1p_device
-from ..elementary import expm1
+from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
 from .map import UNIT_INTERVAL, Density, Map
@@ -17,12 +14,8 @@ from .map import UNIT_INTERVAL, Density, Map
 def _log_w(s: Tensor) -> Tensor:
     """log(1 - exp(-s)) for positive s, relatively exact at both ends."""
     s = torch.clamp(s, torch.finfo(s.dtype).tiny, 80.0)
-    w, rest = -expm1(-s), torch.exp(-s)
-    log_w, rounded = torch.log(w), 1 - w
-    vanished = rounded == 0
-    # Where w is rounded next to 1, its logarithm is corrected for that, as in log1p(-rest).
-    corrected = torch.where(vanished, -rest, log_w * (rest / torch.where(vanished, 1.0, rounded)))
-    return torch.where(s < 0.7, log_w, corrected)
+    near, far = torch.clamp(s, 0.0, 1.0), torch.clamp(s, 0.5, 80.0)  # each is differentiable where it is not chosen
+    return torch.where(s < 0.7, torch.log(-torch.expm1(-near)), torch.log1p(-torch.exp(-far)))
 
 
 def kumaraswamy_reference(x: Tensor, concentration1: Tensor, concentration0: Tensor) -> Tensor:
@@ -41,7 +34,7 @@ def kumaraswamy_reference_grad(
 def _elasticity(s: Tensor) -> Tensor:
     """s / (exp(s) - 1), the derivative of log w with respect to log s."""
     s = torch.clamp(s, torch.finfo(s.dtype).tiny, 80.0)
-    return s / expm1(s)
+    return s / torch.expm1(s)
 
 
 def kumaraswamy_log_prob_reference(x: Tensor, concentration1: Tensor, concentration0: Tensor) -> Tensor:
@@ -64,20 +57,20 @@ def kumaraswamy_reference_score(
     # log(w) w / (1 - w) tends to -1 where w tends to 1, and has done so well before exp(s) overflows.
     s = torch.clamp(x / concentration0, torch.finfo(x.dtype).tiny, 80.0)
     log_w = _log_w(s)
-    of_concentration1 = 1 + log_w - (concentration0 - 1) * log_w * expm1(s)
+    of_concentration1 = 1 + log_w - (concentration0 - 1) * log_w * torch.expm1(s)
     return grad * of_concentration1 / concentration1, grad * (1 - x) / concentration0
 
 
 @triton.jit
 def _log_w_device(s, HARDWARE: tl.constexpr):
-    small = log(-expm1_device(-tl.maximum(s, 1.2e-38), HARDWARE), HARDWARE)
-    return tl.where(s < 0.7, small, log1p_device(-exp(-s, HARDWARE), HARDWARE))
+    small = log(-expm1(-tl.maximum(s, 1.2e-38), HARDWARE), HARDWARE)
+    return tl.where(s < 0.7, small, log1p(-exp(-s, HARDWARE), HARDWARE))
 
 
 @triton.jit
 def _elasticity_device(s, HARDWARE: tl.constexpr):
     s = tl.minimum(tl.maximum(s, 1.2e-38), 80.0)
-    return divide(s, expm1_device(s, HARDWARE), HARDWARE)
+    return divide(s, expm1(s, HARDWARE), HARDWARE)
 
 
 @triton.jit
@@ -115,7 +108,7 @@ def kumaraswamy_log_prob_grad(x, grad, concentration1, concentration0, HARDWARE:
 def kumaraswamy_score(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
     s = tl.minimum(tl.maximum(divide(x, concentration0, HARDWARE), 1.2e-38), 80.0)
     log_w = _log_w_device(s, HARDWARE)
-    of_concentration1 = 1.0 + log_w - (concentration0 - 1.0) * log_w * expm1_device(s, HARDWARE)
+    of_concentration1 = 1.0 + log_w - (concentration0 - 1.0) * log_w * expm1(s, HARDWARE)
     return (
         divide(grad * of_concentration1, concentration1, HARDWARE),
         divide(grad * (1.0 - x), concentration0, HARDWARE),

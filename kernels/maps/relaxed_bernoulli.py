@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import elementary
 from ..devicemath import divide, exp, log, log1p
 from ..language import bind, tl, triton
 from ..noise import CENTERED
@@ -29,7 +28,7 @@ from .map import REAL_LINE, UNIT_INTERVAL, Density, Map
 
 
 def log_odds(probs: Tensor) -> Tensor:
-    return torch.log(probs) - elementary.log1p(-probs)
+    return torch.log(probs) - torch.log1p(-probs)
 
 
 def log_odds_slope(probs: Tensor) -> Tensor:

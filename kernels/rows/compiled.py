@@ -10,7 +10,6 @@ import ctypes
 import math
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -152,10 +151,9 @@ def _build(dtype: torch.dtype) -> Any:
 
 
 def _source(dtype: torch.dtype) -> str:
-    noise = Path(__file__).parents[1].joinpath("noise.h").read_text(encoding="utf-8")
-    rows = Path(__file__).with_name("race.h").read_text(encoding="utf-8")
+    headers = "".join(cpp.header(name) for name in ("elementary.h", "noise.h", "rows/race.h"))
     weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
-    return f"""{noise}{rows}
+    return f"""{headers}
 using Weight = {weight};
 using Compute = {compute};
 

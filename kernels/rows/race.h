@@ -1,8 +1,8 @@
 // Draws over rows on the CPU: the race of a row's categories, and the scores of a relaxed draw.
 //
-// compiled.py puts noise.h before this and compiles both for one dtype W of the weights. Noise is made a tile at a time
-// in the order of the draw's elements, whatever rows a tile touches. Work is cut by element number only, winners are
-// compared exactly, and sums add up in element order: the threads' number changes no bit.
+// compiled.py puts elementary.h and noise.h before this and compiles them for one dtype W of the weights. Noise is made
+// a tile at a time in the order of the draw's elements, whatever rows a tile touches. Work is cut by element number
+// only, winners are compared exactly, and sums add up in element order: the threads' number changes no bit.
 
 #include <ATen/cpu/vec/functional.h>
 #include <c10/util/BFloat16.h>
@@ -89,7 +89,7 @@ inline void log_of_noise(const float* noise, float* result) {
 
 inline void log_of_noise(const double* noise, double* result) {
   using V = at::vec::Vectorized<double>;
-  for (int i = 0; i < TILE<double>; i += V::size()) V::loadu(noise + i).log().store(result + i);
+  for (int i = 0; i < TILE<double>; i += V::size()) vectors::log(V::loadu(noise + i)).store(result + i);
 }
 
 // The n weights from `weights` on, in the compute dtype; narrow ones are widened into `buffer`.
@@ -208,7 +208,7 @@ struct Race {
     }
     for (int64_t j = 0; j < n; j += V::size()) {
       const V x = loaded(w, j, n, nothing);
-      total = total + (FROM_PROBS ? x : (x - V(shift)).exp());
+      total = total + (FROM_PROBS ? x : vectors::exp(x - V(shift)));
     }
     const double sum_of_all = at::vec::vec_reduce_all<T>(sum, total);
     if constexpr (FROM_PROBS) {
