@@ -34,3 +34,11 @@ FORWARD = {
         for kind in ("dense", "scalar")
     },
 }
+
+# (dtype, parameter, kernel): a category of a row.
+RACE = {
+    ("float32", "logits", "forward"): 22.5,
+    ("float32", "probs", "forward"): 22.5,
+    ("bfloat16", "logits", "forward"): 23.5,
+    ("float32", "logits", "joint"): 30,
+}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budgets import FORWARD
+from budgets import FORWARD, RACE
 from rich.console import Console
 from rich.progress import track
 
@@ -41,7 +41,7 @@ class Count:
     """What one kernel costs.
 
     Attributes:
-        draw: the map's name.
+        draw: the map's name, or the distribution's where the draw is one over rows.
         kernel: "forward", "joint" (the sample with its log-density) or "backward".
         layout: of the parameters, and of the gradients.
         instructions: a sample, of the hot loop, which handles `unroll` groups of samples in each lane.
@@ -109,8 +109,22 @@ def elementwise_jobs() -> Iterator[Job]:
                 yield job(map, "backward", dtype, DENSE)
 
 
-# Functions that name kernels; draws over rows of categories add theirs here.
-JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs,)
+def rows_jobs() -> Iterator[Job]:
+    """The race over a long row, which a draw of categories is made of; a sample is a category of the row."""
+    from rows_machine_code import race_code
+
+    from rsample.kernels.rows.race import UNROLL
+
+    for dtype in (torch.float32, torch.bfloat16):
+        for kernel in ("forward", "joint"):
+            name = str(dtype).removeprefix("torch.")
+            budget = RACE.get((name, "logits", kernel), "")
+            code = functools.partial(race_code, dtype, TARGET, log_prob=kernel == "joint")
+            yield Job("Categorical", kernel, name, DENSE, UNROLL, UNROLL * launch.group_size(dtype), budget, code)
+
+
+# Functions that name kernels.
+JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, rows_jobs)
 
 
 def counted(job: Job, sources: str) -> Count:
@@ -138,7 +152,10 @@ def counted(job: Job, sources: str) -> Count:
 def digest_of_sources(maps: str) -> str:
     """Of the kernels, of what counts them and of what is to be counted: the same where the results must be."""
     files = [path for folder in kernels.__path__ for path in sorted(Path(folder).rglob("*.py"))]
-    files += [HERE / f"{name}.py" for name in ("budgets", "instructions", "known_maps", "machine_code", "sass")]
+    files += [
+        HERE / f"{name}.py"
+        for name in ("budgets", "instructions", "known_maps", "machine_code", "rows_machine_code", "sass")
+    ]
     return hashlib.sha256(maps.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 # Colours that the colour-blind tell apart (Okabe and Ito), one a swept draw.
 PALETTE = ("#0072b2", "#56b4e9", "#332288", "#d55e00", "#e69f00", "#009e73", "#cc79a7")
 BAR, INK, FAINT = "#0b6e99", "#2f3437", "#dcdfe3"
+SWEPT = [draw.name for draw in DRAWS if draw.sweep == FULL]
 # Where ratios are compared; draws over rows stand at a size of their own.
 COMPARED = 2**20
 
@@ -31,9 +32,12 @@ def draw_plot(pairs: list[Pair], path: Path) -> None:
     with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True}):
         compared = _compared(float32)
         figure = plt.figure(figsize=(13, max(6.5, 1.7 + 0.19 * len(compared))), layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(10, 14))
-        _draw_sweeps(left, float32)
-        _draw_bars(right, compared)
+        if any(pair.rsample.draw in SWEPT for pair in float32):
+            left, right = figure.subfigures(1, 2, width_ratios=(10, 14))
+            _draw_sweeps(left, float32)
+            _draw_bars(right, compared)
+        else:
+            _draw_bars(figure.subfigures(1, 1), compared)
         row = pairs[0].rsample
         heading = f"{row.device}, {row.threads} threads, torch {row.torch}, {row.timestamp[:10]}; float32"
         figure.suptitle(heading, fontsize=9, x=0.01, ha="left")
@@ -45,8 +49,7 @@ def _draw_sweeps(figure: SubFigure, pairs: list[Pair]) -> None:
     """Time a sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
     times, ratios = figure.subplots(2, 1)
     sizes: set[int] = set()
-    names = [draw.name for draw in DRAWS if draw.sweep == FULL]
-    for name, colour in zip(names, PALETTE, strict=True):
+    for name, colour in zip(SWEPT, PALETTE, strict=True):
         sweep = [pair for pair in pairs if pair.rsample.draw == name]
         ours = [pair.rsample for pair in sweep]
         n = [row.n for row in ours]

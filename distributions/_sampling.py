@@ -131,6 +131,7 @@ class FusedSampling(KeyedSampling):
 
     # One for each choice of parameters, such as probs or logits.
     _samplers: ClassVar[tuple[Sampler, ...]]
+    _choice: int  # of a sampler
     _given: dict[str, tuple[Tensor, Tensor]]
 
     def _draw(
@@ -142,7 +143,9 @@ class FusedSampling(KeyedSampling):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
+        shape = self._batch_shape + self._event_shape
+        if sample_shape or not isinstance(sample_shape, torch.Size):
+            shape = checked_sample_shape(sample_shape) + shape
         sampler, params = self._draw_with()
         if not log_prob:
             return (sampler(params, shape, generator=generator, key=key, differentiable=differentiable),)
@@ -153,17 +156,17 @@ class FusedSampling(KeyedSampling):
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""
-        sampler = next(s for s in self._samplers if s.map.parameters == tuple(self._given))
         params = []
         for name, (broadcast, given) in self._given.items():
             current = getattr(self, name)
             # An attribute that somebody has set since then counts, not what the constructor was given.
             params.append(given if current is broadcast else current)
-        return sampler, params
+        return self._samplers[self._choice], params
 
     def _keep_given(self, **given: object) -> None:
         """Remember each parameter as it was before the constructor broadcast it, in a sampler's order."""
         self._given = {}
+        self._choice = [s.map.parameters for s in self._samplers].index(tuple(given))
         for name, value in given.items():
             broadcast = getattr(self, name)
             self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))
@@ -173,7 +176,7 @@ class FusedSampling(KeyedSampling):
         fused = next(cls for cls in type(self).__mro__ if FusedSampling in cls.__bases__)
         new: Self = self._get_checked_instance(fused, _instance)
         super().expand(torch.Size(batch_shape), _instance=new)
-        new._given = {}
+        new._choice, new._given = self._choice, {}
         for name, param in zip(self._given, self._draw_with()[1], strict=True):
             new._given[name] = (getattr(new, name), param)
         return new
@@ -185,7 +188,7 @@ def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:
         shape = sample_shape if isinstance(sample_shape, torch.Size) else torch.Size(sample_shape)
     except TypeError as error:
         raise TypeError(f"sample_shape must be a sequence of integers, got {sample_shape!r}") from error
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise ValueError(f"sample_shape must not have negative sizes, got {tuple(shape)}")
     return shape
 

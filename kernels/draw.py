@@ -74,21 +74,25 @@ class Sampler:
         numel, per_block = 1, elements_per_block(dtype)
         for size in shape:
             numel *= size
-        source = keys.take(key, generator, device, (numel + per_block - 1) // per_block)
-
-        if source.compiling:
-            if not differentiable:
-                params = [p.detach() for p in params]
-            return self.operators.forward_op(list(source.key), *params, shape, dtype)
-        if source.transformed:
-            function = self._function if differentiable else Draw
-            return function.apply(self.operators, source.key, source.marker, tuple(shape), dtype, *params)
+        blocks = (numel + per_block - 1) // per_block
+        if keys.watched():
+            source = keys.take(key, generator, device, blocks)
+            if source.compiling:
+                if not differentiable:
+                    params = [p.detach() for p in params]
+                return self.operators.forward_op(list(source.key), *params, shape, dtype)
+            if source.transformed:
+                function = self._function if differentiable else Draw
+                return function.apply(self.operators, source.key, source.marker, tuple(shape), dtype, *params)
+            taken = source.key
+        else:
+            taken = keys.reserve(device, blocks, generator) if key is None else (key,)
         if not wants_derivative(params):
-            return self.operators.forward(source.key, params, shape, dtype)
+            return self.operators.forward(taken, params, shape, dtype)
         if differentiable:
-            return self._function.apply(self.operators, source.key, None, tuple(shape), dtype, *params)
+            return self._function.apply(self.operators, taken, None, tuple(shape), dtype, *params)
         with torch._C._AutoDispatchBelowAutograd():
-            return self.operators.forward(source.key, params, shape, dtype)
+            return self.operators.forward(taken, params, shape, dtype)
 
     def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Outputs:
         *params, shape, dtype = args

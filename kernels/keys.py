@@ -55,11 +55,20 @@ def check_generator(generator: object, device: torch.device) -> torch.Generator 
 def check_source(key: object, generator: object, device: torch.device) -> torch.Generator | None:
     """Raise unless a draw on `device` can take its randomness from this key or generator; return the generator."""
     if key is None:
-        return check_generator(generator, device)
+        return None if generator is None else check_generator(generator, device)
     if generator is not None:
         raise ValueError("key and generator exclude each other: a key already says which sample is drawn")
     check_key(key, device)
     return None
+
+
+def watched() -> bool:
+    """Whether torch.compile, a transform of functorch or a dispatch mode sees what runs; a draw need not ask which."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 class Source(NamedTuple):

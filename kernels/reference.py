@@ -30,13 +30,17 @@ def forward(
 ) -> tuple[Tensor, ...]:
     """What a draw of `shape` and `dtype` gives; `params` broadcast to `shape`. `key` is a packed key, uint64."""
     compute = compute_dtype(dtype)
-    eps = _eager_noise(map.noise, key, shape, dtype, params[0])
+    eps = eager_noise(map.noise, key, shape, dtype, params[0])
     params = [_cast(p, compute) for p in params]
-    sample, *rest = map.draw(eps, *params)
-    if map.support is not None:
+    outputs = map.draw(eps, *params)
+    sample = outputs[0]
+    if map.support is not None and map.support.within_reach(dtype):
         sample = map.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+    sample = _cast(sample, dtype)
+    if not map.joint:
+        return (sample,)
     # A log-density need not depend on the noise.
-    return (_cast(sample, dtype), *(_cast(x.expand(sample.shape).contiguous(), dtype) for x in rest))
+    return sample, _cast(outputs[1].expand(sample.shape).contiguous(), dtype)
 
 
 def backward(
@@ -49,7 +53,7 @@ def backward(
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
-    eps = _eager_noise(map.noise, key, grad.shape, grad.dtype, grad)
+    eps = eager_noise(map.noise, key, grad.shape, grad.dtype, grad)
     grads = map.gradients(eps, *[_cast(g, compute) for g in given], *[_cast(p, compute) for p in params])
     return reduced(grads, params, grad.shape, needs)
 
@@ -65,7 +69,7 @@ def reduced(
     ]
 
 
-def _eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
+def eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
     """`noise` by ATen's stateless kernels where these run: one call instead of some eighty small ones.
 
     The noise lies on the device of `like`, any tensor of the draw.

@@ -106,6 +106,8 @@ class Trace:
         operands = [self.operand(arg) for arg in args]
         if not kwargs and name in _COMPARISONS:
             return self.symbol(f"{operands[0]} {_COMPARISONS[name]} {operands[1]}", torch.bool)
+        if name == "sub" and list(kwargs) == ["alpha"]:
+            return args[0] - args[1] * kwargs["alpha"]
         if not kwargs and name == "where":
             return self.symbol(f"V::blendv({operands[2]}, {operands[1]}, {operands[0]})", self.dtype)
         if kwargs or name not in _VALUES or any(isinstance(a, Symbol) and a.dtype == torch.bool for a in args):

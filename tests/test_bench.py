@@ -121,6 +121,13 @@ def test_plot_is_a_png(bench):
     assert len(data) > 10_000
 
 
+def test_a_selection_without_a_sweep_has_a_plot_too(tmp_path):
+    arguments = ("--device", "cpu", "--sizes", "8", "--budget", "0.001", "-k", "Cauchy")
+    done = run("run.py", "--results", str(tmp_path), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert next(tmp_path.glob("*.png")).read_bytes().startswith(b"\x89PNG")
+
+
 def test_readme_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(bench, tmp_path):
     fragment = next(bench[1].glob("*.md"))
     readme = tmp_path / "README.md"

@@ -31,7 +31,8 @@ extern "C" void {name}_of(const float* x, float* y, std::int64_t n) {{
 
 
 def evaluate(library: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarray:
-    assert x.dtype == np.float32 and x.size % 64 == 0
+    assert x.dtype == np.float32
+    assert x.size % 64 == 0
     y = np.full_like(x, np.nan)
     pointers = (ctypes.c_void_p(array.ctypes.data) for array in (x, y))
     getattr(library, f"{name}_of")(*pointers, ctypes.c_int64(x.size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..noise import Noise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, at no cost to a small draw
 class Support:
     """Open bounds of a sample that rounding must not carry it to, nor beyond.
 
@@ -28,6 +29,7 @@ class Support:
     upper: float | str | None = None
     narrow_only: bool = False
 
+    @functools.cache  # noqa: B019 - a process makes a handful of them
     def limits(self, dtype: torch.dtype) -> tuple[float, float]:
         """The least and the greatest number of `dtype` inside of the constant bounds; infinite where there is none."""
         if self.narrow_only and dtype.itemsize > 2:
@@ -40,7 +42,13 @@ class Support:
         upper = math.inf if self.upper is None or isinstance(self.upper, str) else inside[self.upper]
         return lower, upper
 
+    @functools.cache  # noqa: B019
+    def within_reach(self, dtype: torch.dtype) -> bool:
+        """Whether samples of `dtype` come near a bound at all."""
+        return isinstance(self.upper, str) or self.limits(dtype) != (-math.inf, math.inf)
+
     @staticmethod
+    @functools.cache
     def step(dtype: torch.dtype) -> float:
         """h - step * |h| lies, or rounds to `dtype`, just below a normal number h of `dtype`.
 
@@ -187,5 +195,5 @@ class Map:
             return sample
         if isinstance(self.support.upper, str):
             bound = params[self.parameters.index(self.support.upper)]
-            return torch.minimum(sample, bound - torch.abs(bound) * step)
+            return torch.minimum(sample, torch.sub(bound, torch.abs(bound), alpha=step))
         return torch.clamp(sample, lower, upper)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..noise import EXPONENTIAL, SIGNIFICAND_BITS, compute_dtype
-from ..reference import noise
+from ..reference import eager_noise
 
 
 def race(
@@ -36,7 +36,7 @@ def race(
         index = weights.new_zeros(batch, dtype=torch.int64)
         sample = weights.new_zeros(shape) if one_hot else index
         return [sample, weights.new_zeros(batch)] if log_prob else [sample]
-    time = exponential(key, shape, dtype, weights.device)
+    time = eager_noise(EXPONENTIAL, key, shape, dtype, weights)
     given = weights.to(compute)
     score = given / time if from_probs else given - time.log()
     index = torch.where(score.isnan(), -math.inf, score).argmax(-1)
@@ -76,7 +76,7 @@ def relaxed(
     dtype, compute = logits.dtype, compute_dtype(logits.dtype)
     if k == 0 or math.prod(batch) == 0:
         return [logits.new_zeros(shape), logits.new_zeros(batch)] if log_prob else [logits.new_zeros(shape)]
-    time = exponential(key, shape, dtype, logits.device)
+    time = eager_noise(EXPONENTIAL, key, shape, dtype, logits)
     t = temperature.to(compute).reshape(())
     x = torch.log_softmax((logits.to(compute) - time.log()) / t, -1)
     sample = (x.exp() if exponentiated else x).to(dtype)
@@ -94,9 +94,3 @@ def log_density_of_times(sum_of_logs: Tensor, total: Tensor, k: int, temperature
     for all categories, nothing but these sums is left of it.
     """
     return sum_of_logs - k * total.log() + math.lgamma(k) + (k - 1) * temperature.log()
-
-
-def exponential(key: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The standard exponential noise of a draw, in the compute dtype."""
-    bits = key.to(device).view(torch.int64)
-    return noise(EXPONENTIAL, bits, math.prod(shape), dtype).reshape(tuple(shape))

@@ -1,0 +1,105 @@
+"""The kernels of draws over rows of categories as a launch compiles them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from machine_code import KEY, TRITON_NAMES, partial_sums
+from sass import compile_for
+
+from rsample.kernels.launch import group_size
+from rsample.kernels.rows import race, relaxed
+
+ROWS = {"sizes": ("i32",), "strides": ("i32",), "rows": "i64", "k": "i64", "step": "i64"}
+
+
+def race_code(
+    dtype: torch.dtype,
+    target: str = "sm_90",
+    *,
+    from_probs: bool = False,
+    output: str = "part",
+    log_prob: bool = False,
+    even: bool = False,
+    lanes_per_row: int = 128,
+) -> Any:
+    """The race, by default over a part of a row; `even`: every row begins at a multiple of a group."""
+    name, compute = TRITON_NAMES[dtype], partial_sums(dtype)
+    part = output == "part"
+    arguments = {
+        "out_ptr": f"*{name}" if output == "one_hot" else "*i64",
+        "log_prob_ptr": f"*{name}" if log_prob and not part else None,
+        "score_ptr": f"*{compute}" if part else None,
+        "top_ptr": f"*{compute}" if part and log_prob else None,
+        "total_ptr": f"*{compute}" if part and log_prob else None,
+        "weights_ptr": f"*{name}",
+        **ROWS,
+        "run": "i32",
+        **KEY,
+        "SCORE": race.probs_score if from_probs else race.logits_score,
+        "FROM_PROBS": from_probs,
+        "OUTPUT": output,
+        "LOG_PROB": log_prob,
+        "EPS": 2.0**-23,
+        "ALIGNED": True,
+        "EVEN": even,
+        "WIDE": False,
+        "HARDWARE": not target.startswith("gfx"),
+        "LANES": 128,
+        "LPR": lanes_per_row,
+        "UNROLL": race.UNROLL,
+    }
+    return compile_for(race.race_kernel, arguments, target, 4)
+
+
+def finish_code(dtype: torch.dtype, target: str, output: str) -> Any:
+    """What makes a winner of the parts' winners."""
+    name, compute = TRITON_NAMES[dtype], partial_sums(dtype)
+    arguments = {
+        "out_ptr": f"*{name}" if output == "one_hot" else "*i64",
+        "log_prob_ptr": f"*{name}",
+        "index_ptr": "*i64",
+        **{f"{p}_ptr": f"*{compute}" for p in ("score", "top", "total")},
+        "weights_ptr": f"*{name}",
+        **ROWS,
+        "parts": "i32",
+        "FROM_PROBS": False,
+        "OUTPUT": output,
+        "LOG_PROB": True,
+        "EPS": 2.0**-23,
+        "EVEN": False,
+        "WIDE": False,
+        "GROUP": group_size(dtype),
+        "TILE": 128 * group_size(dtype),
+        "PARTS": 16,
+    }
+    return compile_for(race.race_finish_kernel, arguments, target, 4)
+
+
+def relaxed_code(dtype: torch.dtype, target: str, phase: str) -> Any:
+    """A relaxed draw in one phase, "tile" for rows that fit in one, or one of the phases of longer rows."""
+    name, compute = TRITON_NAMES[dtype], partial_sums(dtype)
+    arguments = {
+        "out_ptr": f"*{name}",
+        "log_prob_ptr": f"*{name}",
+        **{f"{p}_ptr": f"*{compute}" for p in ("top", "total", "sums")},
+        "logits_ptr": f"*{name}",
+        "temperature_ptr": f"*{name}",
+        **ROWS,
+        "run": "i32",
+        "parts": "i32",
+        "log_prob_constant": "fp64",
+        **KEY,
+        "EXPONENTIATED": True,
+        "LOG_PROB": True,
+        "PHASE": phase,
+        "ALIGNED": True,
+        "EVEN": True,
+        "WIDE": False,
+        "HARDWARE": not target.startswith("gfx"),
+        "LANES": 128,
+        "LPR": 32 if phase == "tile" else 128,
+        "PARTS": 16,
+    }
+    return compile_for(relaxed.relaxed_kernel, arguments, target, 4)
