@@ -1,0 +1,74 @@
+"""Multivariate normal distribution with a low-rank covariance plus a diagonal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.matrices.draw import draw_product
+from rsample.kernels.matrices.kind import LOW_RANK_MULTIVARIATE_NORMAL
+
+from ._sampling import KeyedSampling, checked_sample_shape
+from .multivariate_normal import check_event_and_batch
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LowRankMultivariateNormal(KeyedSampling, torch.distributions.LowRankMultivariateNormal):
+    r"""Normal distribution over vectors with covariance :math:`WW^\top + \mathrm{diag}(D)`, W of few columns.
+
+    A draw is :math:`\mu + W\epsilon_W + \sqrt{D}\,\epsilon_D` with standard normal noise made inside the matrix
+    product; :math:`\epsilon_D` is the noise of the draw's own elements, as in `Normal`, and :math:`\epsilon_W` has a
+    stream of its own. Pathwise gradients make both again from the key.
+
+    Example::
+
+        >>> d = LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3))
+        >>> d.rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        loc: mean, a floating-point tensor of shape (..., K).
+        cov_factor: W, of shape (..., K, rank).
+        cov_diag: D, positive, of shape (..., K). Batch dimensions of the three broadcast.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: an argument has too few dimensions, or validation is on and `cov_diag` is not positive or an
+            argument is NaN.
+        RuntimeError: the shapes of the arguments do not go together.
+    """
+
+    def __init__(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, validate_args: bool | None = None) -> None:
+        if loc.dim() >= 1 and cov_factor.dim() >= 2 and cov_diag.dim() >= 1:
+            check_event_and_batch({"loc": (loc, 1), "cov_factor": (cov_factor, 2), "cov_diag": (cov_diag, 1)})
+        super().__init__(loc, cov_factor, cov_diag, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        new: Self = self._get_checked_instance(LowRankMultivariateNormal, _instance)
+        super().expand(torch.Size(batch_shape), _instance=new)
+        return new
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
+        params = {
+            "loc": self.loc,
+            "cov_factor": self._unbroadcasted_cov_factor,
+            "cov_diag": self._unbroadcasted_cov_diag.sqrt(),
+        }
+        (sample,) = draw_product(
+            LOW_RANK_MULTIVARIATE_NORMAL, params, shape, generator=generator, key=key, differentiable=differentiable
+        )
+        return (sample, self.log_prob(sample)) if log_prob else (sample,)

@@ -1,0 +1,123 @@
+"""Multivariate normal distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rsample.kernels import keys
+from rsample.kernels.function import wants_derivative
+from rsample.kernels.matrices.draw import draw_product
+from rsample.kernels.matrices.kind import MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+
+from ._sampling import KeyedSampling, checked_sample_shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
+    r"""Normal distribution over vectors of K numbers with any covariance :math:`\Sigma = LL^\top`.
+
+    A draw is :math:`\mu + L\epsilon` with standard normal :math:`\epsilon`, made inside the matrix product; pathwise
+    gradients are :math:`g` for :math:`\mu` and :math:`g\epsilon^\top` for the lower triangle of :math:`L`, summed over
+    the samples that share them, with :math:`\epsilon` made again from the key. Of `scale_tril` only the lower triangle
+    is read. :meth:`rsample_with_log_prob` has the density from :math:`\epsilon` itself, and solves no system.
+
+    Example::
+
+        >>> loc = torch.zeros(3, requires_grad=True)
+        >>> z = MultivariateNormal(loc, scale_tril=torch.eye(3)).rsample((16,))
+        >>> z.sum().backward()
+        >>> loc.grad
+        tensor([16., 16., 16.])
+
+    Args:
+        loc: mean, a floating-point tensor of shape (..., K).
+        covariance_matrix: positive definite, of shape (..., K, K).
+        precision_matrix: its inverse.
+        scale_tril: its Cholesky factor L, lower triangular with a positive diagonal; exactly one of the three matrices
+            is given. Its batch dimensions broadcast with those of `loc`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: not exactly one matrix is given, an argument has too few dimensions, or validation is on and a
+            matrix is not positive definite (or triangular), or an argument is NaN.
+        RuntimeError: the shapes of `loc` and the matrix do not go together.
+    """
+
+    def __init__(
+        self,
+        loc: Tensor,
+        covariance_matrix: Tensor | None = None,
+        precision_matrix: Tensor | None = None,
+        scale_tril: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        matrices = {
+            "covariance_matrix": covariance_matrix,
+            "precision_matrix": precision_matrix,
+            "scale_tril": scale_tril,
+        }
+        for name, matrix in matrices.items():
+            if matrix is not None and matrix.dim() >= 2 and loc.dim() >= 1:
+                check_event_and_batch({"loc": (loc, 1), name: (matrix, 2)}, square=name)
+        super().__init__(
+            loc,
+            covariance_matrix=covariance_matrix,
+            precision_matrix=precision_matrix,
+            scale_tril=scale_tril,
+            validate_args=validate_args,
+        )
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        new: Self = self._get_checked_instance(MultivariateNormal, _instance)
+        super().expand(torch.Size(batch_shape), _instance=new)
+        return new
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        shape = checked_sample_shape(sample_shape) + self._batch_shape + self._event_shape
+        factor = self._unbroadcasted_scale_tril
+        params = {"loc": self.loc, "scale_tril": factor}
+        # At a constant sample the density moves with the parameters, and then it is a function of the sample.
+        of_noise = log_prob and (differentiable or not (keys.watched() or wants_derivative((self.loc, factor))))
+        kind = MULTIVARIATE_NORMAL_WITH_NORM if of_noise else MULTIVARIATE_NORMAL
+        sample, *norm = draw_product(kind, params, shape, generator=generator, key=key, differentiable=differentiable)
+        if not log_prob:
+            return (sample,)
+        if not of_noise:
+            return sample, self.log_prob(sample)
+        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return sample, -0.5 * (shape[-1] * math.log(2 * math.pi) + norm[0]) - log_det
+
+
+def check_event_and_batch(parameters: dict[str, tuple[Tensor, int]], square: str | None = None) -> None:
+    """Raise a RuntimeError that names the parameters unless their batch and event shapes go together.
+
+    Args:
+        parameters: each with its number of event dimensions, of which the first is that of the event.
+        square: the one whose two event dimensions are of one size.
+    """
+    events = {p.shape[p.dim() - dims] for p, dims in parameters.values()}
+    if square is not None:
+        events.add(parameters[square][0].shape[-1])
+    try:
+        torch.broadcast_shapes(*(p.shape[: p.dim() - dims] for p, dims in parameters.values()))
+        fits = len(events) == 1
+    except RuntimeError:
+        fits = False
+    if not fits:
+        listed = ", ".join(f"{name} of shape {tuple(p.shape)}" for name, (p, _) in parameters.items())
+        raise RuntimeError(f"the shapes of parameters do not go together: {listed}")

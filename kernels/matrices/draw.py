@@ -1,0 +1,72 @@
+"""One draw that is a matrix product from checked arguments: the entry of this layer."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import keys
+from ..function import wants_derivative
+from ..noise import SIGNIFICAND_BITS, elements_per_block
+from . import ops
+from .autograd import MatrixDraw
+from .kind import Kind
+
+
+def draw_product(
+    kind: Kind,
+    params: dict[str, Tensor],
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    key: Tensor | None = None,
+    differentiable: bool = False,
+) -> tuple[Tensor, ...]:
+    """Draw one sample of `shape`, whose last dimension is that of the event.
+
+    Every argument is checked before anything is drawn or any generator state is consumed.
+
+    Args:
+        kind: what to draw.
+        params: its parameters in order, by the names in messages: floating-point tensors on one device whose batch
+            dimensions broadcast to those of `shape`.
+        generator: reserve the key from this generator instead of the device's default one.
+        key: draw exactly the sample of this key, a uint64 tensor (seed, offset); excludes `generator`.
+        differentiable: let gradients reach the parameters.
+
+    Returns:
+        A contiguous sample of the parameters' promoted dtype and, where `kind` asks for it, the squared norm of each
+        row's noise, of shape `shape[:-1]`.
+
+    Raises:
+        TypeError: a parameter, key or generator of the wrong type or a parameter that is not floating-point.
+        ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
+        RuntimeError: parameters, key or generator on different devices.
+    """
+    tensors = list(params.values())
+    for name, p in params.items():
+        if p.dtype not in SIGNIFICAND_BITS:
+            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {p.dtype}")
+    device = tensors[0].device
+    if any(p.device != device for p in tensors):
+        places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
+        raise RuntimeError(f"parameters must be on one device, but {places}")
+    dtype = functools.reduce(torch.promote_types, (p.dtype for p in tensors))
+    generator = keys.check_source(key, generator, device)
+    # Streams beside the draw's own count from the same block.
+    per_row = max(shape[-1], tensors[1].shape[-1])
+    per_block = elements_per_block(dtype)
+    source = keys.take(key, generator, device, (math.prod(shape[:-1]) * per_row + per_block - 1) // per_block)
+    if not differentiable:
+        tensors = [p.detach() for p in tensors]
+    if source.compiling:
+        output = ops.operator(kind)(list(source.key), *tensors, shape, dtype)
+        return tuple(output) if kind.norm else (output,)
+    if source.transformed or (differentiable and wants_derivative(tensors)):
+        outputs: tuple[Tensor, ...] = MatrixDraw.apply(kind, source.key, source.marker, tuple(shape), dtype, *tensors)
+        return outputs
+    return ops.forward(kind, source.key, tensors, shape, dtype)

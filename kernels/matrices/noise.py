@@ -1,0 +1,54 @@
+"""The standard normal noise of a draw as a tensor, for the backends that hand the product to a matrix library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import compiled
+from ..maps.standard import STANDARD_MAPS
+from ..noise import NORMAL, compute_dtype, elements_per_block
+from ..philox import MASK32, philox4x32
+from ..reference import eager_noise
+
+# Philox blocks made at a time: the words of one are 64-bit integers in some twenty temporaries.
+CHUNK = 2**16
+
+
+def normal_noise(
+    backend: str, key: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device, stream: int
+) -> Tensor:
+    """Standard normal noise of a draw of `shape` and `dtype`, in the compute dtype.
+
+    Args:
+        backend: "compiled" or "reference".
+        key: a packed key.
+        stream: counter word 3; 0 is the stream of the draw's own elements.
+    """
+    compute = compute_dtype(dtype)
+    like = torch.zeros((), dtype=compute, device=device)
+    if stream != 0:
+        return stream_noise(key.to(device), shape, dtype, stream)
+    if backend == "compiled":
+        return compiled.forward(STANDARD_MAPS["normal"], key, (like,), shape, compute)[0]
+    return eager_noise(NORMAL, key, shape, compute, like)
+
+
+def stream_noise(key: Tensor, shape: Sequence[int], dtype: torch.dtype, stream: int) -> Tensor:
+    """Standard normal noise from the blocks with counter word 3 = `stream`."""
+    seed, offset = key.view(torch.int64)
+    words = (seed & MASK32, (seed >> 32) & MASK32)
+    numel = math.prod(shape)
+    zero = torch.zeros((), dtype=torch.int64, device=key.device)
+    out = torch.empty(numel, dtype=compute_dtype(dtype), device=key.device)
+    per_block = elements_per_block(dtype)
+    for first in range(0, -(-numel // per_block), CHUNK):
+        part = out[first * per_block : (first + CHUNK) * per_block]
+        block = offset + first + torch.arange(-(-part.numel() // per_block), device=key.device)
+        counter = (block & MASK32, (block >> 32) & MASK32, zero, zero + stream)
+        noise = torch.stack(NORMAL.from_words(philox4x32(counter, words), dtype), -1)
+        part.copy_(noise.view(-1)[: part.numel()])
+    return out.view(torch.Size(shape))
