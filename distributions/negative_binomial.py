@@ -1,0 +1,52 @@
+"""Negative binomial distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
+
+from ._sampling import FusedSampling, check_broadcast, check_one_of
+
+
+class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
+    r"""Negative binomial distribution: the successes, each of probability p, before the r-th failure.
+
+    .. math:: P(X = k) = \frac{\Gamma(r + k)}{\Gamma(r)\, k!} (1 - p)^r p^k
+
+    A draw is a Poisson count whose rate is :math:`p / (1 - p)` times a standard gamma number of concentration r, both
+    made in one kernel. r need not be whole; with r = 0 every sample is 0. There is no reparameterisation: gradients
+    need a score-function estimator.
+
+    Example::
+
+        >>> NegativeBinomial(2.5, torch.tensor([0.5, 0.9])).sample((5,)).shape
+        torch.Size([5, 2])
+
+    Args:
+        total_count: number r of failures, non-negative; a number or tensor that broadcasts with `probs` or `logits`.
+        probs: probability of success, in [0, 1); a floating-point tensor.
+        logits: log-odds of success; exactly one of `probs` and `logits` is given.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: both or neither of `probs` and `logits`, or validation is on and `probs` is outside [0, 1) or NaN,
+            or `total_count` negative or NaN.
+        RuntimeError: `total_count` does not broadcast with `probs` or `logits`.
+    """
+
+    _samplers = (Sampler(NEGATIVE_BINOMIAL_PROBS_MAP), Sampler(NEGATIVE_BINOMIAL_LOGITS_MAP))
+
+    def __init__(
+        self,
+        total_count: Tensor | float,
+        probs: Tensor | None = None,
+        logits: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        check_broadcast(total_count=total_count, probs=probs, logits=logits)
+        super().__init__(total_count, probs, logits, validate_args=validate_args)
+        failures = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
+        self._keep_given(total_count=failures, **check_one_of(probs=probs, logits=logits))
