@@ -150,7 +150,9 @@ class FusedSampling(KeyedSampling):
         if not log_prob:
             return (sampler(params, shape, generator=generator, key=key, differentiable=differentiable),)
         joint = sampler.with_log_prob if differentiable else sampler.with_score
-        assert joint is not None, f"{sampler.map.name} has no density"
+        if joint is None:  # a density that no kernel has
+            sample = sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
+            return sample, self.log_prob(sample)
         sample, log_density = joint(params, shape, generator=generator, key=key, differentiable=True)
         return sample, log_density
 

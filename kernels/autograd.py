@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .function import LeanFunction, wants_derivative
-from .maps.standard import STANDARD_MAPS
+from .loops.noise import LoopNoise
+from .maps.standard import STANDARD_MAPS, standard_loop_map
 from .noise import compute_dtype
 from .ops import Operators, Outputs
 from .reference import reduced
@@ -107,15 +108,16 @@ class PathwiseDraw(LeanFunction):
             tangents = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(params, tangents, strict=True))
             return None, _push_forward(lambda *params: map.density.at(sample, *params), params, tangents)
         compute = compute_dtype(ctx.dtype)
-        noise = _noise(ctx.operators, key, marker, ctx.shape, ctx.dtype, params[0].device)
+        noise = _noise(ctx.operators, key, marker, ctx.shape, ctx.dtype, params)
         params = [p.to(compute) for p in params]
+        like = noise[0] if isinstance(noise, tuple) else noise
         outputs: list[Tensor | None] = [None] * map.outputs
         for i in map.cotangents:
             # The derivatives of output i, element by element.
-            given = [torch.full((), float(i == k), dtype=compute, device=noise.device) for k in map.cotangents]
+            given = [torch.full((), float(i == k), dtype=compute, device=like.device) for k in map.cotangents]
             derivatives = zip(map.gradients(noise, *given, *params), tangents, strict=True)
             terms = [d * t.to(compute) for d, t in derivatives if t is not None]
-            outputs[i] = sum(terms, start=torch.zeros_like(noise)).to(ctx.dtype)
+            outputs[i] = sum(terms, start=torch.zeros_like(like)).to(ctx.dtype)
         return tuple(outputs) if map.joint else outputs[0]
 
     @staticmethod
@@ -294,13 +296,20 @@ def _noise(
     marker: Tensor | None,
     shape: Sequence[int],
     dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    """The noise of a draw, of its compute dtype."""
+    params: Sequence[Tensor],
+) -> Any:
+    """The noise of a draw as its map takes it, of its compute dtype."""
     kind = operators.map.noise
     compute = compute_dtype(dtype)
+    if isinstance(kind, LoopNoise):
+        params = [p.detach().to(compute) for p in params]
+        values = [
+            Draw.apply(standard, key, marker, tuple(shape), compute, *params)
+            for standard in _standard_loop(kind, operators.map.parameters)
+        ]
+        return tuple(values) if len(values) > 1 else values[0]
     drawn = dtype if kind.native_resolution else compute
-    like = torch.zeros((), dtype=drawn, device=device)
+    like = torch.zeros((), dtype=drawn, device=params[0].device)
     noise: Tensor = Draw.apply(_standard(kind.name), key, marker, tuple(shape), drawn, like)
     return noise.to(compute)
 
@@ -310,6 +319,12 @@ def _standard(name: str) -> Operators:
     return Operators(STANDARD_MAPS[name])
 
 
+@functools.cache
+def _standard_loop(kind: LoopNoise, parameters: tuple[str, ...]) -> list[Operators]:
+    """The draws of each of the values of a noise that loops."""
+    return [Operators(standard_loop_map(kind, parameters, i)) for i in range(kind.values)]
+
+
 def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
     """`PathwiseDrawBackward` as torch operations, and the tensors that it is a function of."""
     map = ctx.operators.map
@@ -317,7 +332,9 @@ def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]
     key, marker, tensors = _split(ctx.saved_tensors, number + len(map.parameters))
     grad = tensors[0]
     compute = compute_dtype(grad.dtype)
-    noise = _noise(ctx.operators, key, marker, grad.shape, grad.dtype, grad.device)
+    if isinstance(map.noise, LoopNoise):
+        raise NotImplementedError(f"second derivatives of a draw of {map.name} are not implemented")
+    noise = _noise(ctx.operators, key, marker, grad.shape, grad.dtype, tensors[number:])
 
     def function(*tensors: Tensor) -> tuple[Tensor, ...]:
         grads = map.gradients(noise, *(t.to(compute) for t in tensors))

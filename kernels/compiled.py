@@ -23,6 +23,7 @@ from torch import Tensor
 
 from . import cpp, reference
 from .hugepages import empty
+from .loops.noise import LoopNoise
 from .maps.map import Map, Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
 from .translate import translate
@@ -152,9 +153,11 @@ def _build(map: Map, compute: torch.dtype) -> Any:
 
 
 def _source(map: Map, compute: torch.dtype) -> str:
-    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", "elementwise.h")]
-    if f"struct {map.noise.name} {{" not in parts[1]:
-        raise NotImplementedError(f"noise.h has no noise {map.noise.name}")
+    loops = ("loops/loops.h", "loops/counts.h") if isinstance(map.noise, LoopNoise) else ()
+    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", *loops, "elementwise.h")]
+    if not any(f"struct {map.noise.name} {{" in part for part in parts):
+        raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
+    values = map.noise.values if isinstance(map.noise, LoopNoise) else 1
     bounds = 0 if map.support is None else 3
 
     def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:
@@ -167,7 +170,8 @@ def _source(map: Map, compute: torch.dtype) -> str:
         functions["backward"] = (map.gradients, len(map.cotangents) + len(map.parameters))
     for name, (function, inputs) in functions.items():
         cpp_type = _CPP_TYPES[compute]
-        parts.append(translate(f"{name}_map", function, inputs, compute))
+        at = len(map.cotangents) if name == "backward" else 0
+        parts.append(translate(f"{name}_map", function, inputs, compute, values=values, parameters_at=at))
         parts.append(f"""
 extern "C" void {name}(const rsample::Input<{cpp_type}>* inputs, const rsample::Output* outputs, std::int64_t first,
                        std::int64_t n, std::uint64_t seed, std::uint64_t offset, int bits) {{

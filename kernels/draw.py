@@ -14,7 +14,7 @@ from . import keys
 from .autograd import AffineDraw, Draw, PathwiseDraw
 from .function import wants_derivative
 from .maps.map import Map
-from .noise import SIGNIFICAND_BITS, elements_per_block
+from .noise import SIGNIFICAND_BITS
 from .ops import Operators, Outputs
 
 
@@ -71,7 +71,7 @@ class Sampler:
         params, dtype = self._checked(params)
         device = params[0].device
         generator = keys.check_source(key, generator, device)
-        numel, per_block = 1, elements_per_block(dtype)
+        numel, per_block = 1, self.map.noise.elements_per_block(dtype)
         for size in shape:
             numel *= size
         blocks = (numel + per_block - 1) // per_block

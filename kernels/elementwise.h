@@ -29,7 +29,8 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
          int bits) {
   using V = at::vec::Vectorized<T>;
   constexpr int SIZE = TILE<T>, INPUTS = Map::INPUTS, OUTPUTS = Map::OUTPUTS;
-  constexpr int PER_BLOCK = 16 / sizeof(T);
+  constexpr int NUMBERS = values_of<Noise>() * TILE<T>;  // of noise in a tile
+  constexpr int PER_BLOCK = Looping<Noise> ? 1 : 16 / sizeof(T);
   const uint64_t first_block = offset + static_cast<uint64_t>(first / PER_BLOCK);
   const int64_t lead = first % PER_BLOCK;  // elements of the first block that belong to whoever came before
   const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
@@ -40,7 +41,7 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
 
   at::parallel_for(0, groups, 1, [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint32_t words[TILE_WORDS];
-    alignas(64) T noise[SIZE], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];
+    alignas(64) T noise[NUMBERS], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
       if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
@@ -66,8 +67,12 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
           out[k] = outputs[k].mode == DENSE && whole ? static_cast<T*>(outputs[k].data) + at : output_tiles[k];
         }
 
-        philox4x32_10(seed, first_block + static_cast<uint64_t>(tile) * TILE_BLOCKS, words);
-        Noise::fill(words, bits, noise);
+        if constexpr (Looping<Noise>) {
+          Noise::fill(seed, first_block + static_cast<uint64_t>(tile) * SIZE, in + Map::PARAMETERS_AT, noise);
+        } else {
+          philox4x32_10(seed, first_block + static_cast<uint64_t>(tile) * TILE_BLOCKS, words);
+          Noise::fill(words, bits, noise);
+        }
         for (int j = 0; j < SIZE; j += V::size()) Map::template apply<V>(noise + j, in, out, j);
 
         for (int k = 0; k < OUTPUTS; ++k) {

@@ -35,17 +35,19 @@ inline Lanes multiply_low_halves(Lanes a, uint64_t m) {
 #endif
 }
 
-// The words of blocks block .. block + TILE_BLOCKS, in stream order.
-inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_WORDS]) {
+// The words of TILE_BLOCKS blocks, in order: of block number(i) and so on, WIDTH numbers at a time, with counter words c2
+// and c3.
+template <class Number>
+inline void philox_tile(uint64_t seed, const Number& number, uint32_t c2_of_all, uint32_t c3_of_all,
+                        uint32_t (&words)[TILE_WORDS]) {
   uint64_t low[TILE_BLOCKS], high[TILE_BLOCKS], stream[2 * TILE_BLOCKS];  // words 0 and 1, words 2 and 3, all
-  Lanes lane;
-  for (int i = 0; i < WIDTH; ++i) lane[i] = i;
   for (int done = 0; done < TILE_BLOCKS; done += BATCH * WIDTH) {
     Lanes c0[BATCH], c1[BATCH], c2[BATCH], c3[BATCH];
     for (int i = 0; i < BATCH; ++i) {
-      c0[i] = lane + (block + done + WIDTH * i);
+      c0[i] = number(done + WIDTH * i);
       c1[i] = c0[i] >> 32;
-      c2[i] = c3[i] = Lanes{};
+      c2[i] = Lanes{} + c2_of_all;
+      c3[i] = Lanes{} + c3_of_all;
     }
     uint32_t k0 = seed, k1 = seed >> 32;
 #pragma GCC unroll 10
@@ -73,6 +75,24 @@ inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_
   std::memcpy(words, stream, sizeof stream);
 }
 
+// Blocks block .. block + TILE_BLOCKS.
+inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_WORDS]) {
+  Lanes lane;
+  for (int i = 0; i < WIDTH; ++i) lane[i] = i;
+  philox_tile(seed, [&](int i) { return lane + (block + i); }, 0, 0, words);
+}
+
+// The blocks whose numbers are given.
+inline void philox4x32_10(uint64_t seed, const uint64_t* blocks, uint32_t c2, uint32_t c3,
+                          uint32_t (&words)[TILE_WORDS]) {
+  const auto number = [&](int i) {
+    Lanes lanes;
+    std::memcpy(&lanes, blocks + i, sizeof lanes);
+    return lanes;
+  };
+  philox_tile(seed, number, c2, c3, words);
+}
+
 // ----------------------------------------------------------------------------------------------------------- noise
 
 // word * 2**-32, rounded once. Only AVX-512 converts unsigned integers; the halves convert exactly everywhere.
@@ -85,10 +105,8 @@ inline float unit_interval(uint32_t word) {
 #endif
 }
 
-// Box and Muller's pair from a radius word and an angle word.
-inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
-  const float u = unit_interval(radius_word) + 0x1p-33f;
-  const float radius = std::sqrt(-2.0f * log_unit(u));
+// Cosine and sine of the angle of a word.
+inline void unit_circle(uint32_t angle_word, float& cosine, float& sine) {
   // Turns to the nearest quarter turn, exact, and what is left of them, within an eighth.
   const float turns = unit_interval(angle_word) + 0x1p-33f;
   const int32_t quarter = static_cast<int32_t>(turns * 4.0f + 0.5f);
@@ -103,8 +121,18 @@ inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first,
   c = multiply_add(c * square, square, multiply_add(-0.5f, square, 1.0f));
   // An odd quarter swaps sine and cosine; the next bit is their sign.
   const uint32_t swap = (as_bits(s) ^ as_bits(c)) & -static_cast<uint32_t>(quarter & 1);
-  first = radius * as_float(as_bits(c) ^ swap ^ (static_cast<uint32_t>((quarter + 1) & 2) << 30));
-  second = radius * as_float(as_bits(s) ^ swap ^ (static_cast<uint32_t>(quarter & 2) << 30));
+  cosine = as_float(as_bits(c) ^ swap ^ (static_cast<uint32_t>((quarter + 1) & 2) << 30));
+  sine = as_float(as_bits(s) ^ swap ^ (static_cast<uint32_t>(quarter & 2) << 30));
+}
+
+// Box and Muller's pair from a radius word and an angle word.
+inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
+  const float u = unit_interval(radius_word) + 0x1p-33f;
+  const float radius = std::sqrt(-2.0f * log_unit(u));
+  float cosine, sine;
+  unit_circle(angle_word, cosine, sine);
+  first = radius * cosine;
+  second = radius * sine;
 }
 
 inline uint64_t join_words(const uint32_t* words) { return (static_cast<uint64_t>(words[0]) << 32) | words[1]; }
@@ -123,7 +151,21 @@ inline void uniform_from_words(const uint32_t* words, int bits, double* u) {
   }
 }
 
-// A noise fills a tile from its words; `bits` is the significand of the sample's own dtype, the hidden bit included.
+// A noise fills a tile from its words; one that loops makes words of its own, see loops.h.
+template <class Noise>
+concept Looping = requires { Noise::VALUES; };
+
+// How many numbers an element has.
+template <class Noise>
+constexpr int values_of() {
+  if constexpr (Looping<Noise>) {
+    return Noise::VALUES;
+  } else {
+    return 1;
+  }
+}
+
+// `bits` is the significand of the sample's own dtype, the hidden bit included.
 struct native_uniform {
   template <class T>
   static void fill(const uint32_t* words, int bits, T* u) {

@@ -57,6 +57,9 @@ class Noise:
     native_resolution: bool = False
     device: Any = None
 
+    def elements_per_block(self, dtype: torch.dtype) -> int:
+        return elements_per_block(dtype)
+
 
 def _uniform_bits(words: Words, bits: int) -> tuple[Tensor, ...]:
     """Uniform in [0, 1) on a grid of 2**-bits, from the low bits of each word (or pair of words, high word first)."""
@@ -188,7 +191,7 @@ def _native_uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.con
 
 
 @triton.jit
-def _box_muller(even, odd, HARDWARE: tl.constexpr):
+def box_muller(even, odd, HARDWARE: tl.constexpr):
     """Two float32 normals from two words.
 
     The radius takes u rounded as PyTorch rounds it. The angle takes the word as a signed number, which is the same
@@ -209,13 +212,13 @@ def _normal_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
         angle = odd * 6.283185307179586
         return radius * tl.cos(angle), radius * tl.sin(angle)
     else:
-        n0, n1 = _box_muller(w0, w1, HARDWARE)
-        n2, n3 = _box_muller(w2, w3, HARDWARE)
+        n0, n1 = box_muller(w0, w1, HARDWARE)
+        n2, n3 = box_muller(w2, w3, HARDWARE)
         return n0, n1, n2, n3
 
 
 @triton.jit
-def _centered_of_words(high, low, DTYPE: tl.constexpr):
+def centered_of_words(high, low, DTYPE: tl.constexpr):
     if DTYPE == tl.float64:
         word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)
         return tl.fma(word.to(tl.float64), 2.0**-64, 2.0**-65)
@@ -227,13 +230,13 @@ def _centered_of_words(high, low, DTYPE: tl.constexpr):
 def _centered_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`centered_of_element`."""
     if DTYPE == tl.float64:
-        return _centered_of_words(w0, w1, DTYPE), _centered_of_words(w2, w3, DTYPE)
+        return centered_of_words(w0, w1, DTYPE), centered_of_words(w2, w3, DTYPE)
     else:
         return (
-            _centered_of_words(w0, w0, DTYPE),
-            _centered_of_words(w1, w1, DTYPE),
-            _centered_of_words(w2, w2, DTYPE),
-            _centered_of_words(w3, w3, DTYPE),
+            centered_of_words(w0, w0, DTYPE),
+            centered_of_words(w1, w1, DTYPE),
+            centered_of_words(w2, w2, DTYPE),
+            centered_of_words(w3, w3, DTYPE),
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,10 +24,12 @@ from . import compiled, reference
 from .backend import backend_for
 from .keys import packed_key
 from .language import HAS_TRITON
+from .loops.noise import LoopNoise
 from .maps.map import Map
 
 if HAS_TRITON:
     from . import elementwise
+    from .loops import kernel as loop_kernels
 
 # A sample, or a joint map's sample and its log-density.
 Outputs = Tensor | tuple[Tensor, ...]
@@ -105,11 +108,15 @@ def _is_plain(tensors: Sequence[Tensor]) -> bool:
     return torch._C._len_torch_dispatch_stack() == 0
 
 
+def _kernels(map: Map) -> ModuleType:
+    return loop_kernels if isinstance(map.noise, LoopNoise) else elementwise
+
+
 def _forward(map: Map) -> Callable[..., Outputs]:
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
         backend = backend_for(params[0].device, math.prod(shape))
         if backend == "triton":
-            outputs = elementwise.forward(map, key, params, shape, dtype)
+            outputs = _kernels(map).forward(map, key, params, shape, dtype)
         elif backend == "compiled":
             outputs = compiled.forward(map, packed_key(key), params, shape, dtype)
         else:
@@ -125,7 +132,7 @@ def _backward(map: Map) -> Callable[..., list[Tensor]]:
     ) -> list[Tensor]:
         backend = backend_for(given[0].device, given[0].numel())
         if backend == "triton":
-            return elementwise.backward(map, key, given, params, needs)
+            return _kernels(map).backward(map, key, given, params, needs)
         if backend == "compiled":
             return compiled.backward(map, packed_key(key), given, params, needs)
         return reference.backward(map, packed_key(key), given, params, needs)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .backend import CPU
+from .loops.noise import LoopNoise, loop_noise
 from .maps.map import Map
 from .noise import Noise, compute_dtype, elements_per_block, signed64
 from .philox import philox_blocks
@@ -30,8 +31,8 @@ def forward(
 ) -> tuple[Tensor, ...]:
     """What a draw of `shape` and `dtype` gives; `params` broadcast to `shape`. `key` is a packed key, uint64."""
     compute = compute_dtype(dtype)
-    eps = eager_noise(map.noise, key, shape, dtype, params[0])
     params = [_cast(p, compute) for p in params]
+    eps = _noise_of(map, key, params, shape, dtype, params[0])
     outputs = map.draw(eps, *params)
     sample = outputs[0]
     if map.support is not None and map.support.within_reach(dtype):
@@ -53,8 +54,9 @@ def backward(
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
-    eps = eager_noise(map.noise, key, grad.shape, grad.dtype, grad)
-    grads = map.gradients(eps, *[_cast(g, compute) for g in given], *[_cast(p, compute) for p in params])
+    params_as = [_cast(p, compute) for p in params]
+    eps = _noise_of(map, key, params_as, grad.shape, grad.dtype, grad)
+    grads = map.gradients(eps, *[_cast(g, compute) for g in given], *params_as)
     return reduced(grads, params, grad.shape, needs)
 
 
@@ -67,6 +69,15 @@ def reduced(
         for g, p, needed in zip(grads, params, needs, strict=True)
         if needed
     ]
+
+
+def _noise_of(
+    map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype, like: Tensor
+) -> Tensor:
+    if isinstance(map.noise, LoopNoise):
+        noise: Tensor = loop_noise(map.noise, key, params, shape, dtype)
+        return noise
+    return eager_noise(map.noise, key, shape, dtype, like)
 
 
 def eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:

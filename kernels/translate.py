@@ -122,21 +122,34 @@ class Trace:
         raise NotImplementedError(f"no conversion from {symbol.dtype} to {dtype} inside a map")
 
 
-def translate(name: str, function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.dtype) -> str:
+def translate(
+    name: str,
+    function: Callable[..., tuple[Any, ...]],
+    inputs: int,
+    dtype: torch.dtype,
+    *,
+    values: int = 1,
+    parameters_at: int = 0,
+) -> str:
     """A C++ struct `name` for the loop of elementwise.h: `function(noise, *inputs)`, a tuple of results.
+
+    Args:
+        values: how many numbers the noise of an element has; if several, `function` takes a tuple of them.
+        parameters_at: the number of the input that is the map's first parameter.
 
     Raises:
         NotImplementedError: the function does something that has no translation.
     """
     trace = Trace(dtype)
-    symbols = [trace.symbol("V::loadu(noise)", dtype)]
+    noise = [trace.symbol(f"V::loadu(noise + {i} * rsample::TILE<T>)", dtype) for i in range(values)]
+    symbols: list[Any] = [tuple(noise) if values > 1 else noise[0]]
     symbols += [trace.symbol(f"V::loadu(in[{i}] + at)", dtype) for i in range(inputs)]
     results = function(*symbols)
     trace.statements += [f"{trace.operand(r)}.store(out[{k}] + at);" for k, r in enumerate(results)]
     body = "\n    ".join(trace.statements)
     return f"""
 struct {name} {{
-  static constexpr int INPUTS = {inputs}, OUTPUTS = {len(results)};
+  static constexpr int INPUTS = {inputs}, OUTPUTS = {len(results)}, PARAMETERS_AT = {parameters_at};
   template <class V, class T>
   static void apply(const T* noise, const T* const* in, T* const* out, int at) {{
     {body}

@@ -81,12 +81,13 @@ def _kernels(request, monkeypatch):
         yield
         return
     from rsample.kernels import elementwise, reduction
+    from rsample.kernels.loops import kernel as loops
     from rsample.kernels.rows import race, relaxed
 
     def poisoned(shape, dtype, device):
         return torch.full(tuple(shape), float("nan") if dtype.is_floating_point else -1, dtype=dtype, device=device)
 
-    for module in (elementwise, reduction, race, relaxed):
+    for module in (elementwise, loops, reduction, race, relaxed):
         monkeypatch.setattr(module, "empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:

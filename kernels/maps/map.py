@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..loops.noise import LoopNoise
 from ..noise import Noise
 
 
@@ -110,7 +111,7 @@ class Map:
 
     name: str
     parameters: tuple[str, ...]
-    noise: Noise
+    noise: Noise | LoopNoise
     reference: Callable[..., Tensor]
     reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
     affine: bool = False

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor
 
 from ..language import tl, triton
+from ..loops.noise import LoopNoise
 from ..noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM
 from .map import Map
 
@@ -29,3 +33,14 @@ STANDARD_MAPS = {
     )
     for noise in (UNIFORM, NATIVE_UNIFORM, CENTERED, EXPONENTIAL, NORMAL)
 }
+
+
+def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int) -> Map:
+    """The draw of one of the values of a noise that loops."""
+
+    def reference(values: Any, *params: Tensor) -> Tensor:
+        value: Tensor = values[number] if noise.values > 1 else values
+        return value
+
+    name = f"standard_{noise.name}_{number}"
+    return Map(name=name, parameters=parameters, noise=replace(noise, picked=number), reference=reference)

@@ -1,0 +1,61 @@
+"""Gamma distribution, and the chi-squared distribution, which is one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.gamma import GAMMA_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]
+    r"""Gamma distribution with density :math:`\beta^\alpha x^{\alpha - 1} e^{-\beta x} / \Gamma(\alpha)`.
+
+    A draw is :math:`g / \beta` with standard gamma g by the rejection of Marsaglia and Tsang (2000). The power of a
+    uniform number that a small concentration needs is kept as a logarithm, so that a sample is never 0. Gradients with
+    respect to the concentration are implicit (Figurnov, Mohamed and Mnih 2018), within 1e-4 relative.
+
+    Example::
+
+        >>> Gamma(torch.full((3,), 0.5), 1.0).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        concentration: shape parameter, positive; a number or floating-point tensor.
+        rate: inverse of the scale, positive; broadcasts with `concentration`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and a parameter is not positive or NaN.
+        RuntimeError: `concentration` and `rate` do not broadcast.
+    """
+
+    _samplers = (Sampler(GAMMA_MAP),)
+
+    def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(concentration=concentration, rate=rate)
+        super().__init__(concentration, rate, validate_args=validate_args)
+        self._keep_given(concentration=concentration, rate=rate)
+
+
+class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
+    r"""Chi-squared distribution: of the sum of the squares of `df` standard normal numbers.
+
+    It is `Gamma(df / 2, 1 / 2)`, whose draw and gradients it has.
+
+    Args:
+        df: degrees of freedom, positive; a number or floating-point tensor.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `df` is not positive or NaN.
+    """
+
+    _samplers = Gamma._samplers
+
+    def __init__(self, df: Tensor | float, validate_args: bool | None = None) -> None:
+        super().__init__(df, validate_args=validate_args)
+        self._keep_given(concentration=self.concentration, rate=0.5)

@@ -1,0 +1,35 @@
+"""Inverse gamma distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.gamma import INVERSE_GAMMA_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
+    r"""Inverse gamma distribution: of :math:`1 / x` where x is `Gamma(concentration, rate)`.
+
+    Draws and gradients are those of :class:`~rsample.distributions.Gamma`, inverted in the same kernel before anything
+    is rounded.
+
+    Args:
+        concentration: shape parameter, positive; a number or floating-point tensor.
+        rate: rate of the gamma distribution, the scale of this one, positive; broadcasts with `concentration`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and a parameter is not positive or NaN.
+        RuntimeError: `concentration` and `rate` do not broadcast.
+    """
+
+    _samplers = (Sampler(INVERSE_GAMMA_MAP),)
+
+    def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(concentration=concentration, rate=rate)
+        super().__init__(concentration, rate, validate_args=validate_args)
+        self._keep_given(concentration=concentration, rate=rate)

@@ -1,0 +1,42 @@
+"""Von Mises distribution, on the circle."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rsample.kernels.draw import Sampler
+from rsample.kernels.maps.von_mises import VON_MISES_MAP
+
+from ._sampling import FusedSampling, check_broadcast
+
+
+class VonMises(FusedSampling, torch.distributions.VonMises):
+    r"""Von Mises distribution, the circular normal, with density proportional to :math:`e^{\kappa\cos(x - \mu)}`.
+
+    A draw is by the rejection of Best and Fisher (1979), put so that nothing cancels at any concentration; the result
+    is in :math:`[-\pi, \pi)`. Other than torch's it has `rsample`: the gradient with respect to `loc` is 1, that with
+    respect to `concentration` is implicit (Figurnov, Mohamed and Mnih 2018).
+
+    Example::
+
+        >>> VonMises(torch.zeros(3), 4.0).rsample((16,)).shape
+        torch.Size([16, 3])
+
+    Args:
+        loc: an angle in radians, the mode; a number or floating-point tensor.
+        concentration: :math:`\kappa`, positive; broadcasts with `loc`.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: validation is on and `concentration` is not positive or an argument is NaN.
+        RuntimeError: `loc` and `concentration` do not broadcast.
+    """
+
+    has_rsample = True
+    _samplers = (Sampler(VON_MISES_MAP),)
+
+    def __init__(self, loc: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
+        check_broadcast(loc=loc, concentration=concentration)
+        super().__init__(loc, concentration, validate_args=validate_args)  # type: ignore[arg-type]
+        self._keep_given(loc=loc, concentration=concentration)

@@ -1,0 +1,275 @@
+// Noise that loops, on the CPU: the elements of a tile whose attempt was rejected move up and try again together.
+//
+// noise.h goes before this. loops/noise.py says which block an attempt takes; the functions beside it are the
+// specification.
+
+namespace rsample {
+
+constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what is drawn once an element
+
+// Some elements of a tile, at most TILE<T>, and where they stand in it.
+template <class T>
+struct Pending {
+  int count = TILE<T>;
+  int index[TILE<T>];
+  uint64_t block[TILE<T>];
+
+  explicit Pending(uint64_t first) {
+    for (int i = 0; i < TILE<T>; ++i) {
+      index[i] = i;
+      block[i] = first + i;
+    }
+  }
+
+  // Keeps the elements for which `rejected` is not 0.
+  void keep(const int32_t* rejected) {
+    int kept = 0;
+    for (int i = 0; i < count; ++i) {
+      index[kept] = index[i];
+      block[kept] = block[i];
+      kept += rejected[i] != 0;
+    }
+    count = kept;
+  }
+};
+
+// The words of an attempt, word k of element i at words[4 * i + k], for `count` elements and up to a whole tile.
+template <class T>
+inline void attempt_words(uint64_t seed, const uint64_t* blocks, int count, uint32_t attempt, uint32_t stream,
+                          uint32_t* words) {
+  for (int i = 0; i < count; i += TILE_BLOCKS) {
+    philox4x32_10(seed, blocks + i, attempt, stream, *reinterpret_cast<uint32_t(*)[TILE_WORDS]>(words + 4 * i));
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- gamma
+
+template <class T>
+struct Candidates {
+  T first[TILE<T>], second[TILE<T>], u[TILE<T>], v[TILE<T>];
+};
+
+inline void candidates(uint64_t seed, const Pending<float>& pending, uint32_t attempt, uint32_t stream,
+                       Candidates<float>& out) {
+  uint32_t words[4 * TILE<float>];
+  attempt_words<float>(seed, pending.block, pending.count, attempt, stream, words);
+  for (int i = 0; i < pending.count; ++i) {
+    normal_pair(words[4 * i], words[4 * i + 1], out.first[i], out.second[i]);
+    out.u[i] = unit_interval(words[4 * i + 2]) + 0x1p-33f;
+    out.v[i] = unit_interval(words[4 * i + 3]) + 0x1p-33f;
+  }
+}
+
+inline void candidates(uint64_t seed, const Pending<double>& pending, uint32_t attempt, uint32_t stream,
+                       Candidates<double>& out) {
+  using V = at::vec::Vectorized<double>;
+  uint32_t words[4 * TILE<double>], more[4 * TILE<double>];
+  attempt_words<double>(seed, pending.block, pending.count, attempt, stream, words);
+  attempt_words<double>(seed, pending.block, pending.count, attempt, stream + 1, more);
+  const auto unit = [](const uint32_t* w) { return (w[0] * 0x1p-32 + w[1] * 0x1p-64) + 0x1p-65; };
+  for (int i = 0; i < pending.count; ++i) {
+    out.first[i] = unit(words + 4 * i);
+    out.second[i] = unit(words + 4 * i + 2);
+    out.u[i] = unit(more + 4 * i);
+    out.v[i] = unit(more + 4 * i + 2);
+  }
+  for (int i = 0; i < pending.count; i += V::size()) {
+    const V radius = (V(-2.0) * V::loadu(out.first + i).log()).sqrt();
+    const V angle = V::loadu(out.second + i) * V(6.283185307179586);
+    (radius * angle.cos()).store(out.first + i);
+    (radius * angle.sin()).store(out.second + i);
+  }
+}
+
+// Whether the candidate y is rejected.
+inline bool rejected(float y, float u, float d) {
+  float series = -0.12056209f;
+  series = multiply_add(series, y, 0.13496513f);
+  series = multiply_add(series, y, -0.14261073f);
+  series = multiply_add(series, y, 0.1664288f);
+  series = multiply_add(series, y, -0.20000122f);
+  series = multiply_add(series, y, 0.25000083f);
+  const float square = y * y;
+  const float far = y - square * (0.5f - y * (1.0f / 3)) - log1p(select(y > -1.0f, y, 0.0f));
+  const float r = select(std::fabs(y) < 0.25f, square * square * series, far);
+  return (y <= -1.0f) | (u > exp(-3.0f * d * r));
+}
+
+inline bool rejected(double y, double u, double d) {
+  if (y <= -1) return true;
+  return u > std::exp(-3 * d * (y - y * y * (0.5 - y / 3) - std::log1p(y)));
+}
+
+// A tile of concentrations a makes ratios and powers of which g is a * ratio * exp(power).
+template <class T>
+inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_t stream, T* ratio, T* power) {
+  constexpr int SIZE = TILE<T>;
+  T shift[SIZE], d[SIZE], width[SIZE], y[SIZE];
+  for (int i = 0; i < SIZE; ++i) {
+    shift[i] = static_cast<T>(a[i] < T(1)) - T(1) / 3;
+    d[i] = a[i] + shift[i];
+    width[i] = T(1) / std::sqrt(9 * d[i]);
+  }
+  Candidates<T> c;
+  int32_t again[SIZE];
+  T d_of[SIZE], width_of[SIZE], chosen[SIZE];
+  Pending<T> pending(first_block);
+  for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
+    candidates(seed, pending, attempt, stream, c);
+    for (int i = 0; i < pending.count; ++i) {
+      d_of[i] = d[pending.index[i]];
+      width_of[i] = width[pending.index[i]];
+    }
+    for (int i = 0; i < pending.count; ++i) {
+      const T first = c.first[i] * width_of[i], second = c.second[i] * width_of[i];
+      const bool first_rejected = rejected(first, c.u[i], d_of[i]);
+      chosen[i] = first_rejected ? second : first;
+      again[i] = first_rejected & rejected(second, c.v[i], d_of[i]);
+    }
+    for (int i = 0; i < pending.count; ++i) y[pending.index[i]] = chosen[i];
+    pending.keep(again);
+  }
+  for (int i = 0; i < SIZE; ++i) {
+    const T root = T(1) + y[i];
+    ratio[i] = (T(1) + shift[i] / a[i]) * (root * root * root);
+  }
+  std::fill_n(power, SIZE, T(0));
+  if (std::any_of(a, a + SIZE, [](T x) { return x < T(1); })) {
+    const Pending<T> all(first_block);
+    uint32_t words[4 * SIZE], own[TILE_WORDS];
+    attempt_words<T>(seed, all.block, SIZE, ONCE, stream, words);
+    constexpr int WORDS = sizeof(T) / 4;  // of an element, as `exponential` takes them
+    for (int i = 0; i < SIZE; ++i) std::copy_n(words + 4 * i, WORDS, own + WORDS * i);
+    exponential::fill(own, 0, power);
+    for (int i = 0; i < SIZE; ++i) power[i] = a[i] < T(1) ? -power[i] / a[i] : T(0);
+  }
+}
+
+struct two_gammas {
+  static constexpr int VALUES = 4;
+  template <class T>
+  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
+    for (int i = 0; i < 2; ++i) {
+      gamma_noise(seed, first_block, parameters[i], 2 * i, noise + 2 * i * TILE<T>, noise + (2 * i + 1) * TILE<T>);
+    }
+  }
+};
+
+// Of half the parameters, which are degrees of freedom.
+struct two_half_gammas {
+  static constexpr int VALUES = 4;
+  template <class T>
+  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
+    T half[2][TILE<T>];
+    for (int i = 0; i < 2; ++i) {
+      for (int j = 0; j < TILE<T>; ++j) half[i][j] = parameters[i][j] / 2;
+    }
+    const T* const halves[] = {half[0], half[1]};
+    two_gammas::fill(seed, first_block, halves, noise);
+  }
+};
+
+// ------------------------------------------------------------------------------------------------------------ polar
+
+// A standard exponential and the cosine of a uniform angle, from the words of one block.
+struct polar {
+  static constexpr int VALUES = 2;
+  static void fill(uint64_t seed, uint64_t first_block, const float* const*, float* noise) {
+    const Pending<float> all(first_block);
+    uint32_t words[4 * TILE<float>], own[TILE_WORDS];
+    attempt_words<float>(seed, all.block, TILE<float>, 0, 0, words);
+    for (int i = 0; i < TILE<float>; ++i) own[i] = words[4 * i];
+    exponential::fill(own, 0, noise);
+    float sine;
+    for (int i = 0; i < TILE<float>; ++i) unit_circle(words[4 * i + 1], noise[TILE<float> + i], sine);
+  }
+
+  static void fill(uint64_t seed, uint64_t first_block, const double* const*, double* noise) {
+    const Pending<double> all(first_block);
+    uint32_t words[4 * TILE<double>], own[TILE_WORDS];
+    attempt_words<double>(seed, all.block, TILE<double>, 0, 0, words);
+    for (int i = 0; i < TILE<double>; ++i) std::copy_n(words + 4 * i, 2, own + 2 * i);
+    exponential::fill(own, 0, noise);
+    for (int i = 0; i < TILE<double>; ++i) {
+      const uint32_t* w = words + 4 * i + 2;
+      noise[TILE<double> + i] = std::cos(((w[0] * 0x1p-32 + w[1] * 0x1p-64) + 0x1p-65) * 6.283185307179586);
+    }
+  }
+};
+
+// -------------------------------------------------------------------------------------------------------- von Mises
+
+inline float cotangent(float t) {  // of pi t, as in maps/cauchy.py
+  const float square = t * t;
+  float q = 1.4707199f;
+  q = multiply_add(q, square, 0.36165732f);
+  q = multiply_add(q, square, 0.67794497f);
+  q = multiply_add(q, square, 0.64527685f);
+  q = multiply_add(q, square, 0.68908119f);
+  q = multiply_add(q, square, 1.0471974f);
+  return multiply_add(-square, q, 0.318309886f) / t;
+}
+
+inline double cotangent(double t) { return 1 / std::tan(3.141592653589793 * t); }
+
+inline float exponential_function(float x) { return exp(x); }
+inline double exponential_function(double x) { return std::exp(x); }
+
+template <class T>
+inline bool angle_rejected(T q, T u, T base, T twice) {
+  const T c = base + twice / (1 + 1 / (q * q));
+  return u > c * exponential_function(1 - c);
+}
+
+// The tangent of half an angle.
+struct von_mises {
+  static constexpr int VALUES = 1;
+
+  template <class T>
+  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* q) {
+    constexpr int SIZE = TILE<T>;
+    T s[SIZE], base[SIZE], twice[SIZE], proposed[SIZE];
+    for (int i = 0; i < SIZE; ++i) {
+      twice[i] = 2 * std::min(parameters[1][i], T(1e15));
+      const T root = std::sqrt(1 + twice[i] * twice[i]), further = std::sqrt(2 * (1 + root));
+      const T total = 1 + root + further;
+      s[i] = (1 + further + 1 / (root + twice[i])) / (total + twice[i]);
+      const T distance = s[i] * (1 + twice[i] / total);
+      base[i] = distance * distance * total / 4;
+    }
+    int32_t again[SIZE];
+    uint32_t words[4 * SIZE];
+    Pending<T> pending(first_block);
+    for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
+      attempt_words<T>(seed, pending.block, pending.count, attempt, 0, words);
+      for (int i = 0; i < pending.count; ++i) {
+        const uint32_t* w = words + 4 * i;
+        const int at = pending.index[i];
+        if constexpr (sizeof(T) == 8) {
+          const T t = static_cast<T>(static_cast<int64_t>(join_words(w))) * 0x1p-64 + 0x1p-65;
+          proposed[i] = s[at] * cotangent(t);
+          const T u = (w[2] * 0x1p-32 + w[3] * 0x1p-64) + 0x1p-65;
+          again[i] = angle_rejected(proposed[i], u, base[at], twice[at]);
+        } else {
+          const T first = s[at] * cotangent(centered_from_word(w[0]));
+          const T second = s[at] * cotangent(centered_from_word(w[2]));
+          const bool rejected = angle_rejected<T>(first, unit_interval(w[1]) + 0x1p-33f, base[at], twice[at]);
+          proposed[i] = select(rejected, second, first);
+          again[i] = rejected & angle_rejected<T>(second, unit_interval(w[3]) + 0x1p-33f, base[at], twice[at]);
+        }
+      }
+      for (int i = 0; i < pending.count; ++i) q[pending.index[i]] = proposed[i];
+      pending.keep(again);
+    }
+  }
+};
+
+struct gamma {
+  static constexpr int VALUES = 2;
+  template <class T>
+  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
+    gamma_noise(seed, first_block, parameters[0], 0, noise, noise + TILE<T>);
+  }
+};
+
+}  // namespace rsample

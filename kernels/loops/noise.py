@@ -1,0 +1,91 @@
+"""Noise whose law depends on parameters, made by rejection.
+
+Element i of a draw has block number offset + i to itself (counter words 0 and 1). Its attempt t of stream s takes the
+block whose counter words 2 and 3 are t and s, so that the sample depends on nothing but the key and the element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..language import tl, triton
+from ..noise import compute_dtype
+from ..philox import DEVICE_ROUNDS, MASK32, Words, philox4x32, philox4x32_words
+
+# The attempt, never reached by a loop, whose words are for what is drawn once an element.
+ONCE = 2**32 - 1
+DEVICE_ONCE = tl.constexpr(ONCE)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The Philox blocks of some elements of a draw.
+
+    Attributes:
+        key: two int64 tensors, the words of the seed.
+        number: int64 tensor, the block number of each element.
+    """
+
+    key: tuple[Tensor, Tensor]
+    number: Tensor
+
+    @classmethod
+    def of_draw(cls, key: Tensor, numel: int, device: torch.device) -> Blocks:
+        """The blocks of elements 0 .. numel of a draw from a packed key."""
+        seed, offset = key.to(device).view(torch.int64)
+        number = offset + torch.arange(numel, device=device)
+        return cls((seed & MASK32, (seed >> 32) & MASK32), number)
+
+    def words(self, attempt: int, stream: int) -> Words:
+        """Four int64 tensors with values in [0, 2**32)."""
+        t, s = (torch.tensor(x, device=self.number.device) for x in (attempt, stream))
+        return philox4x32((self.number & MASK32, (self.number >> 32) & MASK32, t, s), self.key)
+
+    def __getitem__(self, chosen: Tensor) -> Blocks:
+        return Blocks(self.key, self.number[chosen])
+
+
+@dataclass(frozen=True)
+class LoopNoise:
+    """Noise of a law with parameters: `reference(blocks, *params, dtype)` is the specification, `device` its twin.
+
+    `reference` takes 1-D parameters in the compute dtype and the sample's dtype, and returns `values` tensors like
+    them. `device(c0, c1, k0, k1, *params, DTYPE, HARDWARE)` returns a tuple. `name` is that of the struct in loops.h.
+    A map takes the noise as one tensor or, where `values` is more, as a tuple of tensors. `picked` is the number of the
+    only one of the values that is wanted, see :func:`standard_map`.
+    """
+
+    name: str
+    values: int
+    reference: Callable[..., tuple[Tensor, ...]]
+    device: Any
+    picked: int = 0
+
+    def elements_per_block(self, dtype: torch.dtype) -> int:
+        return 1
+
+
+def loop_noise(kind: LoopNoise, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Any:
+    """The noise of a draw of `shape`, as a map takes it, in the compute dtype; `params` broadcast to `shape`."""
+    shape = torch.Size(shape)
+    given = [p.expand(shape).reshape(-1).to(compute_dtype(dtype)) for p in params]
+    values = kind.reference(Blocks.of_draw(key, shape.numel(), given[0].device), *given, dtype)
+    shaped = tuple(x.view(shape) for x in values)
+    return shaped if kind.values > 1 else shaped[0]
+
+
+@triton.jit
+def attempt_words(c0, c1, t, STREAM: tl.constexpr, k0, k1):
+    """The four words of each lane's attempt t."""
+    return philox4x32_words(c0, c1, t, tl.full((), STREAM, tl.uint32), k0, k1, DEVICE_ROUNDS)
+
+
+@triton.jit
+def any_of(pending):
+    """Whether a loop has to go on: for any lane of the program."""
+    return tl.max(pending.to(tl.int32), 0) > 0

@@ -1,0 +1,68 @@
+"""Fisher and Snedecor's F: (g1 / df1) / (g2 / df2), g1 and g2 standard gamma with half the degrees of freedom.
+
+With g = df / 2 * ratio * exp(power) that is a ratio of ratios.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp
+from ..language import tl, triton
+from ..loops.gamma import gamma_noise, gamma_noise_device
+from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
+from ..loops.noise import Blocks, LoopNoise
+from .map import POSITIVE, Map
+
+# (ratio, power) of g1 and of g2.
+Noise = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _noise(blocks: Blocks, df1: Tensor, df2: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return (*gamma_noise(blocks, 0.5 * df1, dtype), *gamma_noise(blocks, 0.5 * df2, dtype, stream=2))
+
+
+@triton.jit
+def _noise_device(c0, c1, k0, k1, df1, df2, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    first = gamma_noise_device(c0, c1, k0, k1, 0.5 * df1, 0, DTYPE, HARDWARE)
+    return first + gamma_noise_device(c0, c1, k0, k1, 0.5 * df2, 2, DTYPE, HARDWARE)
+
+
+def fisher_snedecor_reference(noise: Noise, df1: Tensor, df2: Tensor) -> Tensor:
+    ratio1, power1, ratio2, power2 = noise
+    return ratio1 / ratio2 * torch.exp(power1 - power2)
+
+
+def fisher_snedecor_reference_grad(noise: Noise, grad: Tensor, df1: Tensor, df2: Tensor) -> tuple[Tensor, Tensor]:
+    weighted = grad * fisher_snedecor_reference(noise, df1, df2)
+    return (
+        weighted * (0.5 * gamma_gradient(noise[0], noise[1], 0.5 * df1) - 1 / df1),
+        -weighted * (0.5 * gamma_gradient(noise[2], noise[3], 0.5 * df2) - 1 / df2),
+    )
+
+
+@triton.jit
+def fisher_snedecor_transform(noise, df1, df2, HARDWARE: tl.constexpr):
+    return divide(noise[0], noise[2], HARDWARE) * exp(noise[1] - noise[3], HARDWARE)
+
+
+@triton.jit
+def fisher_snedecor_transform_grad(noise, grad, df1, df2, HARDWARE: tl.constexpr):
+    weighted = grad * fisher_snedecor_transform(noise, df1, df2, HARDWARE)
+    one = tl.full(grad.shape, 1.0, grad.dtype)
+    first = 0.5 * gamma_gradient_device(noise[0], noise[1], 0.5 * df1, HARDWARE) - divide(one, df1, HARDWARE)
+    second = 0.5 * gamma_gradient_device(noise[2], noise[3], 0.5 * df2, HARDWARE) - divide(one, df2, HARDWARE)
+    return weighted * first, -weighted * second
+
+
+FISHER_SNEDECOR_MAP = Map(
+    name="fisher_snedecor",
+    parameters=("df1", "df2"),
+    noise=LoopNoise("two_half_gammas", 4, _noise, _noise_device),
+    reference=fisher_snedecor_reference,
+    reference_grad=fisher_snedecor_reference_grad,
+    support=POSITIVE,
+    transform=fisher_snedecor_transform,
+    transform_grad=fisher_snedecor_transform_grad,
+)

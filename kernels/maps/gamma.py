@@ -1,0 +1,102 @@
+"""Gamma: g / rate, and inverse gamma: rate / g, g standard gamma.
+
+The noise is (ratio, power), of which g is concentration * ratio * exp(power).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp
+from ..language import tl, triton
+from ..loops.gamma import gamma_noise, gamma_noise_device
+from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
+from ..loops.noise import Blocks, LoopNoise
+from .map import POSITIVE, Map
+
+
+def _noise(blocks: Blocks, concentration: Tensor, rate: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return gamma_noise(blocks, concentration, dtype)
+
+
+@triton.jit
+def _noise_device(c0, c1, k0, k1, concentration, rate, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    return gamma_noise_device(c0, c1, k0, k1, concentration, 0, DTYPE, HARDWARE)
+
+
+NOISE = LoopNoise("gamma", 2, _noise, _noise_device)
+
+Noise = tuple[Tensor, Tensor]
+
+
+def gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:
+    ratio, power = noise
+    return concentration / rate * ratio * torch.exp(power)
+
+
+def gamma_reference_grad(noise: Noise, grad: Tensor, concentration: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    weighted = grad * gamma_reference(noise, concentration, rate)
+    return weighted * gamma_gradient(*noise, concentration), -weighted / rate
+
+
+def inverse_gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:
+    ratio, power = noise
+    return rate / concentration / ratio * torch.exp(-power)
+
+
+def inverse_gamma_reference_grad(
+    noise: Noise, grad: Tensor, concentration: Tensor, rate: Tensor
+) -> tuple[Tensor, Tensor]:
+    weighted = grad * inverse_gamma_reference(noise, concentration, rate)
+    return -weighted * gamma_gradient(*noise, concentration), weighted / rate
+
+
+@triton.jit
+def gamma_transform(noise, concentration, rate, HARDWARE: tl.constexpr):
+    ratio, power = noise
+    return divide(concentration * ratio, rate, HARDWARE) * exp(power, HARDWARE)
+
+
+@triton.jit
+def gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexpr):
+    weighted = grad * gamma_transform(noise, concentration, rate, HARDWARE)
+    return weighted * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE), -divide(
+        weighted, rate, HARDWARE
+    )
+
+
+@triton.jit
+def inverse_gamma_transform(noise, concentration, rate, HARDWARE: tl.constexpr):
+    ratio, power = noise
+    return divide(rate, concentration * ratio, HARDWARE) * exp(-power, HARDWARE)
+
+
+@triton.jit
+def inverse_gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexpr):
+    weighted = grad * inverse_gamma_transform(noise, concentration, rate, HARDWARE)
+    return -weighted * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE), divide(
+        weighted, rate, HARDWARE
+    )
+
+
+GAMMA_MAP = Map(
+    name="gamma",
+    parameters=("concentration", "rate"),
+    noise=NOISE,
+    reference=gamma_reference,
+    reference_grad=gamma_reference_grad,
+    support=POSITIVE,
+    transform=gamma_transform,
+    transform_grad=gamma_transform_grad,
+)
+INVERSE_GAMMA_MAP = Map(
+    name="inverse_gamma",
+    parameters=("concentration", "rate"),
+    noise=NOISE,
+    reference=inverse_gamma_reference,
+    reference_grad=inverse_gamma_reference_grad,
+    support=POSITIVE,
+    transform=inverse_gamma_transform,
+    transform_grad=inverse_gamma_transform_grad,
+)

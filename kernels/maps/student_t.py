@@ -1,0 +1,107 @@
+"""Student's t: loc + scale * cos(angle) * sqrt(df (exp(2 E / df) - 1)), E standard exponential, the angle uniform.
+
+Source: Bailey, "Polar generation of random variates with the t-distribution" (1994): no rejection, and gradients in
+closed form. The normal law's Box and Muller pair is its limit at large df.
+"""
+
+# Names in capitals are compile-time constants, not Yoda's.
+# ruff: noqa: SIM300
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..devicemath import divide, exp, expm1, exponential_of_centered, sincos
+from ..language import tl, triton
+from ..loops.noise import Blocks, LoopNoise, attempt_words
+from ..noise import centered_of_words, compute_dtype, exponential_of_element, signed32, signed64
+from ..polynomial import polynomial, polynomial_device
+from .map import Map, Support
+
+# 1 + q / (exp(-q) - 1) = -q / 2 - q**2 / 12 + q**4 / 720 - ..., over q, next to 0.
+_SLOPE = (-1 / 2, -1 / 12, 0.0, 1 / 720, 0.0, -1 / 30240, 0.0, 1 / 1209600)
+_DEVICE_SLOPE = tl.constexpr(_SLOPE)
+
+# (E, cos(angle)).
+Noise = tuple[Tensor, Tensor]
+
+
+def _noise(blocks: Blocks, df: Tensor, loc: Tensor, scale: Tensor, dtype: torch.dtype) -> Noise:
+    words = blocks.words(0, 0)
+    if compute_dtype(dtype) == torch.float32:
+        turns = words[1].to(torch.float32) * 2.0**-32 + 2.0**-33
+        return exponential_of_element(signed32(words[0]), dtype), torch.cos(turns * (2 * math.pi))
+    turns = words[2].double() * 2.0**-32 + words[3].double() * 2.0**-64 + 2.0**-65
+    return exponential_of_element(signed64(words[0], words[1]), dtype), torch.cos(turns * (2 * math.pi))
+
+
+@triton.jit
+def _noise_device(c0, c1, k0, k1, df, loc, scale, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    w0, w1, w2, w3 = attempt_words(c0, c1, tl.full((), 0, tl.uint32), 0, k0, k1)
+    e = exponential_of_centered(centered_of_words(w0, w1, DTYPE), False, HARDWARE)
+    if DTYPE == tl.float64:
+        return e, tl.cos(((w2.to(tl.float64) * 2.0**-32 + w3.to(tl.float64) * 2.0**-64) + 2.0**-65) * 6.283185307179586)
+    else:
+        angle = w1.to(tl.int32, bitcast=True).to(tl.float32) * (6.283185307179586 * 2.0**-32)
+        return e, sincos(angle, HARDWARE)[1]
+
+
+def _standard(noise: Noise, df: Tensor) -> Tensor:
+    e, cosine = noise
+    half = e / df
+    # The root overflows later than what is under it.
+    far = half > 10
+    near = torch.sqrt(torch.expm1(2 * torch.where(far, 10.0, half)))
+    return cosine * torch.sqrt(df) * torch.where(far, torch.exp(half), near)
+
+
+def student_t_reference(noise: Noise, df: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return loc + scale * _standard(noise, df)
+
+
+def student_t_reference_grad(
+    noise: Noise, grad: Tensor, df: Tensor, loc: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    standard = _standard(noise, df)
+    q = 2 * noise[0] / df
+    close = q < 0.5
+    series = torch.where(close, q, 0.0)
+    series = series * polynomial(series, _SLOPE)
+    slope = torch.where(close, series, 1 + q / torch.expm1(-torch.where(close, 1.0, q)))
+    return grad * scale * standard * slope / (2 * df), grad, grad * standard
+
+
+@triton.jit
+def _standard_device(noise, df, HARDWARE: tl.constexpr):
+    half = divide(noise[0], df, HARDWARE)
+    near = tl.sqrt(expm1(2.0 * tl.minimum(half, 10.0), HARDWARE))
+    return noise[1] * tl.sqrt(df) * tl.where(half > 10.0, exp(half, HARDWARE), near)
+
+
+@triton.jit
+def student_t_transform(noise, df, loc, scale, HARDWARE: tl.constexpr):
+    return loc + scale * _standard_device(noise, df, HARDWARE)
+
+
+@triton.jit
+def student_t_transform_grad(noise, grad, df, loc, scale, HARDWARE: tl.constexpr):
+    standard = _standard_device(noise, df, HARDWARE)
+    q = divide(2.0 * noise[0], df, HARDWARE)
+    series = q * polynomial_device(q, _DEVICE_SLOPE.value)
+    slope = tl.where(q < 0.5, series, 1.0 + divide(q, expm1(-q, HARDWARE), HARDWARE))
+    return divide(grad * scale * standard * slope, 2.0 * df, HARDWARE), grad, grad * standard
+
+
+STUDENT_T_MAP = Map(
+    name="student_t",
+    parameters=("df", "loc", "scale"),
+    noise=LoopNoise("polar", 2, _noise, _noise_device),
+    reference=student_t_reference,
+    reference_grad=student_t_reference_grad,
+    # Heavy tails may overflow in any dtype.
+    support=Support(-math.inf, math.inf),
+    transform=student_t_transform,
+    transform_grad=student_t_transform_grad,
+)

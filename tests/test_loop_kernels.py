@@ -1,0 +1,109 @@
+"""The kernels of draws that loop against the reference, whose noise they must make from the same blocks."""
+
+import pytest
+import torch
+from kernel_cases import packed
+
+from rsample.kernels import reference
+from rsample.kernels.loops import kernel
+from rsample.kernels.maps.beta import BETA_MAP
+from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
+from rsample.kernels.maps.gamma import GAMMA_MAP, INVERSE_GAMMA_MAP
+from rsample.kernels.maps.student_t import STUDENT_T_MAP
+from rsample.kernels.maps.von_mises import VON_MISES_MAP
+
+pytestmark = pytest.mark.kernel
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+# Of the positive parameters of a map; below 1, and to where a block's first attempt is nearly always accepted.
+RANGES = {"small": (0.05, 0.9), "mixed": (0.3, 3.0), "large": (5.0, 500.0)}
+MAPS = {
+    map.name: map for map in (GAMMA_MAP, INVERSE_GAMMA_MAP, BETA_MAP, FISHER_SNEDECOR_MAP, STUDENT_T_MAP, VON_MISES_MAP)
+}
+
+
+def spread(shape, low, high, dtype, device, seed=0):
+    n = torch.Size(shape).numel()
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    u = (order.double() + 0.5) / max(n, 1)
+    return (low * (high / low) ** u).reshape(shape).to(device, dtype)
+
+
+def parameters(map, shape, kind, dtype, device):
+    low, high = RANGES[kind]
+    return [spread(shape, low, high, dtype, device, seed) for seed in range(len(map.parameters))]
+
+
+def agree(ours, expected, dtype, slack=2e-5):
+    """Equal to rounding, but for a few where a uniform number within rounding of its threshold decided otherwise."""
+    assert ours.shape == expected.shape
+    assert ours.dtype == expected.dtype
+    ours, expected = ours.cpu().double(), expected.double()
+    assert not torch.isnan(ours).any()
+    # A float16 gradient may overflow.
+    ours, expected = (torch.where(torch.isinf(x), x.sign() * 2 * torch.finfo(dtype).max, x) for x in (ours, expected))
+    eps = torch.finfo(dtype).eps
+    tolerance = (1e-12 if dtype == torch.float64 else slack) + (eps if dtype.itemsize == 2 else 0)
+    # Absolute where a result is small beside the others: near 0 a gradient or a t variate is a difference.
+    scale = torch.clamp(expected.abs(), min=float(expected.abs().median()) if expected.numel() else 0.0)
+    off = (ours - expected).abs() > tolerance * scale + torch.finfo(dtype).smallest_normal
+    assert off.sum() <= 2e-3 * off.numel(), (ours[off], expected[off])
+
+
+def drawn(map, params, shape, dtype, key):
+    (ours,) = kernel.forward(map, (key,), params, shape, dtype)
+    (expected,) = reference.forward(map, key, [p.cpu() for p in params], shape, dtype)
+    return ours, expected
+
+
+@pytest.mark.parametrize("kind", RANGES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
+def test_samples(map, dtype, kind, device):
+    # A log of up to |log(1e-38)| rounded in float32 makes as many roundings of the sample.
+    shape = (1039,)
+    agree(*drawn(map, parameters(map, shape, kind, dtype, device), shape, dtype, packed()), dtype, slack=4e-5)
+
+
+# One number, dense, broadcast along either dimension, strided.
+@pytest.mark.parametrize("shape", [(7, 33), (1, 1), (0, 5), (3, 128)])
+@pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
+def test_broadcast_parameters_and_their_gradients(map, shape, device):
+    dtype = torch.float32
+    rows, columns = shape
+    first = spread((rows, 1), 0.4, 4.0, dtype, device)
+    second = spread((columns, 2), 0.5, 2.0, dtype, device)[:, 0]
+    others = [torch.tensor(1.5, device=device)] * (len(map.parameters) - 2)
+    for params in (
+        [first, second, *others],
+        [torch.tensor(0.7, device=device), spread(shape, 0.5, 2.0, dtype, device), *others],
+    ):
+        agree(*drawn(map, params, shape, dtype, packed()), dtype)
+        check_gradients(map, params, shape, dtype, slack=1e-3)
+
+
+def check_gradients(map, params, shape, dtype, slack):
+    grad = spread(shape, 0.5, 2.0, dtype, params[0].device, seed=9)
+    needs = [True] * len(params)
+    ours = kernel.backward(map, (packed(),), (grad,), params, needs)
+    again = kernel.backward(map, (packed(),), (grad,), params, needs)
+    expected = reference.backward(map, packed(), (grad.cpu(),), [p.cpu() for p in params], needs)
+    for g, g2, e, p in zip(ours, again, expected, params, strict=True):
+        assert g.shape == p.shape
+        assert torch.equal(g, g2)
+        agree(g, e, dtype, slack)
+
+
+@pytest.mark.parametrize("kind", RANGES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
+def test_gradients(map, dtype, kind, device):
+    shape = (519,)
+    check_gradients(map, parameters(map, shape, kind, dtype, device), shape, dtype, slack=2e-4)
+
+
+def test_invalid_parameters_end_the_loop(device):
+    concentration = torch.tensor([float("nan"), -1.0, 0.0, float("inf"), 2.0], device=device)
+    (x,) = kernel.forward(GAMMA_MAP, (packed(),), [concentration, torch.ones(5, device=device)], (5,), torch.float32)
+    assert torch.isnan(x[0])
+    assert torch.isfinite(x[4])
