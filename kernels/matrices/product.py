@@ -8,13 +8,13 @@ programs share the rows of one, and their sums are added up afterwards, in a fix
 Products are of the compute dtype, without tensor-float rounding.
 """
 
-# Names in capitals are compile-time constants of Triton's, not Yoda's.
-# ruff: noqa: SIM300
+# Names in capitals are compile-time constants of Triton's, not Yoda's, and choose what is compiled.
+# ruff: noqa: SIM102, SIM300
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -129,7 +129,7 @@ def product_forward_kernel(
     own_strides,
     shared_sizes,
     shared_strides,
-    shared: tl.int64,
+    shared: tl.int32,
     rows: tl.int64,
     row_step: tl.int64,
     loc_row_step: tl.int64,
@@ -172,9 +172,8 @@ def product_forward_kernel(
         row_factor_step = 1
     # The columns' tiles of a triangular factor are taken from the longest on.
     column_tile = tl.num_programs(1) - 1 - tl.program_id(1)
-    tiles = tl.cdiv(rows, BLOCK_ROWS)
-    tile = tl.program_id(0).to(tl.int64)
-    number, tile = tile // tiles, tile % tiles
+    tiles = tl.cdiv(rows, BLOCK_ROWS).to(tl.int32)
+    number, tile = tl.program_id(0) // tiles, (tl.program_id(0) % tiles).to(tl.int64)
     own, other = number // shared, number % shared
     row0 = walked(own, own_sizes, own_strides, 0, WIDE) + walked(other, shared_sizes, shared_strides, 0, WIDE)
     factor_ptr += walked(own, own_sizes, own_strides, 1, WIDE)
@@ -185,7 +184,6 @@ def product_forward_kernel(
     end = k
     if TRIANGULAR:
         end = tl.minimum(k, (column_tile + 1) * BLOCK_N)
-    norm = tl.zeros((BLOCK_ROWS,), COMPUTE)
     if BLOCK_ROWS == 1:
         products = tl.zeros((BLOCK_N, BLOCK_K), COMPUTE)
     else:
@@ -193,8 +191,6 @@ def product_forward_kernel(
     for first in range(0, end, BLOCK_K):
         i = first + tl.arange(0, BLOCK_K)
         eps = noise_tile(row, first, k, offset, k0, k1, STREAM, GROUP, DTYPE, HARDWARE, BLOCK_K)
-        if norm_ptr is not None:
-            norm += tl.sum(tl.where((i < k)[None, :], eps * eps, 0.0), axis=1)
         if BLOCK_ROWS == 1:
             mask = (column < n)[:, None] & (i < k)[None, :]
             if TRIANGULAR:
@@ -221,8 +217,16 @@ def product_forward_kernel(
         scale = tl.load(scale_ptr + at, mask=mask, other=0.0).to(COMPUTE)
         x += scale * noise_tile(row, column_tile * BLOCK_N, n, offset, k0, k1, 0, OWN_GROUP, DTYPE, HARDWARE, BLOCK_N)
     tl.store(out_ptr + row[:, None] * n + column[None, :], x.to(DTYPE), mask=mask)
-    if norm_ptr is not None and column_tile == tl.num_programs(1) - 1:
-        tl.store(norm_ptr + row, norm.to(DTYPE), mask=r < rows)
+    if norm_ptr is not None:
+        if column_tile == 0:
+            # A loop of its own: the sum would not fit into registers beside the product. The first tile of a triangular
+            # factor is the shortest.
+            squares = tl.zeros((BLOCK_ROWS, BLOCK_K), COMPUTE)
+            for first in range(0, k, BLOCK_K):
+                eps = noise_tile(row, first, k, offset, k0, k1, STREAM, GROUP, DTYPE, HARDWARE, BLOCK_K)
+                exists = first + tl.arange(0, BLOCK_K) < k
+                squares += tl.where(exists[None, :], eps * eps, 0.0)
+            tl.store(norm_ptr + row, tl.sum(squares, axis=1).to(DTYPE), mask=r < rows)
 
 
 @triton.jit(
@@ -253,8 +257,8 @@ def product_backward_kernel(
     row_step: tl.int64,
     grad_row_step: tl.int64,
     grad_step: tl.int64,
-    tiles: tl.int64,
-    run: tl.int64,
+    tiles: tl.int32,
+    run: tl.int32,
     n: tl.int32,
     k: tl.int32,
     seed_ptr,
@@ -282,14 +286,14 @@ def product_backward_kernel(
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     across = tl.cdiv(k, BLOCK_K)
     matrix_tiles = tl.cdiv(n, BLOCK_N) * across
-    tile, factor = tl.program_id(0) % matrix_tiles, (tl.program_id(0) // matrix_tiles).to(tl.int64)
+    tile, factor = tl.program_id(0) % matrix_tiles, tl.program_id(0) // matrix_tiles
     n_tile, k_tile = tile // across, tile % across
     column = n_tile * BLOCK_N + tl.arange(0, BLOCK_N)
     i = k_tile * BLOCK_K + tl.arange(0, BLOCK_K)
-    part = tl.program_id(1).to(tl.int64)
+    part = tl.program_id(1)
     own_row = walked(factor, own_sizes, own_strides, 0, WIDE)
     own_grad = walked(factor, own_sizes, own_strides, 1, WIDE)
-    run_tiles = tl.cdiv(rows, BLOCK_ROWS)
+    run_tiles = tl.cdiv(rows, BLOCK_ROWS).to(tl.int32)
 
     first, last = part * run, tl.minimum((part + 1) * run, tiles)
     if TRIANGULAR:
@@ -297,7 +301,7 @@ def product_backward_kernel(
     x = tl.zeros((BLOCK_N, BLOCK_K), COMPUTE)
     for t in range(first, last):
         other = t // run_tiles
-        r = t % run_tiles * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        r = (t % run_tiles).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
         row = own_row + walked(other, shared_sizes, shared_strides, 0, WIDE) + r * row_step
         at = own_grad + walked(other, shared_sizes, shared_strides, 1, WIDE) + r * grad_row_step
         eps = noise_tile(row, k_tile * BLOCK_K, k, offset, k0, k1, STREAM, GROUP, DTYPE, HARDWARE, BLOCK_K)
@@ -308,7 +312,7 @@ def product_backward_kernel(
     if TRIANGULAR:
         x = tl.where(i[None, :] <= column[:, None], x, 0.0)
     mask = (column < n)[:, None] & (i < k)[None, :]
-    base = (part * (tl.num_programs(0) // matrix_tiles) + factor) * n * k
+    base = (part.to(tl.int64) * (tl.num_programs(0) // matrix_tiles) + factor) * n * k
     at = column.to(tl.int64)[:, None] * k + i[None, :]
     tl.store(out_ptr + base + at, x.to(out_ptr.dtype.element_ty), mask=mask)
 
@@ -323,16 +327,30 @@ class Tile:
     warps: int = 4
 
 
-def forward_tile(rows: int, n: int, k: int) -> Tile:
+# Tiles that fit into registers (sm_90); noise whose blocks go across rows needs more of them, and so does float64.
+
+
+def forward_tile(kind: Kind, rows: int, n: int, k: int, dtype: torch.dtype) -> Tile:
     """The tile of a forward program; one row where none shares its factor."""
     if rows == 1:
-        return Tile(1, _size(n, 16, 32), _size(k, 16, 64))
-    return Tile(_size(rows, 16, 64), _size(n, 16, 64), _size(k, 16, 32))
+        small = n <= 16 and k <= 16
+        return Tile(1, _size(n, 16, 32), _size(k, 16, 64), warps=1 if small else 4)
+    double, two_noises = dtype == torch.float64, len(kind.parameters) == 3
+    aligned = group_of(k, dtype) > 1
+    if double and two_noises:
+        return Tile(16, _size(n, 16, 32), 16)
+    most = 32 if double or two_noises else 64
+    tile = Tile(_size(rows, 16, most), _size(n, 16, 64), _size(k, 16, 16 if double else 32))
+    return replace(tile, warps=8) if tile.rows == 64 and (dtype.itemsize == 2 or not aligned) else tile
 
 
-def backward_tile(rows: int, n: int, k: int) -> Tile:
+def backward_tile(rows: int, n: int, k: int, dtype: torch.dtype) -> Tile:
     """The tile of a backward program."""
-    return Tile(_size(rows, 16, 32), _size(n, 16, 64), _size(k, 16, 64))
+    double, aligned = dtype == torch.float64, group_of(k, dtype) > 1
+    tile = Tile(_size(rows, 16, 16 if double else 32), _size(n, 16, 64), _size(k, 16, 64))
+    if tile.n * tile.k < 64 * 64:
+        return tile
+    return replace(tile, warps=4 if aligned else 8) if double else replace(tile, rows=32)
 
 
 def _size(size: int, least: int, most: int) -> int:
@@ -369,7 +387,7 @@ def forward(
     of_factor = factor.expand(*batch, n, k).stride()
     strides = [row_strides(batch), of_factor[:-2], rows_of[0][:-1], rows_of[-1][:-1]]
     layout = describe_batch(batch, [s != 0 for s in of_factor[:-2]], strides)
-    tile = tile or forward_tile(layout.rows, n, k)
+    tile = tile or forward_tile(kind, layout.rows, n, k, dtype)
     programs = layout.own.count * layout.shared.count * -(-layout.rows // tile.rows)
     key_kind, *key_words = key_arguments(key, device)
     with current(device):
@@ -432,7 +450,7 @@ def _factor_gradient(
         return torch.zeros(factor.shape, dtype=factor.dtype, device=device)
     sizes = (*(1,) * (len(batch) - factor.dim() + 2), *factor.shape[:-2])
     layout = describe_batch(batch, [size != 1 for size in sizes], [row_strides(batch), grad.stride()[:-1]])
-    tile = tile or backward_tile(layout.rows, n, k)
+    tile = tile or backward_tile(layout.rows, n, k, dtype)
     matrix_tiles = -(-n // tile.n) * -(-k // tile.k)
     tiles = layout.shared.count * -(-layout.rows // tile.rows)
     if parts is None:
