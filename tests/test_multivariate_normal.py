@@ -115,6 +115,24 @@ def test_the_identity_draws_what_normal_draws():
         assert torch.equal(x, dist.Normal(0.0, 1.0).sample((6, 2, n), key=KEY))
 
 
+def test_the_density_of_a_sample_without_gradients_comes_from_its_noise():
+    loc, factor = random(4).requires_grad_(), tril(3, 4, 4).requires_grad_()
+    d = make(loc, factor)
+    with torch.no_grad():
+        x, log_prob = d.sample_with_log_prob((6,), key=KEY)
+    y, density = d.sample_with_log_prob((6,), key=KEY)
+    assert torch.equal(x, y)
+    torch.testing.assert_close(log_prob, density.detach())
+
+
+@pytest.mark.parametrize("rows", [3, 2000])
+def test_autocast_does_not_change_the_sample(rows):
+    d = make(torch.zeros(9, requires_grad=True), tril(9, 9, dtype=torch.float32))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x = d.rsample((rows,), key=KEY)
+    assert torch.equal(x, d.rsample((rows,), key=KEY))
+
+
 def test_what_lies_above_the_diagonal_is_not_read():
     factor = tril(4, 4)
     with_garbage = torch.where(torch.ones(4, 4).triu(1) == 1, torch.nan, factor)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -77,7 +78,8 @@ def _run_forward(
     backend = backend_for(params[0].device, math.prod(shape))
     if backend == "triton":
         return product.forward(kind, key, params, shape, dtype)
-    return reference.forward(kind, backend, packed_key(key), params, shape, dtype)
+    with _without_autocast(params[0].device):
+        return reference.forward(kind, backend, packed_key(key), params, shape, dtype)
 
 
 def _run_backward(
@@ -86,7 +88,15 @@ def _run_backward(
     backend = backend_for(grad.device, grad.numel())
     if backend == "triton":
         return product.backward(kind, key, grad, like, needs)
-    return reference.backward(kind, backend, packed_key(key), grad, like, needs)
+    with _without_autocast(grad.device):
+        return reference.backward(kind, backend, packed_key(key), grad, like, needs)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A product is of the draw's compute dtype, as in the kernels."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _define(kind: Kind) -> None:

@@ -32,7 +32,7 @@ def forward(
     compute, shape = compute_dtype(dtype), torch.Size(shape)
     loc, factor, *scale = (p.to(compute) for p in params)
     eps = normal_noise(backend, key, (*shape[:-1], factor.shape[-1]), dtype, loc.device, kind.stream)
-    # Nothing here writes in place: torch.autograd.gradcheck runs it on batched tensors.
+    # No sum in place: torch.autograd.gradcheck has batched parameters beside unbatched noise.
     x = loc + times(factor.tril() if kind.triangular else factor, eps)
     if scale:
         own = normal_noise(backend, key, shape, dtype, loc.device, 0)
@@ -57,7 +57,7 @@ def backward(
     if needs[1]:
         eps = normal_noise(backend, key, (*grad.shape[:-1], factor.shape[-1]), grad.dtype, grad.device, kind.stream)
         product = outer(grad.to(eps.dtype), eps, factor.shape)
-        grads.append((product.tril() if kind.triangular else product).to(factor.dtype))
+        grads.append((product.tril_() if kind.triangular else product).to(factor.dtype))
     if scale and needs[2]:
         module = compiled if backend == "compiled" else elementwise
         grads += module.backward(NORMAL_MAP, key, (grad,), (loc, scale[0]), (False, True))
