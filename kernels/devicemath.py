@@ -60,6 +60,15 @@ def log(x, HARDWARE: tl.constexpr):
 
 
 @triton.jit
+def log2(x, HARDWARE: tl.constexpr):
+    """Logarithm to base 2 of a float32, to the precision of :func:`log`."""
+    if HARDWARE:
+        return libdevice.fast_log2f(x)
+    else:
+        return tl.log2(x)
+
+
+@triton.jit
 def log1p_series(x):
     """log(1 + x) for float32 x in [-0.1, 0.1]: x + x**2 p(x), p minimax; relative error 1e-8 before rounding."""
     p = tl.fma(x, -0.16855932, 0.20180042)

@@ -123,19 +123,30 @@ def load_scalars(ptrs, KINDS: tl.constexpr, COMPUTE: tl.constexpr):
 
 @triton.jit
 def load_elements(
-    operands, element, mask, sizes, strides, KINDS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr
+    operands,
+    element,
+    mask,
+    sizes,
+    strides,
+    KINDS: tl.constexpr,
+    WIDE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    OTHER: tl.constexpr = None,
 ):
-    """The operands of the elements numbered `element` (int64), one load an element: the masked path."""
+    """The operands of the elements numbered `element` (int64), one load an element: the masked path.
+
+    Where not one value for all, an operand is OTHER beside the mask, or anything.
+    """
     INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
     values = ()
     for j in tl.static_range(len(KINDS)):
         if KINDS[j] == "scalar":
             values = values + (operands[j],)
         elif KINDS[j] == "dense":
-            values = values + (tl.load(operands[j] + element, mask=mask).to(COMPUTE),)
+            values = values + (tl.load(operands[j] + element, mask=mask, other=OTHER).to(COMPUTE),)
         else:
             offset = strided_offset(element.to(INDEX), sizes, strides, j, WIDE)
-            values = values + (tl.load(operands[j] + offset, mask=mask).to(COMPUTE),)
+            values = values + (tl.load(operands[j] + offset, mask=mask, other=OTHER).to(COMPUTE),)
     return values
 
 

@@ -45,12 +45,14 @@ def lane_noise(
 
 
 @triton.jit
-def load_lanes(operands, element, mask, sizes, strides, KINDS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr):
-    """The operands of each lane's element; 1 in lanes without one, for which every loop ends."""
-    loaded = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
+def load_lanes(
+    operands, element, mask, sizes, strides, KINDS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr
+):
+    """The operands of each lane's element; 1 in lanes without one, where a loop ends as in the others."""
+    loaded = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE, 1.0)
     values = ()
     for j in tl.static_range(len(KINDS)):
-        values = values + (tl.where(mask, tl.broadcast_to(loaded[j], element.shape), 1.0),)
+        values = values + (tl.broadcast_to(loaded[j], element.shape),)
     return values
 
 

@@ -83,12 +83,11 @@ inline void candidates(uint64_t seed, const Pending<double>& pending, uint32_t a
 
 // Whether the candidate y is rejected.
 inline bool rejected(float y, float u, float d) {
-  float series = -0.12056209f;
-  series = multiply_add(series, y, 0.13496513f);
-  series = multiply_add(series, y, -0.14261073f);
-  series = multiply_add(series, y, 0.1664288f);
-  series = multiply_add(series, y, -0.20000122f);
-  series = multiply_add(series, y, 0.25000083f);
+  float series = 0.13363388f;
+  series = multiply_add(series, y, -0.15201389f);
+  series = multiply_add(series, y, 0.16651181f);
+  series = multiply_add(series, y, -0.19985479f);
+  series = multiply_add(series, y, 0.25000019f);
   const float square = y * y;
   const float far = y - square * (0.5f - y * (1.0f / 3)) - log1p(select(y > -1.0f, y, 0.0f));
   const float r = select(std::fabs(y) < 0.25f, square * square * series, far);
@@ -104,10 +103,9 @@ inline bool rejected(double y, double u, double d) {
 template <class T>
 inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_t stream, T* ratio, T* power) {
   constexpr int SIZE = TILE<T>;
-  T shift[SIZE], d[SIZE], width[SIZE], y[SIZE];
+  T d[SIZE], width[SIZE], y[SIZE];
   for (int i = 0; i < SIZE; ++i) {
-    shift[i] = static_cast<T>(a[i] < T(1)) - T(1) / 3;
-    d[i] = a[i] + shift[i];
+    d[i] = a[i] + (static_cast<T>(a[i] < T(1)) - T(1) / 3);
     width[i] = T(1) / std::sqrt(9 * d[i]);
   }
   Candidates<T> c;
@@ -131,7 +129,7 @@ inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_
   }
   for (int i = 0; i < SIZE; ++i) {
     const T root = T(1) + y[i];
-    ratio[i] = (T(1) + shift[i] / a[i]) * (root * root * root);
+    ratio[i] = d[i] / a[i] * (root * root * root);
   }
   std::fill_n(power, SIZE, T(0));
   if (std::any_of(a, a + SIZE, [](T x) { return x < T(1); })) {
