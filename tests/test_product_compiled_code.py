@@ -103,7 +103,6 @@ BUDGETS = [
     (forward_code, MVN, F32, 1, 64, 64, None),
     (forward_code, LOW_RANK, F32, 1000, 64, 16, None),
     (backward_code, MVN, F32, 1000, 64, 64, 1.8),
-    (backward_code, MVN, F32, 1000, 33, 33, 2.6),
     (forward_code, MVN, F64, 1000, 64, 64, None),
     (backward_code, MVN, F64, 1000, 64, 64, None),
 ]
