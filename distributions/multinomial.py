@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ._sampling import KeyedSampling, checked_sample_shape
-from .categorical import Categorical
+from .uniform import Uniform
 
 
 class Multinomial(KeyedSampling, torch.distributions.Multinomial):
     r"""Multinomial distribution: how often each of K categories occurs in n independent trials.
 
-    A draw counts n draws of :class:`Categorical` for each element, which take memory for n integers until they are
+    A draw looks up n uniform numbers for each element in the cumulative probabilities, in float64: a race of the
+    categories, as of :class:`Categorical`, would go over all of them n times. The n numbers take memory until they are
     counted. There is no reparameterisation: gradients need a score-function estimator.
 
     Example::
@@ -36,8 +37,6 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
             has no distribution.
     """
 
-    _categorical: Categorical
-
     def __init__(
         self,
         total_count: int = 1,
@@ -46,8 +45,6 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(total_count, probs, logits, validate_args=validate_args)
-        # Its arguments have been checked.
-        self._categorical = Categorical(probs, logits, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Multinomial:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
@@ -64,8 +61,18 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        shape = torch.Size((self.total_count, *checked_sample_shape(sample_shape)))
-        category = self._categorical.sample(shape, generator=generator, key=key).movedim(0, -1)
-        empty = torch.zeros(self._extended_shape(shape[1:]), dtype=torch.int64, device=category.device)
-        sample = empty.scatter_add(-1, category, torch.ones_like(category)).type_as(self.probs)
+        probs = self.probs.detach()
+        shape = torch.Size((self.total_count, *checked_sample_shape(sample_shape), *self.batch_shape))
+        zero = torch.zeros((), dtype=torch.float64, device=probs.device)
+        u = Uniform(zero, 1.0, validate_args=False).sample(shape, generator=generator, key=key)
+
+        cumulative = probs.double().cumsum(-1).reshape(-1, probs.shape[-1])
+        total = cumulative[:, -1:]
+        # Rows as searchsorted wants them. Below the total, the first sum beyond a number is of a possible category.
+        rows = u.reshape(-1, cumulative.shape[0]).T * total
+        rows = torch.minimum(rows, torch.nextafter(total, torch.zeros_like(total)))
+        category = torch.searchsorted(cumulative, rows.contiguous(), right=True).T.reshape(shape).movedim(0, -1)
+
+        counts = torch.zeros(shape[1:] + self.event_shape, dtype=torch.int64, device=probs.device)
+        sample = counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
         return (sample, self.log_prob(sample)) if log_prob else (sample,)

@@ -6,6 +6,8 @@ seen once in some seventy choices of the key.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from scipy import stats
 
 from rsample.distributions import Binomial, Multinomial, NegativeBinomial, Poisson
 from rsample.kernels import use_backend
+from rsample.kernels.loops.binomial import binomial_hat, binomial_mass
+from rsample.kernels.loops.poisson import poisson_hat, poisson_mass
 
 KEY = torch.tensor([2024, 7], dtype=torch.uint64)
 LEAST_P = 1e-4
@@ -63,6 +67,40 @@ def check(distribution, law, dtype):
     assert (few != many[:10_000]).double().mean() < (1e-9 if dtype == torch.float64 else 1e-3)
     assert fit(few, law) > LEAST_P
     assert fit(many, law) > LEAST_P
+
+
+def likely(law, width=9):
+    """The counts within some standard deviations."""
+    low, high = law.support()
+    ends = (law.mean() - width * law.std() - 9, law.mean() + width * law.std() + 9)
+    return torch.arange(max(low, math.floor(ends[0])), min(high, math.ceil(ends[1])) + 1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mean", [10.0, 10.9, 12.4, 27.6, 300.5, 1e4])
+def test_masses_are_exact_and_below_their_bounds(mean):
+    rate = torch.tensor(mean, dtype=torch.float64)
+    laws = [(stats.poisson(mean), poisson_hat, poisson_mass, (rate,))]
+    for p in (0.5, 0.43, 0.2, 0.01):
+        n = torch.ceil(rate / p)
+        law = (n, n * p, torch.tensor(p, dtype=torch.float64))
+        laws.append((stats.binom(n.item(), p), binomial_hat, binomial_mass, law))
+    for law, hat, mass, parameters in laws:
+        k = likely(law)
+        exact_mass = torch.from_numpy(law.pmf(k.numpy())) * (2 * math.pi) ** 0.5
+        torch.testing.assert_close(mass(k, *parameters), exact_mass, rtol=2e-9, atol=0)
+        narrow = [x.float() for x in parameters]
+        if all((x.double() == y).all() for x, y in zip(narrow, parameters, strict=True)):
+            torch.testing.assert_close(mass(k.float(), *narrow).double(), exact_mass, rtol=5e-5, atol=1e-30)
+        # Acceptance probabilities are at most 1, wherever a candidate may fall.
+        center, a, b, bound = hat(*parameters)
+        s = torch.logspace(-9, 0, 100_001, dtype=torch.float64) / 2
+        for sign in (-1, 1):
+            candidates = torch.floor(sign * (2 * a / s + b) * (0.5 - s) + center)
+            assert ((a / s**2 + b) * mass(candidates, *parameters) / bound).max() < 1
+    nowhere = torch.tensor([-1.0, -1e9])
+    assert (poisson_mass(nowhere, torch.tensor(20.0)) == 0).all()
+    n, mean, p = torch.tensor(40.0), torch.tensor(20.0), torch.tensor(0.5)
+    assert (binomial_mass(torch.tensor([-1.0, 41.0, 1e9]), n, mean, p) == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

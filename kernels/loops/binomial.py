@@ -65,18 +65,18 @@ def binomial_noise(
         pending = pending[time <= until]
         attempt += 1
     large = torch.logical_not(small).nonzero().squeeze(1)
-    transformed_rejection(blocks, large, count, _hat, _mass, (total_count, mean, p), dtype, stream)
+    transformed_rejection(blocks, large, count, binomial_hat, binomial_mass, (total_count, mean, p), dtype, stream)
     return count
 
 
-def _hat(n: Tensor, mean: Tensor, p: Tensor) -> Hat:
+def binomial_hat(n: Tensor, mean: Tensor, p: Tensor) -> Hat:
     b = 1.15 + 2.53 * torch.sqrt(mean * (1 - p))
     a = -0.0873 + 0.0248 * b + 0.01 * p
     # The mass is within the bound at every n p >= 10, p <= 1/2. His is 2% larger, and wants the mass of the mode.
     return mean + 0.5, a, b, SQRT_2_PI * (1.126 + 1.8 / b)
 
 
-def _mass(k: Tensor, n: Tensor, mean: Tensor, p: Tensor) -> Tensor:
+def binomial_mass(k: Tensor, n: Tensor, mean: Tensor, p: Tensor) -> Tensor:
     """sqrt(2 pi) times the probability of k."""
     left, difference = n - k, k - mean
     logarithm = stirling(n) - stirling(k) - stirling(left)
@@ -98,14 +98,14 @@ def rarer_of_logits_device(logits, HARDWARE: tl.constexpr):
 
 
 @triton.jit
-def _hat_device(mean, p, HARDWARE: tl.constexpr):
+def binomial_hat_device(mean, p, HARDWARE: tl.constexpr):
     b = 2.53 * tl.sqrt(mean * (1.0 - p)) + 1.15
     bound = divide(tl.full(b.shape, 1.8 * _DEVICE_SQRT_2_PI, b.dtype), b, HARDWARE) + 1.126 * _DEVICE_SQRT_2_PI
     return mean + 0.5, 0.0248 * b + (0.01 * p - 0.0873), b, bound
 
 
 @triton.jit
-def _mass_device(k, n, mean, HARDWARE: tl.constexpr):
+def binomial_mass_device(k, n, mean, HARDWARE: tl.constexpr):
     left = n - k
     difference = k - mean
     logarithm = stirling_device(n, HARDWARE) - stirling_device(k, HARDWARE) - stirling_device(left, HARDWARE)
@@ -138,8 +138,8 @@ def binomial_noise_device(
         t += 1
     large = transformed_rejection_device(
         ~small,
-        _hat_device(mean, p, HARDWARE),
-        _mass_device,
+        binomial_hat_device(mean, p, HARDWARE),
+        binomial_mass_device,
         (total_count, mean),
         c0,
         c1,

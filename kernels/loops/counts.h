@@ -26,15 +26,59 @@ constexpr double LARGE_MEAN = 10.0, HALF_LOG_2_PI = 0.9189385332046727, SQRT_2_P
 
 // ---------------------------------------------------------------------------------------------------------- arrivals
 
-// The standard exponentials of an attempt: element i's are PER_BLOCK numbers from out[PER_BLOCK * i] on.
 template <class T>
-constexpr int PER_BLOCK = 16 / sizeof(T);
+constexpr int PER_BLOCK = 16 / sizeof(T);  // exponentials
 
+// The standard exponentials of an attempt: element i's are PER_BLOCK numbers from out[PER_BLOCK * i] on.
 template <class T>
 inline void exponentials(uint64_t seed, const Pending<T>& pending, uint32_t attempt, uint32_t stream, T* out) {
   uint32_t words[4 * TILE<T>];
   attempt_words<T>(seed, pending.block, pending.count, attempt, stream, words);
-  for (int i = 0; i < 4 * pending.count; i += TILE_WORDS) exponential::fill(words + i, 0, out + i * sizeof(uint32_t) / sizeof(T));
+  constexpr int NUMBERS = TILE_WORDS * sizeof(uint32_t) / sizeof(T);  // that a tile of words makes
+  for (int i = 0; i < (4 * pending.count + TILE_WORDS - 1) / TILE_WORDS; ++i) {
+    exponential::fill(words + TILE_WORDS * i, 0, out + NUMBERS * i);
+  }
+}
+
+// Leaves in `small` the elements with a mean below LARGE_MEAN and in `large` the others, NaN among them.
+template <class T>
+inline void split(const T* mean, Pending<T>& small, Pending<T>& large) {
+  int32_t is_small[TILE<T>], is_large[TILE<T>], count = 0;
+  for (int i = 0; i < TILE<T>; ++i) {
+    is_small[i] = mean[i] < T(LARGE_MEAN);
+    is_large[i] = !is_small[i];
+    count += is_small[i];
+  }
+  if (count == TILE<T>) {
+    large.count = 0;
+  } else if (count == 0) {
+    small.count = 0;
+  } else {
+    small.keep(is_small);
+    large.keep(is_large);
+  }
+}
+
+// The numbers, in order, of those among n for which `again` is not 0; returns how many.
+inline int survivors(const int32_t* again, int n, int* from) {
+  int kept = 0;
+  for (int i = 0; i < n; ++i) {
+    from[kept] = i;
+    kept += again[i] != 0;
+  }
+  return kept;
+}
+
+template <class T>
+inline void move_up(const int* from, int kept, T* numbers) {
+  for (int i = 0; i < kept; ++i) numbers[i] = numbers[from[i]];
+}
+
+template <class T>
+inline void move_up(const int* from, int kept, Pending<T>& pending) {
+  move_up(from, kept, pending.index);
+  move_up(from, kept, pending.block);
+  pending.count = kept;
 }
 
 // -------------------------------------------------------------------------------------------------------------- mass
@@ -117,22 +161,26 @@ template <template <class> class Law, class T>
 inline void transformed_rejection(uint64_t seed, Pending<T>& pending, const T* const* parameters, uint32_t stream,
                                   T* out) {
   constexpr int SIZE = TILE<T>, PARAMETERS = Law<T>::PARAMETERS;
-  T t[CANDIDATES<T>][SIZE], v[CANDIDATES<T>][SIZE], of[PARAMETERS][SIZE], counts[CANDIDATES<T>][SIZE];
-  int32_t rejected[CANDIDATES<T>][SIZE];
+  T t[CANDIDATES<T>][SIZE], v[CANDIDATES<T>][SIZE], of[PARAMETERS][SIZE], counts[SIZE];
+  int32_t rejected[SIZE];
+  int from[SIZE];
   for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
     candidates(seed, pending, attempt, stream, t, v);
     for (int p = 0; p < PARAMETERS; ++p) {
       for (int i = 0; i < pending.count; ++i) of[p][i] = parameters[p][pending.index[i]];
     }
-    for (int j = 0; j < CANDIDATES<T>; ++j) judge<Law, T>(t[j], v[j], of, pending.count, counts[j], rejected[j]);
-    for (int j = CANDIDATES<T> - 1; j > 0; --j) {
-      for (int i = 0; i < pending.count; ++i) {
-        counts[j - 1][i] = select(rejected[j - 1][i] != 0, counts[j][i], counts[j - 1][i]);
-        rejected[j - 1][i] &= rejected[j][i];
+    for (int j = 0; j < CANDIDATES<T>; ++j) {
+      judge<Law, T>(t[j], v[j], of, pending.count, counts, rejected);
+      for (int i = 0; i < pending.count; ++i) out[pending.index[i]] = counts[i];
+      // Few are left for the next candidate.
+      const int kept = survivors(rejected, pending.count, from);
+      move_up(from, kept, pending);
+      for (int p = 0; p < PARAMETERS; ++p) move_up(from, kept, of[p]);
+      for (int next = j + 1; next < CANDIDATES<T>; ++next) {
+        move_up(from, kept, t[next]);
+        move_up(from, kept, v[next]);
       }
     }
-    for (int i = 0; i < pending.count; ++i) out[pending.index[i]] = counts[0][i];
-    pending.keep(rejected[0]);
   }
 }
 
@@ -159,22 +207,13 @@ template <class T>
 inline void poisson_noise(uint64_t seed, uint64_t first_block, const T* rate, uint32_t stream, T* count) {
   constexpr int SIZE = TILE<T>;
   Pending<T> small(first_block), large(first_block);
-  int32_t again[SIZE], is_large[SIZE];
-  for (int i = 0; i < SIZE; ++i) {
-    again[i] = rate[i] < T(LARGE_MEAN);
-    is_large[i] = !again[i];
-    count[i] = 0;
-  }
-  small.keep(again);
-  large.keep(is_large);
-  T e[4 * SIZE], elapsed[SIZE] = {}, time[SIZE], arrived[SIZE], until[SIZE];
+  split(rate, small, large);
+  T e[4 * SIZE], time[SIZE] = {}, arrived[SIZE] = {}, until[SIZE];
+  int32_t again[SIZE];
+  int from[SIZE];
+  for (int i = 0; i < small.count; ++i) until[i] = rate[small.index[i]];
   for (uint32_t attempt = 0; small.count > 0; ++attempt) {
     exponentials(seed, small, attempt, stream, e);
-    for (int i = 0; i < small.count; ++i) {
-      time[i] = elapsed[small.index[i]];
-      arrived[i] = count[small.index[i]];
-      until[i] = rate[small.index[i]];
-    }
     for (int i = 0; i < small.count; ++i) {
       for (int j = 0; j < PER_BLOCK<T>; ++j) {
         time[i] += e[PER_BLOCK<T> * i + j];
@@ -182,11 +221,10 @@ inline void poisson_noise(uint64_t seed, uint64_t first_block, const T* rate, ui
       }
       again[i] = time[i] <= until[i];
     }
-    for (int i = 0; i < small.count; ++i) {
-      elapsed[small.index[i]] = time[i];
-      count[small.index[i]] = arrived[i];
-    }
-    small.keep(again);
+    for (int i = 0; i < small.count; ++i) count[small.index[i]] = arrived[i];
+    const int kept = survivors(again, small.count, from);
+    move_up(from, kept, small);
+    for (T* numbers : {time, arrived, until}) move_up(from, kept, numbers);
   }
   const T* parameters[] = {rate};
   transformed_rejection<PoissonLaw>(seed, large, parameters, stream, count);
@@ -213,7 +251,8 @@ struct OddsOfLogits {
 };
 
 template <class T, class Odds>
-inline void negative_binomial_noise(uint64_t seed, uint64_t first_block, const T* total_count, const T* chances, T* count) {
+inline void negative_binomial_noise(uint64_t seed, uint64_t first_block, const T* total_count, const T* chances,
+                                    T* count) {
   constexpr int SIZE = TILE<T>;
   T ratio[SIZE], power[SIZE], rate[SIZE];
   gamma_noise(seed, first_block, total_count, 0, ratio, power);
@@ -267,31 +306,27 @@ struct BinomialLaw {
 };
 
 template <class T, class Rarer>
-inline void binomial_noise(uint64_t seed, uint64_t first_block, const T* n, const T* chances, uint32_t stream, T* count) {
+inline void binomial_noise(uint64_t seed, uint64_t first_block, const T* n, const T* chances, uint32_t stream,
+                           T* count) {
   constexpr int SIZE = TILE<T>;
   Pending<T> small(first_block), large(first_block);
-  T p[SIZE], mean[SIZE], limit[SIZE], elapsed[SIZE];
-  int32_t again[SIZE], is_large[SIZE];
+  T p[SIZE], mean[SIZE], limit[SIZE];
   for (int i = 0; i < SIZE; ++i) {
     T hazard;
     Rarer::rarer(chances[i], p[i], hazard);
     mean[i] = n[i] * p[i];
     limit[i] = n[i] * hazard;
-    again[i] = mean[i] < T(LARGE_MEAN);
-    is_large[i] = !again[i];
-    elapsed[i] = count[i] = 0;
   }
-  small.keep(again);
-  large.keep(is_large);
-  T e[4 * SIZE], time[SIZE], occurred[SIZE], until[SIZE], trials[SIZE];
+  split(mean, small, large);
+  T e[4 * SIZE], time[SIZE] = {}, occurred[SIZE] = {}, until[SIZE], trials[SIZE];
+  int32_t again[SIZE];
+  int from[SIZE];
+  for (int i = 0; i < small.count; ++i) {
+    until[i] = limit[small.index[i]];
+    trials[i] = n[small.index[i]];
+  }
   for (uint32_t attempt = 0; small.count > 0; ++attempt) {
     exponentials(seed, small, attempt, stream, e);
-    for (int i = 0; i < small.count; ++i) {
-      time[i] = elapsed[small.index[i]];
-      occurred[i] = count[small.index[i]];
-      until[i] = limit[small.index[i]];
-      trials[i] = n[small.index[i]];
-    }
     for (int i = 0; i < small.count; ++i) {
       T left = trials[i] - occurred[i];
       const T inverse = T(1) / trials[i];
@@ -302,11 +337,10 @@ inline void binomial_noise(uint64_t seed, uint64_t first_block, const T* n, cons
       }
       again[i] = time[i] <= until[i];
     }
-    for (int i = 0; i < small.count; ++i) {
-      elapsed[small.index[i]] = time[i];
-      count[small.index[i]] = occurred[i];
-    }
-    small.keep(again);
+    for (int i = 0; i < small.count; ++i) count[small.index[i]] = occurred[i];
+    const int kept = survivors(again, small.count, from);
+    move_up(from, kept, small);
+    for (T* numbers : {time, occurred, until, trials}) move_up(from, kept, numbers);
   }
   const T* parameters[] = {n, mean, p};
   transformed_rejection<BinomialLaw>(seed, large, parameters, stream, count);

@@ -47,32 +47,32 @@ def poisson_noise(blocks: Blocks, rate: Tensor, dtype: torch.dtype, stream: int 
         pending = pending[time <= of_pending]
         attempt += 1
     large = torch.logical_not(small).nonzero().squeeze(1)
-    transformed_rejection(blocks, large, count, _hat, _mass, (rate,), dtype, stream)
+    transformed_rejection(blocks, large, count, poisson_hat, poisson_mass, (rate,), dtype, stream)
     return torch.where(rate < math.inf, count, rate)
 
 
-def _hat(rate: Tensor) -> Hat:
+def poisson_hat(rate: Tensor) -> Hat:
     b = 0.931 + 2.53 * torch.sqrt(rate)
     a = -0.059 + 0.02483 * b
     # The bound is slightly larger than his, which the mass exceeds by up to 0.5% at some rates below 300.
     return rate + 0.43, a, b, SQRT_2_PI * (1.128 + 1.17 / (b - 3.4))
 
 
-def _mass(k: Tensor, rate: Tensor) -> Tensor:
+def poisson_mass(k: Tensor, rate: Tensor) -> Tensor:
     """sqrt(2 pi) times the probability of k."""
     mass = torch.exp(-stirling(k) - deviance(k, rate, k - rate)) / torch.sqrt(torch.where(k < 1, 1.0, k))
     return torch.where(k < 0, 0.0, mass)
 
 
 @triton.jit
-def _hat_device(rate, HARDWARE: tl.constexpr):
+def poisson_hat_device(rate, HARDWARE: tl.constexpr):
     b = 2.53 * tl.sqrt(rate) + 0.931
     bound = divide(tl.full(b.shape, 1.17 * _DEVICE_SQRT_2_PI, b.dtype), b - 3.4, HARDWARE) + 1.128 * _DEVICE_SQRT_2_PI
     return rate + 0.43, 0.02483 * b - 0.059, b, bound
 
 
 @triton.jit
-def _mass_device(k, rate, HARDWARE: tl.constexpr):
+def poisson_mass_device(k, rate, HARDWARE: tl.constexpr):
     root = tl.sqrt(tl.where(k < 1.0, 1.0, k))
     logarithm = -stirling_device(k, HARDWARE) - deviance_device(k, rate, k - rate, HARDWARE)
     return tl.where(k < 0.0, 0.0, divide(exp(logarithm, HARDWARE), root, HARDWARE))
@@ -93,6 +93,16 @@ def poisson_noise_device(c0, c1, k0, k1, rate, STREAM: tl.constexpr, DTYPE: tl.c
         pending = pending & (elapsed <= rate)
         t += 1
     large = transformed_rejection_device(
-        ~small, _hat_device(rate, HARDWARE), _mass_device, (rate,), c0, c1, k0, k1, STREAM, DTYPE, HARDWARE
+        ~small,
+        poisson_hat_device(rate, HARDWARE),
+        poisson_mass_device,
+        (rate,),
+        c0,
+        c1,
+        k0,
+        k1,
+        STREAM,
+        DTYPE,
+        HARDWARE,
     )
     return tl.where(small, count, tl.where(rate < float("inf"), large, rate))
