@@ -42,3 +42,8 @@ RACE = {
     ("bfloat16", "logits", "forward"): 23.5,
     ("float32", "logits", "joint"): 30,
 }
+
+# (map, dtype): a sample of dense parameters whose first round is accepted at once.
+LOOPS = {("gamma", "float32"): 140}
+# An attempt of gamma noise, of which a round makes two.
+GAMMA_ATTEMPT = 60

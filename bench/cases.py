@@ -37,8 +37,19 @@ RANGES = {
     "concentration1": (1.1, 1.9),
     "probs": (0.1, 0.9),
     "logits": (0.1, 0.9),
+    "df": (3.0, 9.0),
+    "df1": (3.0, 9.0),
+    "df2": (3.0, 9.0),
+    "total_count": (100.0, 100.0),
+    "cov_factor": (0.1, 0.9),
+    "cov_diag": (1.1, 1.9),
 }
+# Other intervals, where another algorithm is at work.
+VARIANTS = {"large rate": {"rate": (80.0, 120.0)}}
+# Parameters with one value for all samples, or one matrix.
+SHARED = {"temperature", "scale_tril", "cov_factor", "cov_diag"}
 TEMPERATURE = 0.5
+RANK = 8  # of a covariance factor
 
 Shape = tuple[int, ...]
 Sweep = tuple[tuple[torch.dtype, Shape], ...]
@@ -72,6 +83,7 @@ class Draw:
         distribution: a class of rsample.distributions.
         parameters: the names of its arguments, with blanks between them.
         method: "rsample", or "sample" where there is no other or it is the one to time.
+        variant: which intervals the parameters' numbers lie in; see VARIANTS.
         work: what is timed beside the draw: "" for nothing; "graph" for its recording of a graph; "backward" for the
             parameters' gradients, given the sample's; "log_prob" for the sample's log-density.
         sweep: dtypes and shapes.
@@ -82,12 +94,13 @@ class Draw:
     method: str = "rsample"
     work: str = ""
     sweep: Sweep = SHORT
+    variant: str = ""
 
     @property
     def name(self) -> str:
         alternative = {"probs", "logits"}.intersection(self.parameters.split())
         given = f"({alternative.pop()})" if alternative else ""
-        return f"{self.distribution}{given}.{self.method}" + (f", {self.work}" if self.work else "")
+        return ", ".join(filter(None, (f"{self.distribution}{given}.{self.method}", self.work, self.variant)))
 
     @property
     def moved(self) -> int:
@@ -96,26 +109,35 @@ class Draw:
         Parameters are read and the sample is written; of a backward pass the gradient is read and the parameters' are
         written. A category's number, one a row, does not count.
         """
-        dense = len([name for name in self.parameters.split() if name != "temperature"])
+        dense = len([name for name in self.parameters.split() if name not in SHARED])
         written = 0 if self.distribution == "Categorical" else 1
         return dense + written + {"backward": 1 + dense, "log_prob": written}.get(self.work, 0)
 
-    def distribution_of(self, library: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> Any:
-        """The distribution that is drawn from."""
-        parameters = {name: _parameter(name, shape, dtype, device) for name in self.parameters.split()}
+    def parameters_of(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+        """The parameters by their names, wanting gradients where these are timed."""
+        ranges = RANGES | VARIANTS.get(self.variant, {})
+        parameters: dict[str, Any] = {
+            name: _parameter(name, ranges, shape, dtype, device) for name in self.parameters.split()
+        }
+        if self.distribution == "Multinomial":
+            parameters["total_count"] = 100  # takes one number for all
         if self.work in ("graph", "backward"):
             for parameter in parameters.values():
                 parameter.requires_grad_()
+        return parameters
+
+    def distribution_of(self, library: str, parameters: dict[str, Any]) -> Any:
+        """The distribution that is drawn from."""
         return LIBRARIES[library](self.distribution)(**parameters)
 
     def setup(self, library: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
         """Makes what is timed."""
-        distribution = self.distribution_of(library, shape, dtype, device)
+        parameters = self.parameters_of(shape, dtype, device)
+        distribution = self.distribution_of(library, parameters)
         draw = getattr(distribution, self.method)
         if self.work == "backward":
-            parameters = [getattr(distribution, name) for name in self.parameters.split()]
             grad = torch.ones(shape, dtype=dtype, device=device)
-            return lambda: torch.autograd.grad(draw(), parameters, grad)
+            return lambda: torch.autograd.grad(draw(), list(parameters.values()), grad)
         if self.work == "log_prob":
             if library == "rsample":
                 return getattr(distribution, f"{self.method}_with_log_prob")
@@ -123,11 +145,18 @@ class Draw:
         return draw
 
 
-def _parameter(name: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def _parameter(
+    name: str, ranges: dict[str, tuple[float, float]], shape: Shape, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
     if name == "temperature":
         return torch.tensor(TEMPERATURE, dtype=dtype, device=device)
-    low, high = RANGES[name]
-    generator = torch.Generator().manual_seed(0)
+    if name == "scale_tril":
+        factor = torch.rand(shape[-1], shape[-1], generator=generator) / shape[-1]
+        return (torch.tril(factor) + torch.eye(shape[-1])).to(device, dtype)
+    if name in SHARED:
+        shape = (shape[-1], RANK) if name == "cov_factor" else shape[-1:]
+    low, high = ranges[name]
     return torch.rand(shape, generator=generator).mul_(high - low).add_(low).to(device, dtype)
 
 
@@ -166,6 +195,21 @@ DRAWS = (
     Draw("LogitRelaxedBernoulli", "temperature logits"),
     Draw("BernoulliStraightThrough", "probs"),
     Draw("BernoulliStraightThrough", "logits"),
+    Draw("Gamma", "concentration rate"),
+    Draw("Gamma", "concentration rate", work="backward", sweep=_sweep(torch.float32, 20)),
+    Draw("Chi2", "df"),
+    Draw("InverseGamma", "concentration rate"),
+    Draw("Beta", "concentration1 concentration0"),
+    Draw("Beta", "concentration1 concentration0", work="backward", sweep=_sweep(torch.float32, 20)),
+    Draw("FisherSnedecor", "df1 df2"),
+    Draw("StudentT", "df loc scale"),
+    Draw("VonMises", "loc concentration", "sample"),
+    Draw("Poisson", "rate", "sample"),
+    Draw("Poisson", "rate", "sample", variant="large rate"),
+    Draw("Binomial", "total_count probs", "sample"),
+    Draw("Binomial", "total_count logits", "sample"),
+    Draw("NegativeBinomial", "total_count probs", "sample"),
+    Draw("NegativeBinomial", "total_count logits", "sample"),
     # Against rsample() and then log_prob(), or sample() where there is nothing to differentiate.
     Draw("Normal", "loc scale", work="log_prob"),
     Draw("TanhNormal", "loc scale", work="log_prob"),
@@ -177,6 +221,11 @@ DRAWS = (
     Draw("OneHotCategoricalStraightThrough", "logits", sweep=SHORT_ROWS),
     Draw("RelaxedOneHotCategorical", "temperature logits", sweep=SHORT_ROWS),
     Draw("ExpRelaxedCategorical", "temperature logits", sweep=SHORT_ROWS),
+    Draw("Dirichlet", "concentration", sweep=SHORT_ROWS),
+    Draw("Multinomial", "logits", "sample", sweep=SHORT_ROWS),
+    Draw("MultivariateNormal", "loc scale_tril", sweep=SHORT_ROWS),
+    Draw("LowRankMultivariateNormal", "loc cov_factor cov_diag", sweep=SHORT_ROWS),
+    Draw("LogisticNormal", "loc scale", sweep=SHORT_ROWS),
 )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budgets import FORWARD, RACE
+from budgets import FORWARD, LOOPS, RACE
 from rich.console import Console
 from rich.progress import track
 
@@ -27,6 +27,7 @@ from rsample import kernels
 from rsample.kernels import launch
 from rsample.kernels.language import HAS_TRITON
 from rsample.kernels.layout import DENSE, SCALAR
+from rsample.kernels.loops.noise import LoopNoise
 
 HERE = Path(__file__).resolve().parent
 TARGET = "sm_90"
@@ -69,7 +70,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Job:
-    """A kernel to compile and count; `samples` are those of one pass of the hot loop in one lane."""
+    """A kernel to compile and count.
+
+    `samples` are those of one pass of the hot loop in one lane, whose instructions count unless `cost` says which do.
+    """
 
     draw: str
     kernel: str
@@ -79,6 +83,7 @@ class Job:
     samples: int
     budget: float | str
     compile: Callable[[], Any]
+    cost: Callable[[Any], float] | None = None
 
 
 def elementwise_jobs() -> Iterator[Job]:
@@ -100,13 +105,30 @@ def elementwise_jobs() -> Iterator[Job]:
         return Job(map.name, kernel, name, layout, config.unroll, samples, budget, code)
 
     for map in known_maps().values():
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16) if not isinstance(map.noise, LoopNoise) else ():
             yield job(map, "forward", dtype, DENSE)
             yield job(map, "forward", dtype, SCALAR)
             if map.density is not None:
                 yield job(map, "joint", dtype, DENSE)
             if map.cotangents:
                 yield job(map, "backward", dtype, DENSE)
+
+
+def loop_jobs() -> Iterator[Job]:
+    """The kernels of the maps whose noise loops: of a sample whose first round is accepted as soon as one can be."""
+    from known_maps import known_maps
+    from loop_machine_code import loop_backward_code, loop_cost, loop_forward_code
+
+    for map in known_maps().values():
+        for dtype in (torch.float32, torch.bfloat16) if isinstance(map.noise, LoopNoise) else ():
+            name, layouts = str(dtype).removeprefix("torch."), (DENSE,) * len(map.parameters)
+            budget = LOOPS.get((map.name, name), "")
+            forward = functools.partial(loop_forward_code, map, dtype, layouts, TARGET)
+            yield Job(map.name, "forward", name, DENSE, 1, 1, budget, forward, loop_cost)
+            if map.cotangents:
+                outputs = ("elements",) * len(map.parameters)
+                backward = functools.partial(loop_backward_code, map, dtype, outputs, TARGET)
+                yield Job(map.name, "backward", name, DENSE, 1, 1, "", backward, loop_cost)
 
 
 def rows_jobs() -> Iterator[Job]:
@@ -124,7 +146,7 @@ def rows_jobs() -> Iterator[Job]:
 
 
 # Functions that name kernels.
-JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, rows_jobs)
+JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, rows_jobs)
 
 
 def counted(job: Job, sources: str) -> Count:
@@ -137,7 +159,7 @@ def counted(job: Job, sources: str) -> Count:
         kernel=job.kernel,
         dtype=job.dtype,
         layout=job.layout,
-        instructions=len(sass.hot_loop) / job.samples,
+        instructions=len(sass.hot_loop) / job.samples if job.cost is None else job.cost(sass),
         registers=sass.resources["REG"],
         stack=sass.resources["STACK"],
         local=sass.resources["LOCAL"],
@@ -154,7 +176,15 @@ def digest_of_sources(maps: str) -> str:
     files = [path for folder in kernels.__path__ for path in sorted(Path(folder).rglob("*.py"))]
     files += [
         HERE / f"{name}.py"
-        for name in ("budgets", "instructions", "known_maps", "machine_code", "rows_machine_code", "sass")
+        for name in (
+            "budgets",
+            "instructions",
+            "known_maps",
+            "loop_machine_code",
+            "machine_code",
+            "rows_machine_code",
+            "sass",
+        )
     ]
     return hashlib.sha256(maps.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 

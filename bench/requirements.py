@@ -31,6 +31,13 @@ LARGE = {
         "Geometric(logits).sample": 3.3,
         "RelaxedBernoulli(probs).rsample": 3.5,
         "RelaxedBernoulli(logits).rsample": 3.5,
+        "Gamma.rsample": 4.0,
+        "Beta.rsample": 4.0,
+        "VonMises.sample": 9.0,
+        "Poisson.sample": 4.0,
+        "Poisson.sample, large rate": 2.3,
+        "Binomial(probs).sample": 2.2,
+        "Binomial(logits).sample": 2.2,
     },
     22: {
         "Normal.rsample": 2.5,
@@ -45,7 +52,7 @@ LARGE = {
 ROWS = {
     (64, 50257): {"Categorical(logits).sample": 8.0},
     (1, 262144): {"Categorical(logits).sample": 9.0},
-    (4096, 128): {"Categorical(logits).sample": 9.0},
+    (4096, 128): {"Categorical(logits).sample": 9.0, "Dirichlet.rsample": 4.0},
 }
 
 # Where one call is all overhead: our time is at most this many times torch's.

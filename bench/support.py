@@ -60,10 +60,16 @@ def _row(name: str, known: Measured) -> tuple[str, ...]:
         # Made of other distributions, whose draws they are.
         always = getattr(rsample.distributions, name).has_rsample
         return name, "yes", _yes(always) if isinstance(always, bool) else "as its base", "", "", ""
-    examples = [draw.distribution_of("rsample", (4, 4), torch.float32, torch.device("cpu")) for draw in draws]
+    examples = [
+        draw.distribution_of("rsample", draw.parameters_of((4, 4), torch.float32, torch.device("cpu")))
+        for draw in draws
+    ]
     reparameterised = examples[0].has_rsample
     # One for each way to give the parameters.
-    plain = [i for i, draw in enumerate(draws) if draw.method == ("rsample" if reparameterised else "sample")]
+    draws = [draw for draw in draws if not draw.variant]
+    methods = {draw.method for draw in draws}
+    method = "rsample" if reparameterised and "rsample" in methods else "sample"  # torch may have no rsample
+    plain = [i for i, draw in enumerate(draws) if draw.method == method]
     return (
         name,
         "yes",

@@ -55,15 +55,20 @@ def draw(
     )
 
 
+def two_keys(key: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor | None, Tensor | None]:
+    """Keys of the two draws that one draw is made of; None where these take theirs from a generator."""
+    if key is None:
+        return None, None
+    # The two draws check devices.
+    check_source(key, generator, key.device if isinstance(key, Tensor) else torch.device("cpu"))
+    return fold_in(key, 0), fold_in(key, 1)
+
+
 def _draw_mixture(
     mixture: td.MixtureSameFamily, shape: torch.Size, generator: torch.Generator | None, key: Tensor | None
 ) -> Tensor:
     """A sample of every component, of which one is picked; the two draws take keys of their own."""
-    which_key = value_key = None
-    if key is not None:
-        # The two draws check devices.
-        check_source(key, generator, key.device if isinstance(key, Tensor) else torch.device("cpu"))
-        which_key, value_key = fold_in(key, 0), fold_in(key, 1)
+    which_key, value_key = two_keys(key, generator)
     with torch.no_grad():
         which = draw(mixture.mixture_distribution, shape, generator, which_key, differentiable=False)
         values = draw(mixture.component_distribution, shape, generator, value_key, differentiable=False)

@@ -17,6 +17,8 @@ TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 # Compiling costs seconds once and 10 us a call, so smaller draws on the CPU stay eager. The choice depends on the size
 # alone: the same program draws the same numbers whether or not something was compiled before.
 COMPILED_MIN_NUMEL = 2**14
+# But for draws that loop: eagerly each round is a hundred operations on what is left, a millisecond and more.
+COMPILED_MIN_NUMEL_OF_LOOPS = 1
 
 CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 
@@ -54,8 +56,8 @@ def use_backend(name: str) -> Iterator[None]:
         _forced = previous
 
 
-def backend_for(device: torch.device, numel: int) -> str:
-    """The backend of a draw of `numel` elements on `device`."""
+def backend_for(device: torch.device, numel: int, compiled_min_numel: int = COMPILED_MIN_NUMEL) -> str:
+    """The backend of a draw of `numel` elements on `device`; compiled on the CPU from `compiled_min_numel` on."""
     if _forced is not None:
         if _forced == "compiled" and device.type != "cpu":
             raise RuntimeError(f"backend 'compiled' runs on CPU tensors only; got a draw on {device}")
@@ -65,7 +67,7 @@ def backend_for(device: torch.device, numel: int) -> str:
             )
         return _forced
     if device == CPU:
-        return "compiled" if numel >= COMPILED_MIN_NUMEL else "reference"
+        return "compiled" if numel >= compiled_min_numel else "reference"
     if device.type in TRITON_DEVICES and HAS_TRITON:
         return "triton"
     return "reference"

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from . import compiled, reference
-from .backend import backend_for
+from .backend import COMPILED_MIN_NUMEL, COMPILED_MIN_NUMEL_OF_LOOPS, backend_for
 from .keys import packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
@@ -112,9 +112,13 @@ def _kernels(map: Map) -> ModuleType:
     return loop_kernels if isinstance(map.noise, LoopNoise) else elementwise
 
 
+def _compiled_min_numel(map: Map) -> int:
+    return COMPILED_MIN_NUMEL_OF_LOOPS if isinstance(map.noise, LoopNoise) else COMPILED_MIN_NUMEL
+
+
 def _forward(map: Map) -> Callable[..., Outputs]:
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
-        backend = backend_for(params[0].device, math.prod(shape))
+        backend = backend_for(params[0].device, math.prod(shape), _compiled_min_numel(map))
         if backend == "triton":
             outputs = _kernels(map).forward(map, key, params, shape, dtype)
         elif backend == "compiled":
@@ -130,7 +134,7 @@ def _backward(map: Map) -> Callable[..., list[Tensor]]:
     def backward(
         key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
-        backend = backend_for(given[0].device, given[0].numel())
+        backend = backend_for(given[0].device, given[0].numel(), _compiled_min_numel(map))
         if backend == "triton":
             return _kernels(map).backward(map, key, given, params, needs)
         if backend == "compiled":

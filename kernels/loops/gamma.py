@@ -134,8 +134,8 @@ def gamma_noise_device(
         first, second, u, v = _candidates_device(c0, c1, t, STREAM, k0, k1, DTYPE, HARDWARE)
         first *= width
         y = tl.where(pending, first, y)
-        # r(y) is at most y**4 / 4, over 1 + y where y < 0, and exp(-3 d r) at least 1 - 3 d r. That accepts most numbers,
-        # at large concentrations nearly all; only where it does not suffice the test itself is made.
+        # r(y) is at most y**4 / 4, over 1 + y where y < 0, and exp(-3 d r) at least 1 - 3 d r. That accepts most
+        # numbers, at large concentrations nearly all; only where it does not suffice the test itself is made.
         square = first * first
         rest = 1.0 - u
         pending = pending & (tl.fma(tl.minimum(first, 0.0), rest, rest) < 0.75 * d * (square * square))

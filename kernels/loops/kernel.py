@@ -45,9 +45,7 @@ def lane_noise(
 
 
 @triton.jit
-def load_lanes(
-    operands, element, mask, sizes, strides, KINDS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr
-):
+def load_lanes(operands, element, mask, sizes, strides, KINDS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr):
     """The operands of each lane's element; 1 in lanes without one, where a loop ends as in the others."""
     loaded = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE, 1.0)
     values = ()

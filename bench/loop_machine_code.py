@@ -1,0 +1,89 @@
+"""The kernels of draws that loop as a launch compiles them, and what a sample and an attempt cost."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from machine_code import KEY, TRITON_NAMES, partial_sums, pointers
+from sass import Instruction, Sass, compile_for
+
+from rsample.kernels import elementwise
+from rsample.kernels.layout import DENSE
+from rsample.kernels.loops.kernel import CONFIG, loop_backward_kernel, loop_forward_kernel
+from rsample.kernels.loops.noise import LoopNoise
+from rsample.kernels.maps.map import Map
+
+
+def loop_forward_code(map: Map, dtype: torch.dtype, kinds: Sequence[str], target: str = "sm_90") -> Any:
+    """The forward kernel; `kinds` are the layouts of the parameters."""
+    assert isinstance(map.noise, LoopNoise)
+    name = TRITON_NAMES[dtype]
+    arguments = {
+        **pointers(("out_ptr",), [name]),
+        **pointers(("a_ptr", "b_ptr", "c_ptr", "d_ptr"), [name] * len(kinds)),
+        **_common(target),
+        "NOISE": map.noise.device,
+        "TRANSFORM": map.transform,
+        "PICKED": map.noise.picked,
+        **elementwise.bounds(map, dtype),
+        "KINDS": tuple(kinds),
+    }
+    return compile_for(loop_forward_kernel, arguments, target, CONFIG.warps)
+
+
+def loop_backward_code(map: Map, dtype: torch.dtype, outputs: Sequence[str], target: str = "sm_90") -> Any:
+    """The backward kernel for dense gradients and parameters; `outputs` as the kernel takes them."""
+    assert isinstance(map.noise, LoopNoise)
+    name, operands = TRITON_NAMES[dtype], 1 + len(map.parameters)
+    stored = [{"elements": name, "sum": partial_sums(dtype), "none": None}[output] for output in outputs]
+    arguments = {
+        **pointers(("a_out_ptr", "b_out_ptr", "c_out_ptr", "d_out_ptr"), stored),
+        **pointers(("grad_ptr", "p_ptr", "q_ptr", "r_ptr", "s_ptr"), [name] * operands),
+        **_common(target),
+        "NOISE": map.noise.device,
+        "TRANSFORM_GRAD": map.transform_grad,
+        "OUTPUTS": tuple(outputs),
+        "KINDS": (DENSE,) * operands,
+    }
+    return compile_for(loop_backward_kernel, arguments, target, CONFIG.warps)
+
+
+def _common(target: str) -> dict[str, Any]:
+    return {
+        "sizes": (),
+        "strides": (),
+        "n": "i64",
+        "first_program": "i64",
+        "run": "i32",
+        **KEY,
+        "WIDE": False,
+        "HARDWARE": not target.startswith("gfx"),
+        "LANES": 32 * CONFIG.warps,
+        "UNROLL": CONFIG.unroll,
+    }
+
+
+def fewest(body: list[Instruction]) -> int:
+    """Instructions on the shortest way through a loop's body, inner loops left out where a branch leads past them."""
+    addresses = [i.address for i in body]
+    least = [1] + [len(body)] * (len(body) - 1)
+    for k, instruction in enumerate(body[:-1]):
+        ways = [k + 1]
+        if instruction.target is not None:
+            ways.append(bisect.bisect_left(addresses, instruction.target))
+        for way in ways:
+            if k < way < len(body):
+                least[way] = min(least[way], least[k] + 1)
+    return least[-1]
+
+
+def loop_cost(sass: Sass) -> float:
+    """Instructions of a sample whose every loop ends with its first round, as soon as a round can.
+
+    The outermost loop goes over elements, each of the others is a noise's.
+    """
+    outer = max(sass.loops, key=len)
+    return float(fewest(outer) + sum(fewest(loop) for loop in sass.loops if loop is not outer))

@@ -1,0 +1,71 @@
+"""LKJ distribution of Cholesky factors of correlation matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ._delegation import two_keys
+from ._sampling import KeyedSampling, checked_sample_shape
+from .beta import Beta
+from .normal import Normal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
+    r"""LKJ distribution: the Cholesky factor of a correlation matrix C of density :math:`\propto \det C^{\eta - 1}`.
+
+    A draw is by the onion method: row i is a point of a sphere, the direction of normal numbers, at a distance whose
+    square is a Beta(i / 2, eta + (d - 1 - i) / 2) number (Lewandowski, Kurowicka and Joe, "Generating random
+    correlation matrices based on vines and extended onion method", 2009, section 3.2). That of torch 2.14 is
+    Beta(i - 1 / 2, ...), which is not the law of its `log_prob` from the third row on. There is no reparameterised
+    draw.
+
+    Args:
+        dim: of the matrices, at least 2.
+        concentration: :math:`\eta`, positive; 1 is the uniform law of correlation matrices.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: `dim` is below 2, or validation is on and `concentration` is not positive.
+    """
+
+    def __init__(self, dim: int, concentration: Tensor | float = 1.0, validate_args: bool | None = None) -> None:
+        super().__init__(dim, concentration, validate_args)
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        shape = checked_sample_shape(sample_shape)
+        first, second = two_keys(key, generator)
+        with torch.no_grad():
+            half = 0.5 * torch.arange(self.dim, dtype=self.concentration.dtype, device=self.concentration.device)
+            # That of the first row, which has no length, does not count.
+            beta = Beta(half.clamp(min=0.5), self.concentration.unsqueeze(-1) + half.flip(-1), validate_args=False)
+            square = beta.sample(shape, generator=generator, key=first).unsqueeze(-1)
+            zero = torch.zeros((), dtype=square.dtype, device=square.device)
+            normal = Normal(zero, 1.0, validate_args=False)
+            below = normal.sample(self._extended_shape(shape), generator=generator, key=second).tril(-1)
+            # The first row has no direction.
+            tiny = torch.finfo(square.dtype).tiny
+            rows = square.sqrt() * below / below.norm(dim=-1, keepdim=True).clamp(min=tiny)
+            diagonal = (1 - rows.square().sum(-1)).clamp(min=tiny).sqrt()
+            sample = rows + diagonal.diag_embed()
+        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
+        new: Self = self._get_checked_instance(LKJCholesky, _instance)
+        super().expand(torch.Size(batch_shape), _instance=new)
+        return new

@@ -1,0 +1,76 @@
+"""Wishart distribution of positive-definite matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ._delegation import two_keys
+from ._sampling import KeyedSampling, checked_sample_shape
+from .gamma import Chi2
+from .normal import Normal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
+    r"""Wishart distribution with :math:`\nu` degrees of freedom and scale matrix :math:`V = L L^T`.
+
+    A draw is :math:`L A A^T L^T` with lower triangular A: roots of chi-squared numbers of :math:`\nu - i` degrees on its
+    diagonal, standard normal ones below it (Bartlett, "On the theory of statistical regression", 1933). Pathwise
+    gradients reach `df` and the matrix. Other than torch's, a draw looks at no sample to draw it again, which would
+    wait for the device: with `df` at its least, a sample may be singular to rounding.
+
+    Args:
+        df: degrees of freedom :math:`\nu`, greater than the matrix's dimension less 1.
+        covariance_matrix, precision_matrix, scale_tril: V, its inverse or L, of shape (..., p, p); exactly one is given.
+        validate_args: check the arguments; on by default, as everywhere in torch.distributions.
+
+    Raises:
+        ValueError: not exactly one matrix, `df` too small, or validation is on and an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        df: Tensor | float,
+        covariance_matrix: Tensor | None = None,
+        precision_matrix: Tensor | None = None,
+        scale_tril: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(df, covariance_matrix, precision_matrix, scale_tril, validate_args)
+
+    def _draw(
+        self,
+        sample_shape: Sequence[int],
+        generator: torch.Generator | None,
+        key: Tensor | None,
+        *,
+        differentiable: bool,
+        log_prob: bool,
+    ) -> tuple[Tensor, ...]:
+        shape = checked_sample_shape(sample_shape)
+        p = self._event_shape[-1]
+        first, second = two_keys(key, generator)
+        factor = self._unbroadcasted_scale_tril
+        degrees = self.df.unsqueeze(-1) - torch.arange(p, dtype=factor.dtype, device=factor.device)
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+            squares = Chi2(degrees, validate_args=False).rsample(shape, generator=generator, key=first)
+            roots = squares.clamp(min=torch.finfo(squares.dtype).eps).sqrt()
+            zero = torch.zeros((), dtype=factor.dtype, device=factor.device)
+            below = Normal(zero, 1.0, validate_args=False).sample(
+                shape + self._batch_shape + (p, p), generator=generator, key=second
+            )
+            chol = factor @ (below.tril(-1) + roots.diag_embed())
+            sample = chol @ chol.transpose(-2, -1)
+        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
+        new: Self = self._get_checked_instance(Wishart, _instance)
+        super().expand(torch.Size(batch_shape), _instance=new)
+        return new

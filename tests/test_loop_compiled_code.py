@@ -1,0 +1,62 @@
+"""What the compiler makes of the kernels of draws that loop: every target, and instructions on sm_90."""
+
+import pytest
+import torch
+
+from rsample.kernels.language import HAS_TRITON, triton
+
+if not HAS_TRITON or triton.knobs.runtime.interpret:
+    pytest.skip(
+        "the interpreter compiles nothing" if HAS_TRITON else "Triton is not installed", allow_module_level=True
+    )
+
+import budgets
+from known_maps import known_maps
+from loop_machine_code import loop_backward_code, loop_cost, loop_forward_code
+from sass import TARGETS, Sass
+from side_by_side import side_by_side
+
+from rsample.kernels.layout import DENSE, SCALAR
+from rsample.kernels.loops.noise import LoopNoise
+from rsample.kernels.maps.gamma import GAMMA_MAP
+
+F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
+MAPS = {name: map for name, map in known_maps().items() if isinstance(map.noise, LoopNoise)}
+
+
+@pytest.mark.parametrize(("case", "budget"), budgets.LOOPS.items(), ids=str)
+def test_cost_of_a_sample(case, budget, record_property):
+    name, dtype = case
+    map = MAPS[name]
+    sass = Sass(loop_forward_code(map, getattr(torch, dtype), (DENSE,) * len(map.parameters)))
+    line = f"{name}, {dtype}: {loop_cost(sass):.0f} instructions a sample (at most {budget})"
+    record_property("cost", line)
+    print(line)
+    assert loop_cost(sass) <= budget
+
+
+def test_cost_of_an_attempt_at_a_gamma_number():
+    sass = Sass(loop_forward_code(GAMMA_MAP, F32, (DENSE, DENSE)))
+    whole_round = min(sass.loops, key=len)
+    print(f"{len(whole_round) / 2} instructions an attempt (at most {budgets.GAMMA_ATTEMPT})")
+    assert len(whole_round) / 2 <= budgets.GAMMA_ATTEMPT
+    # One block's wide multiplications, less those that a counter word of 0 spares.
+    assert 16 <= sum(i.opcode.startswith("IMAD.WIDE") for i in whole_round) <= 20
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_registers_are_enough(name):
+    map = MAPS[name]
+    jobs = [lambda: Sass(loop_forward_code(map, F32, (DENSE,) * len(map.parameters)))]
+    jobs += [lambda: Sass(loop_forward_code(map, BF16, (SCALAR,) * len(map.parameters)))]
+    if map.cotangents:
+        jobs += [lambda: Sass(loop_backward_code(map, F32, ("elements",) * len(map.parameters)))]
+    for sass in side_by_side(jobs):
+        assert sass.count("(LDL|STL|CALL)") == 0
+        assert sass.resources["STACK"] == sass.resources["LOCAL"] == sass.resources["SHARED"] == 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_compiles(target):
+    binary = loop_forward_code(GAMMA_MAP, F64, (SCALAR, DENSE), target).asm
+    assert binary["hsaco" if target.startswith("gfx") else "cubin"]

@@ -1,0 +1,75 @@
+"""Wishart and LKJCholesky: their laws, gradients and keys."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import rsample.distributions as dist
+
+KEY = torch.tensor([20261128, 9], dtype=torch.uint64)
+V = torch.tensor([[2.0, 0.6, 0.1], [0.6, 1.0, -0.2], [0.1, -0.2, 0.5]], dtype=torch.float64)
+
+
+def test_wishart_follows_its_law():
+    """x' W x / x' V x is chi-squared with df degrees, and det W / det V a product of chi-squared: p > 1e-3 each."""
+    x = dist.Wishart(torch.tensor(4.5, dtype=torch.float64), covariance_matrix=V).sample((20_000,), key=KEY)
+    direction = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    quadratic = (direction @ x @ direction) / (direction @ V @ direction)
+    assert stats.kstest(quadratic.numpy(), stats.chi2(4.5).cdf).pvalue > 1e-3
+    random = np.random.default_rng(1)
+    product = np.prod([random.chisquare(4.5 - i, 20_000) for i in range(3)], axis=0)
+    assert stats.ks_2samp((torch.linalg.det(x) / torch.linalg.det(V)).numpy(), product).pvalue > 1e-3
+    # Standard errors of the mean are 2e-2 at most; five of them, p = 6e-7 for each of six numbers.
+    torch.testing.assert_close(x.mean(0), 4.5 * V, atol=0.15, rtol=0)
+
+
+def test_wishart_gradients_are_those_of_the_sample():
+    df = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    factor = torch.linalg.cholesky(V).requires_grad_()
+
+    def draw(factor):
+        return dist.Wishart(df.detach(), scale_tril=factor, validate_args=False).rsample((2,), key=KEY)
+
+    torch.autograd.gradcheck(draw, factor)
+    x = dist.Wishart(df, scale_tril=factor).rsample((50_000,), key=KEY)
+    (of_df,) = torch.autograd.grad(x.diagonal(dim1=-2, dim2=-1).sum() / 50_000, df)
+    # E tr W = df tr V; the standard error is below 0.02.
+    torch.testing.assert_close(of_df, V.trace(), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("concentration", [0.5, 1.0, 4.0])
+def test_lkj_follows_its_law(concentration):
+    """Each correlation of a d x d matrix is 2 b - 1, b Beta(eta - 1 + d / 2, the same): p > 1e-3 each."""
+    d = 4
+    factor = dist.LKJCholesky(d, torch.tensor(concentration, dtype=torch.float64)).sample((20_000,), key=KEY)
+    correlations = factor @ factor.mT
+    torch.testing.assert_close(correlations.diagonal(dim1=-2, dim2=-1), torch.ones(20_000, d, dtype=torch.float64))
+    shape = concentration - 1 + d / 2
+    for i, j in ((1, 0), (2, 1), (3, 0), (3, 2)):
+        b = (correlations[:, i, j] + 1) / 2
+        assert stats.kstest(b.numpy(), stats.beta(shape, shape).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "d",
+    [
+        dist.Wishart(torch.tensor([4.0, 6.0], dtype=torch.float64), covariance_matrix=V),
+        dist.LKJCholesky(3, torch.tensor([1.0, 2.0])),
+    ],
+    ids=["Wishart", "LKJCholesky"],
+)
+def test_keys_generators_and_shapes(d):
+    x = d.sample((5,), key=KEY)
+    assert x.shape == (5, 2, 3, 3)
+    assert torch.equal(x, d.sample((5,), key=KEY))
+    assert not torch.equal(x, d.sample((5,)))
+    generators = (torch.Generator().manual_seed(3) for _ in range(2))
+    assert torch.equal(*(d.sample((5,), generator=g) for g in generators))
+    with pytest.raises(ValueError, match="exclude each other"):
+        d.sample(key=KEY, generator=torch.Generator())
+    wide = d.expand((4, 2))
+    assert wide.sample((2,), key=KEY).shape == (2, 4, 2, 3, 3)
+    value, log_prob = d.sample_with_log_prob((5,), key=KEY)
+    assert torch.equal(value, x)
+    torch.testing.assert_close(log_prob, d.log_prob(x))
