@@ -45,7 +45,7 @@ def support_table(known: Measured) -> str:
     """A line for each class of rsample.distributions."""
     lines = [
         "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and its "
-        "log-density in one kernel. Instructions: of the machine code of sm_90, forward, dense float32 parameters. "
+        "log-density in one kernel (fused), or the density after the sample. Instructions: of the machine code of sm_90, forward, dense float32 parameters. "
         "Times faster than `torch.distributions`, or than what its users write instead: 2^20 float32 samples on the "
         "machine below. Two numbers: from probs, from logits.",
         "",
@@ -74,7 +74,7 @@ def _row(name: str, known: Measured) -> tuple[str, ...]:
         name,
         "yes",
         _yes(reparameterised),
-        "fused" if all(_has_fused_log_prob(example) for example in examples) else "",
+        _log_prob(examples[0]),
         _numbers(known.instructions.get(_kernel_name(examples[i])) for i in plain),
         _numbers(known.ratios.get(draws[i].name) for i in plain),
     )
@@ -84,10 +84,21 @@ def _yes(holds: bool) -> str:
     return "yes" if holds else ""
 
 
-def _has_fused_log_prob(distribution: Any) -> bool:
+# Draws that have no map, and whose own kernel makes the log-density too.
+FUSED = {
+    "Categorical",
+    "ExpRelaxedCategorical",
+    "MultivariateNormal",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "RelaxedOneHotCategorical",
+}
+
+
+def _log_prob(distribution: Any) -> str:
     if not hasattr(distribution, "_draw_with"):
-        return hasattr(distribution, "sample_with_log_prob")
-    return distribution._draw_with()[0].with_score is not None
+        return "fused" if type(distribution).__name__ in FUSED else "after"
+    return "after" if distribution._draw_with()[0].with_score is None else "fused"
 
 
 def _kernel_name(distribution: Any) -> str:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     r"""Wishart distribution with :math:`\nu` degrees of freedom and scale matrix :math:`V = L L^T`.
 
-    A draw is :math:`L A A^T L^T` with lower triangular A: roots of chi-squared numbers of :math:`\nu - i` degrees on its
-    diagonal, standard normal ones below it (Bartlett, "On the theory of statistical regression", 1933). Pathwise
+    A draw is :math:`L A A^T L^T` with lower triangular A: roots of chi-squared numbers of :math:`\nu - i` degrees on
+    its diagonal, standard normal ones below it (Bartlett, "On the theory of statistical regression", 1933). Pathwise
     gradients reach `df` and the matrix. Other than torch's, a draw looks at no sample to draw it again, which would
     wait for the device: with `df` at its least, a sample may be singular to rounding.
 
     Args:
         df: degrees of freedom :math:`\nu`, greater than the matrix's dimension less 1.
-        covariance_matrix, precision_matrix, scale_tril: V, its inverse or L, of shape (..., p, p); exactly one is given.
+        covariance_matrix, precision_matrix, scale_tril: V, its inverse or L, of shape (..., p, p); one of them.
         validate_args: check the arguments; on by default, as everywhere in torch.distributions.
 
     Raises:
