@@ -45,9 +45,10 @@ def support_table(known: Measured) -> str:
     """A line for each class of rsample.distributions."""
     lines = [
         "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and its "
-        "log-density in one kernel (fused), or the density after the sample. Instructions: of the machine code of sm_90, forward, dense float32 parameters. "
-        "Times faster than `torch.distributions`, or than what its users write instead: 2^20 float32 samples on the "
-        "machine below. Two numbers: from probs, from logits.",
+        "log-density in one kernel (fused), or the density after the sample. Instructions: of the machine code of "
+        "sm_90, forward, dense float32 parameters; of draws that loop, where the first round is accepted. Times faster "
+        "than `torch.distributions`, or than what its users write instead: 2^20 float32 samples on the machine below. "
+        "Two numbers: from probs, from logits.",
         "",
         *pipe_table(HEAD, [_row(name, known) for name in sorted(rsample.distributions.__all__)], left=4),
     ]

@@ -332,7 +332,7 @@ def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]
     key, marker, tensors = _split(ctx.saved_tensors, number + len(map.parameters))
     grad = tensors[0]
     compute = compute_dtype(grad.dtype)
-    if isinstance(map.noise, LoopNoise):
+    if isinstance(map.noise, LoopNoise) and map.noise.parametric:
         raise NotImplementedError(f"second derivatives of a draw of {map.name} are not implemented")
     noise = _noise(ctx.operators, key, marker, grad.shape, grad.dtype, tensors[number:])
 

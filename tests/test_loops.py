@@ -218,7 +218,16 @@ def test_vmap_draws_one_sample_of_the_whole_batch(family):
     torch.testing.assert_close(mapped, draw(*params))
 
 
-def test_second_derivatives_are_refused():
+def test_second_derivatives_of_student_t():
+    params = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in PATHWISE["StudentT"]]
+
+    def draw(*params):
+        return dist.StudentT(*params, validate_args=False).rsample((3,), key=KEY)
+
+    assert torch.autograd.gradgradcheck(draw, params)
+
+
+def test_second_derivatives_of_rejection_are_refused():
     concentration = torch.tensor(2.0, requires_grad=True)
     (grad,) = torch.autograd.grad(dist.Gamma(concentration, 1.0).rsample(key=KEY), concentration, create_graph=True)
     with pytest.raises(NotImplementedError, match="second derivatives"):
