@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
@@ -35,5 +37,9 @@ class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
 
     def __init__(self, df1: Tensor | float, df2: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(df1=df1, df2=df2)
-        super().__init__(df1, df2, validate_args=validate_args)
+        # torch's constructor validates two gamma distributions beside, which torch.compile cannot trace.
+        self.df1, self.df2 = broadcast_all(df1, df2)
+        self._gamma1 = torch.distributions.Gamma(0.5 * self.df1, self.df1, validate_args=False)
+        self._gamma2 = torch.distributions.Gamma(0.5 * self.df2, self.df2, validate_args=False)
+        Distribution.__init__(self, self.df1.shape, validate_args=validate_args)
         self._keep_given(df1=df1, df2=df2)

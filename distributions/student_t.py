@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.student_t import STUDENT_T_MAP
@@ -44,5 +46,8 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(df=df, loc=loc, scale=scale)
-        super().__init__(df, loc, scale, validate_args=validate_args)
+        # torch's constructor validates a chi-squared distribution beside, which torch.compile cannot trace.
+        self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
+        self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)
+        Distribution.__init__(self, self.df.shape, validate_args=validate_args)
         self._keep_given(df=df, loc=loc, scale=scale)

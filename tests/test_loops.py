@@ -10,12 +10,16 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from known_maps import known_maps
+from scipy import integrate, stats
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
+from rsample.kernels.loops import gamma
+from rsample.kernels.loops.noise import Blocks, LoopNoise
 
 KEY = torch.tensor([20261128, 5], dtype=torch.uint64)
+LOOPS = [map for map in known_maps().values() if isinstance(map.noise, LoopNoise)]
 N = 20_000
 # Of 90 goodness-of-fit tests at fixed keys; one as bad as this is expected in 11 tables like this one.
 LEAST_P = 1e-3
@@ -293,3 +297,37 @@ def test_invalid_parameters_are_named():
         dist.Beta(torch.ones(2), torch.ones(3))
     with pytest.raises(ValueError, match="df"):
         dist.StudentT(torch.tensor(-1.0), validate_args=True)
+
+
+@pytest.mark.parametrize("a", [0.3, 1.0, 2.0, 20.0])
+def test_attempts_at_a_gamma_number_are_accepted_as_often_as_they_should_be(a):
+    """The two candidates of a block: each is taken with the probability of theory, independently; p > 1e-3."""
+    d = (a + 1 if a < 1 else a) - 1 / 3
+
+    def taken(z: float) -> float:
+        y = z / np.sqrt(9 * d)
+        return stats.norm.pdf(z) * np.exp(-3 * d * (y - y**2 / 2 + y**3 / 3 - np.log1p(y))) if y > -1 else 0.0
+
+    p = integrate.quad(taken, -3 * np.sqrt(d), 40, limit=200)[0]
+    n = 100_000
+    blocks = Blocks.of_draw(KEY, n, torch.device("cpu"))
+    of_all = torch.full((n,), d)
+    first, second, u = gamma._candidates(blocks, 0, 0, torch.float32)
+    rejected = [gamma._rejected(z / torch.sqrt(9 * of_all), v, of_all) for z, v in zip((first, second), u, strict=True)]
+    both = int((rejected[0] & rejected[1]).sum())
+    for accepted in (~x for x in rejected):
+        assert stats.binomtest(int(accepted.sum()), n, p).pvalue > LEAST_P
+    assert stats.binomtest(both, n, (1 - p) ** 2).pvalue > LEAST_P
+
+
+@pytest.mark.parametrize("map", LOOPS, ids=lambda map: map.name)
+def test_opcheck(map):
+    params = [torch.full((3, 1), 2.0 - 1.5 * (name in ("probs", "logits"))) for name in map.parameters]
+    forward = getattr(torch.ops.rsample, map.name).default
+    for requires_grad in (False, *([True] if map.cotangents else [])):
+        given = [p.clone().requires_grad_(requires_grad) for p in params]
+        torch.library.opcheck(forward, ([KEY], *given, (2, 3, 4), torch.float32))
+    if map.cotangents:
+        backward = getattr(torch.ops.rsample, f"{map.name}_backward").default
+        needs = [True, *(False for _ in params[1:])]
+        torch.library.opcheck(backward, ([KEY], torch.ones(2, 3, 4), *params, needs))

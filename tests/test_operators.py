@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from examples import EXAMPLES
+from known_maps import known_maps
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import rsample.distributions as dist
+from rsample.kernels.loops.noise import LoopNoise
 
 KEY = torch.tensor([11, 13], dtype=torch.uint64)
 OPS = torch.ops.rsample
@@ -35,8 +37,14 @@ def test_every_operator_is_checked():
     backward = {f"{map.name}_backward" for map in maps if map.cotangents}
     # Made for second derivatives, when one is first asked for.
     standard = {name for name in operator_names() if name.startswith("standard_")}
-    # tests/test_categorical.py and tests/test_relaxed_categorical.py check theirs.
-    assert operator_names() - standard == {*forward, *backward, "reserve_key", "categorical", "relaxed_categorical"}
+    # tests/test_categorical.py, tests/test_relaxed_categorical.py, tests/test_multivariate_normal.py and
+    # tests/test_low_rank_and_logistic_normal.py check theirs, tests/test_loops.py those of the maps that loop.
+    others = {"reserve_key", "categorical", "relaxed_categorical"}
+    matrices = {"multivariate_normal", "multivariate_normal_with_norm", "low_rank_multivariate_normal"}
+    loops = [map for map in known_maps().values() if isinstance(map.noise, LoopNoise)]
+    others |= {map.name for map in loops} | {f"{map.name}_backward" for map in loops if map.cotangents}
+    others |= matrices | {f"{name}_backward" for name in matrices}
+    assert operator_names() - standard == {*forward, *backward, *others}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)

@@ -55,7 +55,7 @@ class LoopNoise:
     """Noise of a law with parameters: `reference(blocks, *params, dtype)` is the specification, `device` its twin.
 
     `reference` takes 1-D parameters in the compute dtype and the sample's dtype, and returns `values` tensors like
-    them. `device(c0, c1, k0, k1, *params, DTYPE, HARDWARE)` returns a tuple. `name` is that of the struct in loops.h.
+    them. `device(c0, c1, k0, k1, *params, DTYPE, HARDWARE)` returns a tuple. `name` is that of its C++ struct.
     A map takes the noise as one tensor or, where `values` is more, as a tuple of tensors. `picked` is the number of the
     only one of the values that is wanted, see :func:`rsample.kernels.maps.standard.standard_loop_map`. The noise is
     `parametric` unless it is the same whatever the parameters.
