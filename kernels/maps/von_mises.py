@@ -24,7 +24,6 @@ from ..loops.quadrature import CUTOFF, CUTOFF64, RULE, RULE64
 from ..loops.von_mises import von_mises_noise, von_mises_noise_device
 from .map import Map
 
-_PI = tl.constexpr(math.pi)
 _DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
 
 
@@ -78,8 +77,9 @@ def von_mises_reference_grad(q: Tensor, grad: Tensor, loc: Tensor, concentration
 
 @triton.jit
 def von_mises_transform(q, loc, concentration, HARDWARE: tl.constexpr):
+    PI: tl.constexpr = 3.141592653589793
     x = loc + 2.0 * atan(q)
-    return x - 2.0 * _PI * tl.floor((x + _PI) * (0.5 / _PI))
+    return x - 2.0 * PI * tl.floor((x + PI) * (0.5 / PI))
 
 
 @triton.jit
@@ -94,9 +94,10 @@ def von_mises_transform_grad(q, grad, loc, concentration, HARDWARE: tl.constexpr
     WIDE: tl.constexpr = k.dtype == tl.float64
     RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
     CUTOFF: tl.constexpr = 38.0 if WIDE else 17.0
+    PI: tl.constexpr = 3.141592653589793
     x = 2.0 * atan(tl.abs(q))
     # `tl.minimum` itself would round the constant to float32.
-    width = tl.minimum(_PI * tl.sqrt(0.5 * CUTOFF / k), tl.full(k.shape, _PI, k.dtype))
+    width = tl.minimum(PI * tl.sqrt(0.5 * CUTOFF / k), tl.full(k.shape, PI, k.dtype))
     total = tl.zeros_like(k)
     mean = tl.zeros_like(k)
     for i in tl.static_range(len(RULE[0])):
@@ -107,7 +108,7 @@ def von_mises_transform_grad(q, grad, loc, concentration, HARDWARE: tl.constexpr
     mean = mean / total
     v_x = _versine_device(x)
     inner = v_x < mean
-    beyond = tl.minimum(_PI - x, tl.sqrt(x * x + (0.5 * CUTOFF * _PI * _PI) / k) - x)
+    beyond = tl.minimum(PI - x, tl.sqrt(x * x + (0.5 * CUTOFF * PI * PI) / k) - x)
     length = tl.where(inner, x, beyond)
     start = tl.where(inner, 0.0, x)
     integral = tl.zeros_like(k)
