@@ -80,8 +80,7 @@ class KeyedSampling(Distribution):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
-        sample, log_prob = self._draw(sample_shape, generator, key, differentiable=False, log_prob=True)
-        return sample, log_prob
+        return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=False, log_prob=True))
 
     def rsample_with_log_prob(
         self,
@@ -99,8 +98,11 @@ class KeyedSampling(Distribution):
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
         self._check_reparameterised()
-        sample, log_prob = self._draw(sample_shape, generator, key, differentiable=True, log_prob=True)
-        return sample, log_prob
+        return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=True, log_prob=True))
+
+    def _with_log_prob(self, sample: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The sample and its log-density, which is computed where the draw has not made it."""
+        return sample, self.log_prob(sample) if log_prob is None else log_prob
 
     def _check_reparameterised(self) -> None:
         if not self.has_rsample:
@@ -117,7 +119,10 @@ class KeyedSampling(Distribution):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        """The sample and, where asked for, its log-density; both with gradients, or the latter at a constant sample."""
+        """The sample and, where asked for and cheaper than `log_prob` of it, its log-density.
+
+        Both with gradients, or the latter at a constant sample.
+        """
         raise NotImplementedError
 
 
@@ -147,12 +152,9 @@ class FusedSampling(KeyedSampling):
         if sample_shape or not isinstance(sample_shape, torch.Size):
             shape = checked_sample_shape(sample_shape) + shape
         sampler, params = self._draw_with()
-        if not log_prob:
+        joint = (sampler.with_log_prob if differentiable else sampler.with_score) if log_prob else None
+        if joint is None:
             return (sampler(params, shape, generator=generator, key=key, differentiable=differentiable),)
-        joint = sampler.with_log_prob if differentiable else sampler.with_score
-        if joint is None:  # a density that no kernel has
-            sample = sampler(params, shape, generator=generator, key=key, differentiable=differentiable)
-            return sample, self.log_prob(sample)
         sample, log_density = joint(params, shape, generator=generator, key=key, differentiable=True)
         return sample, log_density
 

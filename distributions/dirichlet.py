@@ -58,7 +58,7 @@ class Dirichlet(KeyedSampling, torch.distributions.Dirichlet):
         logs = self._sampler((concentration,), shape, generator=generator, key=key, differentiable=differentiable)
         tiny = torch.finfo(dtype).tiny
         sample = torch.softmax(logs, -1).to(dtype).clamp(min=tiny)
-        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+        return (sample,)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""

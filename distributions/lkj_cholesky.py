@@ -62,7 +62,7 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
             rows = square.sqrt() * below / below.norm(dim=-1, keepdim=True).clamp(min=tiny)
             diagonal = (1 - rows.square().sum(-1)).clamp(min=tiny).sqrt()
             sample = rows + diagonal.diag_embed()
-        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+        return (sample,)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""

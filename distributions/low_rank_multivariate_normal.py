@@ -71,4 +71,4 @@ class LowRankMultivariateNormal(KeyedSampling, torch.distributions.LowRankMultiv
         (sample,) = draw_product(
             LOW_RANK_MULTIVARIATE_NORMAL, params, shape, generator=generator, key=key, differentiable=differentiable
         )
-        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+        return (sample,)

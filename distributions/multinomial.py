@@ -83,4 +83,4 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
 
         counts = torch.zeros(shape[1:] + self.event_shape, dtype=torch.int64, device=probs.device)
         sample = counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
-        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+        return (sample,)

@@ -95,10 +95,8 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
         of_noise = log_prob and (differentiable or not (keys.watched() or wants_derivative((self.loc, factor))))
         kind = MULTIVARIATE_NORMAL_WITH_NORM if of_noise else MULTIVARIATE_NORMAL
         sample, *norm = draw_product(kind, params, shape, generator=generator, key=key, differentiable=differentiable)
-        if not log_prob:
-            return (sample,)
         if not of_noise:
-            return sample, self.log_prob(sample)
+            return (sample,)
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return sample, -0.5 * (shape[-1] * math.log(2 * math.pi) + norm[0]) - log_det
 

@@ -67,7 +67,7 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
             )
             chol = factor @ (below.tril(-1) + roots.diag_embed())
             sample = chol @ chol.transpose(-2, -1)
-        return (sample, self.log_prob(sample)) if log_prob else (sample,)
+        return (sample,)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""

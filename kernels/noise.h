@@ -75,11 +75,11 @@ inline void philox_tile(uint64_t seed, const Number& number, uint32_t c2_of_all,
   std::memcpy(words, stream, sizeof stream);
 }
 
-// Blocks block .. block + TILE_BLOCKS.
-inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_WORDS]) {
+// Blocks block .. block + TILE_BLOCKS of a stream.
+inline void philox4x32_10(uint64_t seed, uint64_t block, uint32_t (&words)[TILE_WORDS], uint32_t stream = 0) {
   Lanes lane;
   for (int i = 0; i < WIDTH; ++i) lane[i] = i;
-  philox_tile(seed, [&](int i) { return lane + (block + i); }, 0, 0, words);
+  philox_tile(seed, [&](int i) { return lane + (block + i); }, 0, stream, words);
 }
 
 // The blocks whose numbers are given.

@@ -77,7 +77,7 @@ class Operators:
         self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
     ) -> Outputs:
         """The forward operator below autograd; nothing in it builds a graph as long as no parameter requires grad."""
-        if _is_plain(params):
+        if is_plain(params):
             return self._run_forward(key, params, shape, dtype)
         with torch._C._AutoDispatchBelowAutograd():
             return self.forward_op(list(key), *params, shape, dtype)
@@ -86,7 +86,7 @@ class Operators:
         self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         """The backward operator below autograd; `given` are gradients of the outputs that `map.cotangents` names."""
-        if _is_plain((*given, *params)):
+        if is_plain((*given, *params)):
             return self._run_backward(key, given, params, needs)
         with torch._C._AutoDispatchBelowAutograd():
             return self.backward_op(list(key), *given, *params, needs)
@@ -100,7 +100,7 @@ def _define(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -
     return getattr(torch.ops.rsample, name).default
 
 
-def _is_plain(tensors: Sequence[Tensor]) -> bool:
+def is_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether nothing but the kernel itself would see the operator's call: the dispatcher's 6 us can then be saved."""
     for t in tensors:
         if (type(t) is not Tensor and type(t) is not Parameter) or t.is_neg():  # negation is lazy, of .conj().imag

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from ..backend import backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
+from ..ops import is_plain
 from . import reference
 from .kind import KINDS, Kind
 
@@ -38,7 +38,7 @@ def forward(
     kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
     """The forward operator below autograd: no graph is built."""
-    if _is_plain(params):
+    if is_plain(params):
         return _run_forward(kind, key, params, shape, dtype)
     with torch._C._AutoDispatchBelowAutograd():
         output = operator(kind)(list(key), *params, shape, dtype)
@@ -49,7 +49,7 @@ def backward(
     kind: Kind, key: Sequence[Tensor], grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor]:
     """The backward operator below autograd."""
-    if _is_plain((grad,)):
+    if is_plain((grad,)):
         return _run_backward(kind, key, grad, like, needs)
     with torch._C._AutoDispatchBelowAutograd():
         grads: list[Tensor] = getattr(torch.ops.rsample, f"{kind.name}_backward").default(list(key), grad, *like, needs)
@@ -64,12 +64,6 @@ def operator(kind: Kind) -> Any:
 def register_autograd(kind: Kind, kernel: Callable[..., Any]) -> None:
     """Make `kernel` what the forward operator does where a gradient may be asked for."""
     _LIBRARY.impl(kind.name, kernel, "Autograd")
-
-
-def _is_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether nobody but the kernel itself would see the operator's call: the dispatcher's time can then be saved."""
-    plain = all(type(t) in (Tensor, Parameter) and not t.is_neg() for t in tensors)
-    return plain and torch._C._len_torch_dispatch_stack() == 0
 
 
 def _run_forward(
