@@ -57,16 +57,16 @@ def philox4x32(counter: Words, key: tuple[Tensor, Tensor], rounds: int = ROUNDS)
     return c0, c1, c2, c3
 
 
-def philox_blocks(seed: Tensor, block: Tensor, rounds: int = ROUNDS) -> Words:
-    """The words of numbered 128-bit blocks of one seed's stream (subsequence 0).
+def philox_blocks(seed: Tensor, block: Tensor, c2: int = 0, c3: int = 0) -> Words:
+    """The words of numbered 128-bit blocks of one seed, in the subsequence of counter words c2 and c3.
 
     Args:
         seed: int64 0-dim tensor, the 64 bits of the Philox key.
         block: int64 tensor of any shape, the 64 bits of counter words 0 and 1.
     """
-    zero = torch.zeros((), dtype=torch.int64, device=block.device)
-    counter = (block & MASK32, (block >> 32) & MASK32, zero, zero)
-    return philox4x32(counter, (seed & MASK32, (seed >> 32) & MASK32), rounds)
+    high = torch.tensor((c2, c3), device=block.device)
+    counter = (block & MASK32, (block >> 32) & MASK32, high[0], high[1])
+    return philox4x32(counter, (seed & MASK32, (seed >> 32) & MASK32))
 
 
 @triton.jit

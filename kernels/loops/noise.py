@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..language import tl, triton
 from ..noise import compute_dtype
-from ..philox import DEVICE_ROUNDS, MASK32, Words, philox4x32, philox4x32_words
+from ..philox import DEVICE_ROUNDS, Words, philox4x32_words, philox_blocks
 
 # The attempt, never reached by a loop, whose words are for what is drawn once an element.
 ONCE = 2**32 - 1
@@ -27,27 +27,25 @@ class Blocks:
     """The Philox blocks of some elements of a draw.
 
     Attributes:
-        key: two int64 tensors, the words of the seed.
+        seed: int64 0-dim tensor.
         number: int64 tensor, the block number of each element.
     """
 
-    key: tuple[Tensor, Tensor]
+    seed: Tensor
     number: Tensor
 
     @classmethod
     def of_draw(cls, key: Tensor, numel: int, device: torch.device) -> Blocks:
         """The blocks of elements 0 .. numel of a draw from a packed key."""
         seed, offset = key.to(device).view(torch.int64)
-        number = offset + torch.arange(numel, device=device)
-        return cls((seed & MASK32, (seed >> 32) & MASK32), number)
+        return cls(seed, offset + torch.arange(numel, device=device))
 
     def words(self, attempt: int, stream: int) -> Words:
         """Four int64 tensors with values in [0, 2**32)."""
-        t, s = (torch.tensor(x, device=self.number.device) for x in (attempt, stream))
-        return philox4x32((self.number & MASK32, (self.number >> 32) & MASK32, t, s), self.key)
+        return philox_blocks(self.seed, self.number, attempt, stream)
 
     def __getitem__(self, chosen: Tensor) -> Blocks:
-        return Blocks(self.key, self.number[chosen])
+        return Blocks(self.seed, self.number[chosen])
 
 
 @dataclass(frozen=True)

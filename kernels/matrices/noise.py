@@ -15,7 +15,7 @@ from .. import compiled, cpp
 from ..hugepages import empty
 from ..maps.standard import STANDARD_MAPS
 from ..noise import NORMAL, compute_dtype, elements_per_block
-from ..philox import MASK32, philox4x32
+from ..philox import philox_blocks
 from ..reference import eager_noise
 
 # Philox blocks made at a time: the words of one are 64-bit integers in some twenty temporaries.
@@ -51,16 +51,13 @@ def normal_noise(
 def stream_noise(key: Tensor, shape: Sequence[int], dtype: torch.dtype, stream: int) -> Tensor:
     """Standard normal noise from the blocks with counter word 3 = `stream`, as torch code."""
     seed, offset = key.view(torch.int64)
-    words = (seed & MASK32, (seed >> 32) & MASK32)
     numel = math.prod(shape)
-    zero = torch.zeros((), dtype=torch.int64, device=key.device)
     out = torch.empty(numel, dtype=compute_dtype(dtype), device=key.device)
     per_block = elements_per_block(dtype)
     for first in range(0, -(-numel // per_block), CHUNK):
         part = out[first * per_block : (first + CHUNK) * per_block]
         block = offset + first + torch.arange(-(-part.numel() // per_block), device=key.device)
-        counter = (block & MASK32, (block >> 32) & MASK32, zero, zero + stream)
-        noise = torch.stack(NORMAL.from_words(philox4x32(counter, words), dtype), -1)
+        noise = torch.stack(NORMAL.from_words(philox_blocks(seed, block, c3=stream), dtype), -1)
         part.copy_(noise.view(-1)[: part.numel()])
     return out.view(torch.Size(shape))
 
