@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.generalized_pareto import (
@@ -11,6 +14,7 @@ from rsample.kernels.maps.generalized_pareto import (
     generalized_pareto_log_prob_at,
     generalized_pareto_log_survival,
 )
+from rsample.kernels.noise import compute_dtype
 
 from ._sampling import FusedSampling, check_broadcast
 
@@ -53,12 +57,23 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         super().__init__(loc, scale, concentration, validate_args=validate_args)
         self._keep_given(loc=loc, scale=scale, concentration=concentration)
 
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        # The end is no float16 or bfloat16 in general, and a sample may lie above the one nearest to it.
+        loc, scale, concentration = (p.to(compute_dtype(p.dtype)) for p in (self.loc, self.scale, self.concentration))
+        end = loc - scale / torch.where(concentration < 0, concentration, -1.0)
+        return constraints.interval(loc, torch.where(concentration < 0, end, torch.inf))
+
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return generalized_pareto_log_prob_at(value, self.loc, self.scale, self.concentration)
+        return self._at(generalized_pareto_log_prob_at, value)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
+        return self._at(generalized_pareto_log_survival, value)
+
+    def _at(self, function: Callable[..., Tensor], value: Tensor) -> Tensor:
+        """The function at a sample, its terms in float32 where the result is narrower: they cancel near the end."""
         if self._validate_args:
             self._validate_sample(value)
-        return generalized_pareto_log_survival(value, self.loc, self.scale, self.concentration)
+        dtype = torch.promote_types(value.dtype, self.loc.dtype)
+        operands = (value, self.loc, self.scale, self.concentration)
+        return function(*(t.to(compute_dtype(dtype)) for t in operands)).to(dtype)

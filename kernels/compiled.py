@@ -24,7 +24,8 @@ from torch import Tensor
 from . import cpp, reference
 from .hugepages import empty
 from .loops.noise import LoopNoise
-from .maps.map import Map, Support
+from .maps.map import Map
+from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
 from .translate import translate
 
@@ -158,12 +159,14 @@ def _source(map: Map, compute: torch.dtype) -> str:
     if not any(f"struct {map.noise.name} {{" in part for part in parts):
         raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
     values = map.noise.values if isinstance(map.noise, LoopNoise) else 1
-    bounds = 0 if map.support is None else 3
+    support, bounds = map.support, 0 if map.support is None else 3
 
     def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:
         params = inputs[: len(map.parameters)]
         sample, *rest = map.draw(noise, *params)
-        return (map.bounded(sample, params, *inputs[len(params) :]) if bounds else sample, *rest)
+        if support is not None:
+            sample = support.bounded(sample, params, *inputs[len(params) :])
+        return (sample, *rest)
 
     functions: dict[str, tuple[Callable[..., Any], int]] = {"forward": (draw, len(map.parameters) + bounds)}
     if map.cotangents:

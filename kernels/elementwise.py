@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,13 +45,11 @@ def store_tile(out_ptr, start, values, U: tl.constexpr):
 
 
 @triton.jit
-def inside(x, values, LOWER: tl.constexpr, UPPER: tl.constexpr, BELOW: tl.constexpr, STEP: tl.constexpr):
-    """Keeps a sample within its support, NaN apart: from LOWER to UPPER, where not None, and below operand BELOW."""
+def inside(x, values, LOWER: tl.constexpr, UPPER: tl.constexpr, END: tl.constexpr, STEP: tl.constexpr):
+    """Keeps a sample within its support, NaN apart: from LOWER to UPPER and END(values, STEP), where not None."""
     # Constants get the sample's dtype here: `tl.minimum` and the like would round them to float32.
-    if BELOW >= 0:
-        bound = values[BELOW]
-        below = tl.fma(tl.abs(bound), tl.full(bound.shape, -STEP, bound.dtype), bound)
-        x = tl.minimum(x, below, propagate_nan=tl.PropagateNan.ALL)
+    if END is not None:
+        x = tl.minimum(x, END(values, STEP), propagate_nan=tl.PropagateNan.ALL)
     if LOWER is not None:
         x = tl.maximum(x, tl.full(x.shape, LOWER, x.dtype), propagate_nan=tl.PropagateNan.ALL)
     if UPPER is not None:
@@ -108,7 +107,7 @@ def elementwise_forward_kernel(
     LOG_PROB: tl.constexpr,
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
-    BELOW: tl.constexpr,
+    END: tl.constexpr,
     STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
@@ -136,7 +135,7 @@ def elementwise_forward_kernel(
         for u in tl.static_range(UNROLL):
             x = interleave(lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS))
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, BELOW, STEP), u)
+            store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, END, STEP), u)
             if LOG_PROB is not None:
                 store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), u)
         c0 += UNROLL * LANES * STREAMS
@@ -146,7 +145,7 @@ def elementwise_forward_kernel(
         at = start + t * TILE
         x = interleave(lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS))
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
-        store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, BELOW, STEP), 0)
+        store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, END, STEP), 0)
         if LOG_PROB is not None:
             store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), 0)
 
@@ -157,7 +156,7 @@ def elementwise_forward_kernel(
             element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            y = inside(TRANSFORM(x[k], *values, HARDWARE), values, LOWER, UPPER, BELOW, STEP)
+            y = inside(TRANSFORM(x[k], *values, HARDWARE), values, LOWER, UPPER, END, STEP)
             tl.store(out_ptr + element, y.to(DTYPE), mask=mask)
             if LOG_PROB is not None:
                 tl.store(log_prob_ptr + element, LOG_PROB(x[k], *values, HARDWARE).to(DTYPE), mask=mask)
@@ -315,12 +314,13 @@ def forward(
     return outs
 
 
-def bounds(map: Map, dtype: torch.dtype) -> dict[str, float | None]:
+def bounds(map: Map, dtype: torch.dtype) -> dict[str, Any]:
     """The bounds of a map's support as compile-time arguments."""
     if map.support is None:
-        return {"LOWER": None, "UPPER": None, "STEP": 0.0}
+        return {"LOWER": None, "UPPER": None, "END": None, "STEP": 0.0}
     lower, upper = (limit if math.isfinite(limit) else None for limit in map.support.limits(dtype))
-    return {"LOWER": lower, "UPPER": upper, "STEP": map.support.step(dtype)}
+    end = map.support.end.device if map.support.end is not None and map.support.ends(dtype) else None
+    return {"LOWER": lower, "UPPER": upper, "END": end, "STEP": map.support.step(dtype)}
 
 
 def backward(

@@ -36,7 +36,7 @@ def forward(
     outputs = map.draw(eps, *params)
     sample = outputs[0]
     if map.support is not None and map.support.within_reach(dtype):
-        sample = map.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+        sample = map.support.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
     sample = _cast(sample, dtype)
     if not map.joint:
         return (sample,)

@@ -33,7 +33,7 @@ def map_kernel(
     AFFINE: tl.constexpr,
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
-    BELOW: tl.constexpr,
+    END: tl.constexpr,
     STEP: tl.constexpr,
     DTYPE: tl.constexpr,
     HARDWARE: tl.constexpr,
@@ -54,7 +54,7 @@ def map_kernel(
         params = ()
         for j in tl.static_range(PARAMS):
             params = params + (tl.load(param_ptr + j * n + at),)
-        sample = inside(TRANSFORM(x[k], *params, HARDWARE), params, LOWER, UPPER, BELOW, STEP)
+        sample = inside(TRANSFORM(x[k], *params, HARDWARE), params, LOWER, UPPER, END, STEP)
         tl.store(out_ptr + at, sample.to(DTYPE).to(sample.dtype))
         if LOG_PROB is not None:
             tl.store(out_ptr + n + at, tl.broadcast_to(LOG_PROB(x[k], *params, HARDWARE), at.shape))

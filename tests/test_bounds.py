@@ -62,6 +62,27 @@ def test_heavy_tails_are_finite(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_generalized_pareto_ends_where_its_concentration_is_negative(dtype):
+    """At the end loc - scale / c of the exact formula, which is hardly ever a number of the dtype."""
+    loc = tensor([0.0, 0.3, -7.0, 100.0, 1.0], dtype)[:, None, None]
+    scale = tensor([0.1, 1.0, 3.3], dtype)[:, None]
+    concentration = tensor([-0.3, -0.5, -0.9, -1.5, -4.0], dtype)
+    d = dist.GeneralizedPareto(loc, scale, concentration)
+    x = d.sample((N // 4,), key=KEY)
+    wide = [p.to(torch.float64) for p in (d.loc, d.scale, d.concentration)]
+    end = wide[0] - wide[1] / wide[2]
+    # The end itself is rounded in float32 and float64, by up to half an ulp of each of its terms.
+    slack = 0.0 if dtype.itemsize == 2 else torch.finfo(dtype).eps * (wide[0].abs() - wide[1] / wide[2])
+    assert (x.double() <= end + slack).all()
+    assert (x >= loc).all()
+    if dtype.itemsize == 2:
+        # Not farther from it than need be: the density is infinite there for c < -1.
+        assert (x.double().amax(0) > end - 2.1 * torch.finfo(dtype).eps * end.abs())[..., 3:].all()
+    assert d.support.check(x).all()
+    assert not d.log_prob(x).isnan().any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_unit_intervals_are_open(dtype):
     for d in (
         dist.RelaxedBernoulli(tensor(0.05, dtype), logits=tensor(0.0, dtype)),

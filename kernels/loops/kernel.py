@@ -80,6 +80,7 @@ def loop_forward_kernel(
     PICKED: tl.constexpr,
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
+    END: tl.constexpr,
     STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
@@ -102,9 +103,9 @@ def loop_forward_kernel(
         if TRANSFORM is None:
             x = noise[PICKED]
         elif len(noise) == 1:
-            x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, -1, STEP)
+            x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END, STEP)
         else:
-            x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, -1, STEP)
+            x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, END, STEP)
         tl.store(out_ptr + element, x.to(DTYPE), mask=mask)
 
 

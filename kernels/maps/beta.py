@@ -14,7 +14,8 @@ from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
 from ..loops.noise import Blocks, LoopNoise
-from .map import UNIT_INTERVAL, Map
+from .map import Map
+from .support import UNIT_INTERVAL
 
 # (ratio, power) of g1 and of g0.
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]

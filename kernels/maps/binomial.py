@@ -17,7 +17,8 @@ from ..loops.binomial import (
     rarer_of_probs_device,
 )
 from ..loops.noise import Blocks, LoopNoise
-from .map import Map, Support
+from .map import Map
+from .support import Support
 
 _SUPPORT = Support(None, math.inf, narrow_only=True)
 

@@ -11,7 +11,7 @@ from ..devicemath import divide, log
 from ..language import tl, triton
 from ..noise import CENTERED
 from .location_scale import Standard, location_scale_map, scale_map
-from .map import REAL_LINE, Support
+from .support import REAL_LINE, Support
 
 _PI = tl.constexpr(math.pi)
 _RECIPROCAL_PI = tl.constexpr(1 / math.pi)

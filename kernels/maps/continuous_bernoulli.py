@@ -18,7 +18,8 @@ from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import CENTERED
 from ..polynomial import polynomial_device
-from .map import UNIT_INTERVAL, Density, Map
+from .map import Density, Map
+from .support import UNIT_INTERVAL
 
 # Beyond this |l| the nearer end alone decides, to the precision of float64: exp(-80) is 2e-35, and u is never so small.
 _STEEP = 80.0

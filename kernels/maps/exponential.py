@@ -10,7 +10,8 @@ from torch import Tensor
 from ..devicemath import divide, log
 from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
-from .map import Density, Map, Support
+from .map import Density, Map
+from .support import Support
 
 
 def exponential_reference(x: Tensor, rate: Tensor) -> Tensor:

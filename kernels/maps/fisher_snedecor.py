@@ -13,7 +13,8 @@ from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
 from ..loops.noise import Blocks, LoopNoise
-from .map import POSITIVE, Map
+from .map import Map
+from .support import POSITIVE
 
 # (ratio, power) of g1 and of g2.
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -13,7 +13,8 @@ from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
 from ..loops.noise import Blocks, LoopNoise
-from .map import POSITIVE, Map
+from .map import Map
+from .support import POSITIVE
 
 
 def _noise(blocks: Blocks, concentration: Tensor, rate: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:

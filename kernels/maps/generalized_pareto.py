@@ -6,6 +6,7 @@ The formulas are written with functions of s = c E that are smooth at 0 and get 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from ..devicemath import divide, exp, expm1, log
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
 from ..polynomial import polynomial, polynomial_device
-from .map import Density, Map, Support
+from .map import Density, Map
+from .support import End, Support, below, below_device
 
 # Where c is nearer to 0 than this, c E is beside 1 nothing that float64 holds.
 _NO_CONCENTRATION = 1e-20
@@ -71,6 +73,13 @@ def generalized_pareto_reference_grad(
     return grad, unit * _growth(s), unit * x * scale * _growth_slope(s)
 
 
+def generalized_pareto_end(step: Any, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
+    """loc - scale / c where c is negative, and loc where no number of the dtype lies between the two."""
+    finite = concentration < 0
+    end = loc - scale / torch.where(finite, concentration, -1.0)
+    return torch.where(finite, torch.maximum(below(end, step), loc), math.inf)
+
+
 def generalized_pareto_log_prob_reference(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
     return -torch.log(scale) - x - concentration * x
 
@@ -96,6 +105,9 @@ def generalized_pareto_log_survival(x: Tensor, loc: Tensor, scale: Tensor, conce
     s = concentration * z
     bound = 0.05 if s.dtype == torch.float64 else 0.2
     near = torch.abs(s) < bound
+    # The end is at s = -1, which rounding can lead to and past from inside.
+    before_end = x <= loc - scale / torch.where(concentration < 0, concentration, -1.0)
+    s = torch.where((s <= -1) & before_end, torch.finfo(s.dtype).eps / 2 - 1, s)
     small, large = torch.where(near, s, 0.0), torch.where(near, bound, s)
     series = polynomial(small, [(-1.0) ** n / (n + 1) for n in range(11)])
     return -z * torch.where(near, series, torch.log1p(large) / large)
@@ -139,6 +151,13 @@ def generalized_pareto_transform(x, loc, scale, concentration, HARDWARE: tl.cons
 
 
 @triton.jit
+def generalized_pareto_end_device(params, STEP: tl.constexpr):
+    loc, scale, concentration = params
+    end = tl.maximum(below_device(loc - scale / concentration, STEP), loc, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(concentration < 0, end, float("inf"))
+
+
+@triton.jit
 def generalized_pareto_transform_grad(x, grad, loc, scale, concentration, HARDWARE: tl.constexpr):
     s = concentration * x
     unit = grad * x
@@ -173,7 +192,7 @@ GENERALIZED_PARETO_MAP = Map(
     noise=EXPONENTIAL,
     reference=generalized_pareto_reference,
     reference_grad=generalized_pareto_reference_grad,
-    support=Support(None, math.inf),
+    support=Support(None, math.inf, End(generalized_pareto_end, generalized_pareto_end_device, closed=True)),
     transform=generalized_pareto_transform,
     transform_grad=generalized_pareto_transform_grad,
     density=Density(

@@ -15,7 +15,8 @@ from torch.nn.functional import logsigmoid
 from ..devicemath import divide, exp, log, log1p
 from ..language import HAS_TRITON, tl, triton
 from ..noise import EXPONENTIAL
-from .map import Density, Map, Support
+from .map import Density, Map
+from .support import Support
 
 if HAS_TRITON:
     from triton.language.extra.cuda import libdevice

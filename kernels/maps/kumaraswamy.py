@@ -8,7 +8,8 @@ from torch import Tensor
 from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
-from .map import UNIT_INTERVAL, Density, Map
+from .map import Density, Map
+from .support import UNIT_INTERVAL
 
 
 def _log_w(s: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..devicemath import divide, log
 from ..language import bind, tl
 from ..noise import Noise
-from .map import Density, Map, Support
+from .map import Density, Map
+from .support import Support
 
 
 @dataclass(frozen=True)

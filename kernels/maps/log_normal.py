@@ -8,8 +8,9 @@ from torch import Tensor
 from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import NORMAL
-from .map import POSITIVE, Density, Map
+from .map import Density, Map
 from .normal import HALF_LOG_2_PI, standard_normal_log_density_device
+from .support import POSITIVE
 
 
 def log_normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..loops.noise import LoopNoise
 from ..noise import Noise
-
-
-@dataclass(frozen=True, eq=False)  # compared and hashed by identity, at no cost to a small draw
-class Support:
-    """Open bounds of a sample that rounding must not carry it to, nor beyond.
-
-    Attributes:
-        lower: 0.0, -1.0 or -inf.
-        upper: 1.0, inf, or the name of a parameter.
-        narrow_only: with any parameters in their usual range only float16 and bfloat16 samples come near a bound, so
-            that nothing is spent on the others.
-    """
-
-    lower: float | None = None
-    upper: float | str | None = None
-    narrow_only: bool = False
-
-    @functools.cache  # noqa: B019 - a process makes a handful of them
-    def limits(self, dtype: torch.dtype) -> tuple[float, float]:
-        """The least and the greatest number of `dtype` inside of the constant bounds; infinite where there is none."""
-        if self.narrow_only and dtype.itemsize > 2:
-            return -math.inf, math.inf
-        info = torch.finfo(dtype)
-        # float16 has few exponents, so that its subnormal numbers count; the others' are flushed to 0 on GPUs.
-        tiny = info.smallest_normal * (info.eps if dtype == torch.float16 else 1)
-        inside = {0.0: tiny, -1.0: info.eps / 2 - 1, -math.inf: info.min, 1.0: 1 - info.eps / 2, math.inf: info.max}
-        lower = -math.inf if self.lower is None else inside[self.lower]
-        upper = math.inf if self.upper is None or isinstance(self.upper, str) else inside[self.upper]
-        return lower, upper
-
-    @functools.cache  # noqa: B019
-    def within_reach(self, dtype: torch.dtype) -> bool:
-        """Whether samples of `dtype` come near a bound at all."""
-        return isinstance(self.upper, str) or self.limits(dtype) != (-math.inf, math.inf)
-
-    @staticmethod
-    @functools.cache
-    def step(dtype: torch.dtype) -> float:
-        """h - step * |h| lies, or rounds to `dtype`, just below a normal number h of `dtype`.
-
-        The gap below h is between eps / 2 and eps times |h|, and between half and all of the gap above it.
-        """
-        return 0.6 * torch.finfo(dtype).eps
-
-
-REAL_LINE = Support(-math.inf, math.inf, narrow_only=True)
-POSITIVE = Support(0.0, math.inf)
-UNIT_INTERVAL = Support(0.0, 1.0)
+from .support import Support
 
 
 @dataclass(frozen=True)
@@ -99,7 +49,7 @@ class Map:
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
             derivative is again a draw of this map.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
-        support: the sample's open bounds, as far as rounding could reach them.
+        support: the sample's bounds, as far as rounding could reach them.
         transform: Triton twin of `reference`: `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
             the special-function unit of NVIDIA GPUs.
         transform_grad: Triton twin of `reference_grad`: `(noise, grad, *parameters, HARDWARE)`, without the parameters
@@ -173,10 +123,7 @@ class Map:
     def device_constants(self) -> dict[str, Any]:
         """The compile-time arguments of the forward kernel that are this map's."""
         density = self.density.transform if self.joint and self.density is not None else None
-        below = (
-            self.parameters.index(self.support.upper) if self.support and isinstance(self.support.upper, str) else -1
-        )
-        return {"NOISE": self.noise.device, "TRANSFORM": self.transform, "LOG_PROB": density, "BELOW": below}
+        return {"NOISE": self.noise.device, "TRANSFORM": self.transform, "LOG_PROB": density}
 
     def device_grad_constants(self) -> dict[str, Any]:
         """The compile-time arguments of the backward kernels that are this map's."""
@@ -189,12 +136,3 @@ class Map:
             "LOG_PROB_GRAD": of_log_prob,
             "AFFINE": self.affine,
         }
-
-    def bounded(self, sample: Tensor, params: Sequence[Tensor], lower: Any, upper: Any, step: Any) -> Tensor:
-        """The sample kept inside of the support, NaN apart; the last three are the support's `limits` and `step`."""
-        if self.support is None:
-            return sample
-        if isinstance(self.support.upper, str):
-            bound = params[self.parameters.index(self.support.upper)]
-            return torch.minimum(sample, torch.sub(bound, torch.abs(bound), alpha=step))
-        return torch.clamp(sample, lower, upper)

@@ -13,7 +13,8 @@ from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.noise import Blocks, LoopNoise
 from ..loops.poisson import poisson_noise, poisson_noise_device
-from .map import Map, Support
+from .map import Map
+from .support import Support
 
 _SUPPORT = Support(None, math.inf, narrow_only=True)
 

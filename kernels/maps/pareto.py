@@ -10,7 +10,8 @@ from torch import Tensor
 from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
-from .map import Density, Map, Support
+from .map import Density, Map
+from .support import Support
 
 
 def pareto_reference(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:

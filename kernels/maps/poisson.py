@@ -10,7 +10,8 @@ from torch import Tensor
 from ..language import tl, triton
 from ..loops.noise import Blocks, LoopNoise
 from ..loops.poisson import poisson_noise, poisson_noise_device
-from .map import Map, Support
+from .map import Map
+from .support import Support
 
 
 def _noise(blocks: Blocks, rate: Tensor, dtype: torch.dtype) -> tuple[Tensor]:

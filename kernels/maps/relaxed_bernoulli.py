@@ -24,7 +24,8 @@ from .logistic import (
     standard_logistic_slope,
     standard_logistic_slope_device,
 )
-from .map import REAL_LINE, UNIT_INTERVAL, Density, Map
+from .map import Density, Map
+from .support import REAL_LINE, UNIT_INTERVAL
 
 
 def log_odds(probs: Tensor) -> Tensor:

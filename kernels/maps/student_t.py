@@ -18,7 +18,8 @@ from ..language import tl, triton
 from ..loops.noise import Blocks, LoopNoise, attempt_words
 from ..noise import centered_of_words, compute_dtype, exponential_of_element, signed32, signed64
 from ..polynomial import polynomial, polynomial_device
-from .map import Map, Support
+from .map import Map
+from .support import Support
 
 # 1 + q / (exp(-q) - 1) = -q / 2 - q**2 / 12 + q**4 / 720 - ..., over q, next to 0.
 _SLOPE = (-1 / 2, -1 / 12, 0.0, 1 / 720, 0.0, -1 / 30240, 0.0, 1 / 1209600)

@@ -15,8 +15,9 @@ from torch.distributions import TanhTransform, TransformedDistribution
 from ..devicemath import copysign, divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import NORMAL
-from .map import Density, Map, Support
+from .map import Density, Map
 from .normal import HALF_LOG_2_PI, standard_normal_log_density_device
+from .support import Support
 
 LOG_4 = math.log(4)
 _LOG_4 = tl.constexpr(LOG_4)

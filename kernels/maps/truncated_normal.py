@@ -34,8 +34,9 @@ from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import CENTERED
 from ..polynomial import scaled_add
-from .map import REAL_LINE, Density, Map
+from .map import Density, Map
 from .normal_tail import scaled_tail, scaled_tail_device, tail_start, tail_start_device
+from .support import REAL_LINE
 
 _SQRT_2_PI = math.sqrt(2 * math.pi)
 _ROOT_2_PI = tl.constexpr(_SQRT_2_PI)

@@ -8,7 +8,8 @@ from torch import Tensor
 from ..devicemath import divide, log
 from ..language import tl, triton
 from ..noise import NATIVE_UNIFORM
-from .map import Density, Map, Support
+from .map import Density, Map
+from .support import End, Support, below, below_device
 
 
 def uniform_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -50,6 +51,11 @@ def uniform_log_prob_grad(u, grad, low, high, HARDWARE: tl.constexpr):
     return unit, -unit
 
 
+@triton.jit
+def uniform_end(params, STEP: tl.constexpr):
+    return below_device(params[1], STEP)
+
+
 UNIFORM_MAP = Map(
     name="uniform",
     parameters=("low", "high"),
@@ -59,7 +65,7 @@ UNIFORM_MAP = Map(
     affine=True,
     transform=uniform_transform,
     transform_grad=uniform_transform_grad,
-    support=Support(upper="high"),
+    support=Support(end=End(lambda step, low, high: below(high, step), uniform_end)),
     density=Density(
         at=lambda x, low, high: torch.distributions.Uniform(low, high, validate_args=False).log_prob(x),
         reference=uniform_log_prob_reference,

@@ -8,7 +8,8 @@ from torch import Tensor
 from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
-from .map import POSITIVE, Density, Map
+from .map import Density, Map
+from .support import POSITIVE
 
 
 def weibull_reference(x: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
