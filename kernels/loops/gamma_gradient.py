@@ -9,7 +9,13 @@ s = -1 up to g where log g < psi(a), else s = 1 beyond, no term of it changes si
     d log(g) / da = integral over w > 0 of (w + |log g - psi(a)|) exp(-s (g - a) w - g (exp(s w) - 1 - s w)).
 
 Gauss and Legendre's rule up to where the exponent is -17 (-38 in float64) gives it within 4e-5 (1e-9) relative. For g
-below 2, where a may be small and the integrand long, the power series of F in g takes its place.
+below 3, where a may be small and the integrand long, the power series of F in g takes its place.
+
+How the quotient g / a moves is that less 1 / a, of which nearly everything cancels at large a. There, with d = a - 1/3
+and g = d (1 + y)**3, y = z / (3 sqrt(d)), z is nearly standard normal (Wilson and Hilferty, "The distribution of
+chi-square", 1931), and at fixed u it moves by
+
+    dz/da = (z / 36 + z**3 / 108 - (8 + 4 z**2 + z**4) / (270 sqrt(a))) / a**2 + O(a**-3).
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, expm1, log
+from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..polynomial import polynomial, polynomial_device
 from .quadrature import CUTOFF, CUTOFF64, RULE, RULE64
@@ -33,7 +39,7 @@ _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132)
 _SHIFT = 6  # psi(a) is taken from psi(a + 6)
 
 
-_TERMS, _TERMS64 = 14, 26  # of the power series
+_TERMS, _TERMS64 = 16, 28  # of the power series
 
 
 def _log_minus_digamma(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +65,7 @@ def gamma_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tenso
     # Beyond these bounds the result does not depend on g.
     bounded = torch.clamp(noise, -1e4, 700.0 if wide else 85.0)
     g = a * torch.exp(bounded)
-    near = g < 2
+    near = g < 3
     # F = g**a exp(-g) / Gamma(a + 1) * (1 + g / (a + 1) + g**2 / (a + 1) (a + 2) + ...), whose terms are positive.
     small = torch.where(near, g, 1.0)
     term = total = torch.ones_like(a)
@@ -73,7 +79,7 @@ def gamma_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tenso
     offset = noise + difference
     upper = offset > 0
     sign = torch.where(upper, 1.0, -1.0).to(a.dtype)
-    g = torch.where(near, 2.0, g)
+    g = torch.where(near, 3.0, g)
     rate = torch.where(near, 1.0, sign * a * torch.expm1(bounded))
     cutoff = CUTOFF64 if wide else CUTOFF
     # Where the exponent is at most -cutoff: exp(w) - 1 - w >= w**2 / 2, and exp(-w) - 1 + w >= w**2 / (2 + w).
@@ -91,6 +97,22 @@ def gamma_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tenso
         remainder = torch.where(close, remainder, torch.exp(z) - 1 - z)
         integral = integral + weight * (w + torch.abs(offset)) * torch.exp(-rate * w - g * remainder)
     return torch.where(near, series, integral * length)
+
+
+# From here on the expansion takes the difference's place: within 3e-5 relative (1e-10 in float64).
+_LARGE, _LARGE64 = 200.0, 1e5
+
+
+def quotient_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
+    """d log(g / concentration) / d concentration, of either sign; arguments as of :func:`gamma_gradient`."""
+    a = concentration
+    large = a > (_LARGE64 if a.dtype == torch.float64 else _LARGE)
+    difference = gamma_gradient(ratio, power, torch.where(large, 1.0, a)) - 1 / a
+    d, s = torch.where(large, a, 1.0) - 1 / 3, 1 / a
+    y = torch.expm1(torch.log1p(torch.where(large, (ratio - 1) + ratio / (3 * d), 0.0)) / 3)
+    square = d * y * y  # z**2 / 9
+    moved = y * (s * (1 / 12 + 0.25 * square) - 1.5) - s * s * (4 / 135 + square * (2 / 15 + 0.3 * square))
+    return torch.where(large, (s / 3 + moved / (1 + y)) / d, difference)
 
 
 _DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
@@ -126,14 +148,14 @@ def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
     difference, difference_above = _log_minus_digamma_device(a, HARDWARE)
     bounded = tl.minimum(tl.maximum(noise, -1e4), 700.0 if WIDE else 85.0)
     g = a * exp(bounded, HARDWARE)
-    near = g < 2.0
+    near = g < 3.0
     one = tl.full(a.shape, 1.0, a.dtype)
     small = tl.where(near, g, 1.0)
     term = one
     total = one
     harmonic = tl.zeros_like(a)
     slope = tl.zeros_like(a)
-    for k in tl.static_range(1, 26 if WIDE else 14):
+    for k in tl.static_range(1, 28 if WIDE else 16):
         r = divide(one, a + k, HARDWARE)
         term *= small * r
         harmonic += r
@@ -144,7 +166,7 @@ def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
     offset = noise + difference
     upper = offset > 0
     sign = tl.where(upper, one, -one)
-    g = tl.where(near, 2.0, g)
+    g = tl.where(near, 3.0, g)
     rate = tl.where(near, 1.0, sign * a * expm1(bounded, HARDWARE))
     rest = CUTOFF - 2.0 * rate
     beyond = 2.0 * CUTOFF / (rate + tl.sqrt(rate * rate + 2.0 * CUTOFF * g))
@@ -157,3 +179,18 @@ def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
         remainder = tl.where(w < 0.5, z * z * polynomial_device(z, REMAINDER), exp(z, HARDWARE) - 1.0 - z)
         integral += RULE[1][i] * (w + tl.abs(offset)) * exp(-rate * w - g * remainder, HARDWARE)
     return tl.where(near, series, integral * length)
+
+
+@triton.jit
+def quotient_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
+    """Device twin of :func:`quotient_gradient`."""
+    a = concentration
+    LARGE: tl.constexpr = 1e5 if a.dtype == tl.float64 else 200.0
+    one = tl.full(a.shape, 1.0, a.dtype)
+    d = a - 1.0 / 3
+    s = divide(one, a, HARDWARE)
+    y = expm1(log1p((ratio - 1.0) + divide(ratio, 3.0 * d, HARDWARE), HARDWARE) * (1.0 / 3), HARDWARE)
+    square = d * y * y
+    moved = y * (s * (square * 0.25 + 1.0 / 12) - 1.5) - s * s * (square * (square * 0.3 + 2.0 / 15) + 4.0 / 135)
+    expansion = divide(s * (1.0 / 3) + divide(moved, 1.0 + y, HARDWARE), d, HARDWARE)
+    return tl.where(a > LARGE, expansion, gamma_gradient_device(ratio, power, a, HARDWARE) - s)

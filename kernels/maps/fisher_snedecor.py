@@ -11,7 +11,7 @@ from torch import Tensor
 from ..devicemath import divide, exp
 from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
-from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
+from ..loops.gamma_gradient import quotient_gradient, quotient_gradient_device
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 from .support import POSITIVE
@@ -38,8 +38,8 @@ def fisher_snedecor_reference(noise: Noise, df1: Tensor, df2: Tensor) -> Tensor:
 def fisher_snedecor_reference_grad(noise: Noise, grad: Tensor, df1: Tensor, df2: Tensor) -> tuple[Tensor, Tensor]:
     weighted = grad * fisher_snedecor_reference(noise, df1, df2)
     return (
-        weighted * (0.5 * gamma_gradient(noise[0], noise[1], 0.5 * df1) - 1 / df1),
-        -weighted * (0.5 * gamma_gradient(noise[2], noise[3], 0.5 * df2) - 1 / df2),
+        0.5 * weighted * quotient_gradient(noise[0], noise[1], 0.5 * df1),
+        -0.5 * weighted * quotient_gradient(noise[2], noise[3], 0.5 * df2),
     )
 
 
@@ -50,11 +50,10 @@ def fisher_snedecor_transform(noise, df1, df2, HARDWARE: tl.constexpr):
 
 @triton.jit
 def fisher_snedecor_transform_grad(noise, grad, df1, df2, HARDWARE: tl.constexpr):
-    weighted = grad * fisher_snedecor_transform(noise, df1, df2, HARDWARE)
-    one = tl.full(grad.shape, 1.0, grad.dtype)
-    first = 0.5 * gamma_gradient_device(noise[0], noise[1], 0.5 * df1, HARDWARE) - divide(one, df1, HARDWARE)
-    second = 0.5 * gamma_gradient_device(noise[2], noise[3], 0.5 * df2, HARDWARE) - divide(one, df2, HARDWARE)
-    return weighted * first, -weighted * second
+    half = 0.5 * grad * fisher_snedecor_transform(noise, df1, df2, HARDWARE)
+    first = quotient_gradient_device(noise[0], noise[1], 0.5 * df1, HARDWARE)
+    second = quotient_gradient_device(noise[2], noise[3], 0.5 * df2, HARDWARE)
+    return half * first, -half * second
 
 
 FISHER_SNEDECOR_MAP = Map(
