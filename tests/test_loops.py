@@ -167,7 +167,7 @@ def test_von_mises_gradient_is_that_of_the_sample(k):
 @pytest.mark.parametrize("map", [m for m in LOOPS if m.cotangents], ids=lambda map: map.name)
 def test_float32_gradients_are_those_of_float64_on_the_same_noise(map):
     """Concentrations and degrees of freedom from 1e-2 to 1e6, in all combinations; noise rounded to float32 counts as
-    exact. Of the sample's logarithm, relative to the gradient or, if that is more, to the median of 64 elements with the
+    exact. Of the sample's logarithm, relative to the gradient or, if that is more, to the median of 64 elements of the
     same parameters: a gradient of either sign passes through 0.
     """
     values = torch.logspace(-2, 6, 33)
