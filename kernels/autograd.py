@@ -1,7 +1,8 @@
 """Gradients, forward-mode derivatives and vmap of draws: the torch.autograd.Function classes.
 
 `Draw` has no gradient. `PathwiseDraw` keeps the key and the parameters; its gradient is a kernel that makes the noise
-again, `PathwiseDrawBackward`, and what lies beyond first derivatives is put together from torch operations.
+again, `PathwiseDrawBackward`, and what lies beyond first derivatives is put together from torch operations;
+`MovingNoise` is how noise whose law depends on parameters takes part in that.
 
 `AffineDraw` is for maps that are affine in their parameters, jointly (location-scale families, Uniform): with the noise
 fixed the draw is a linear map F of the parameters. Its transpose is `AffineDrawBackward`, the transpose of that is F
@@ -110,6 +111,7 @@ class PathwiseDraw(LeanFunction):
         compute = compute_dtype(ctx.dtype)
         noise = _noise(ctx.operators, key, marker, ctx.shape, ctx.dtype, params)
         params = [p.to(compute) for p in params]
+        noise = _moving(map.noise, noise, params)
         like = noise[0] if isinstance(noise, tuple) else noise
         outputs: list[Tensor | None] = [None] * map.outputs
         for i in map.cotangents:
@@ -256,6 +258,58 @@ class AffineDrawBackward(LeanFunction):
         return _vmapped_backward(AffineDrawBackward, info, in_dims, *args)
 
 
+class MovingNoise(Function):
+    """The noise of a draw as a function of the parameters that its law depends on: apply(kind, *values, *params).
+
+    Its values are given, with shapes that the parameters have, too; its derivatives are those of `kind.slopes`.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(kind: LoopNoise, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.clone() for x in tensors[: kind.values])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.kind, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        number = ctx.kind.values
+        result: list[Tensor | None] = [None] * (1 + len(ctx.saved_tensors))
+        for value, parameter, slope in _slopes(ctx):
+            result[1 + number + parameter] = grads[value] * slope
+        return tuple(result)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        number = ctx.kind.values
+        result = [torch.zeros_like(x) for x in ctx.saved_tensors[:number]]
+        for value, parameter, slope in _slopes(ctx):
+            tangent = tangents[1 + number + parameter]
+            result[value] = result[value] if tangent is None else slope * tangent
+        return tuple(result)
+
+
+def _slopes(ctx: Any) -> list[tuple[int, int, Tensor]]:
+    params = ctx.saved_tensors[ctx.kind.values :]
+    values = MovingNoise.apply(ctx.kind, *ctx.saved_tensors)
+    slopes: list[tuple[int, int, Tensor]] = ctx.kind.slopes(values if len(values) > 1 else values[0], *params)
+    return slopes
+
+
+def _moving(kind: Any, noise: Any, params: Sequence[Tensor]) -> Any:
+    """Noise as a function of the parameters, if it is one."""
+    if not isinstance(kind, LoopNoise) or kind.slopes is None:
+        return noise
+    values = noise if isinstance(noise, tuple) else (noise,)
+    moving = MovingNoise.apply(kind, *values, *(p.expand(values[0].shape) for p in params))
+    return moving if len(moving) > 1 else moving[0]
+
+
 def _outputs(output: Outputs) -> tuple[Tensor, ...]:
     return output if isinstance(output, tuple) else (output,)
 
@@ -332,12 +386,12 @@ def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]
     key, marker, tensors = _split(ctx.saved_tensors, number + len(map.parameters))
     grad = tensors[0]
     compute = compute_dtype(grad.dtype)
-    if isinstance(map.noise, LoopNoise) and map.noise.parametric:
-        raise NotImplementedError(f"second derivatives of a draw of {map.name} are not implemented")
     noise = _noise(ctx.operators, key, marker, grad.shape, grad.dtype, tensors[number:])
 
     def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-        grads = map.gradients(noise, *(t.to(compute) for t in tensors))
+        given, params = tensors[:number], [p.to(compute) for p in tensors[number:]]
+        moving = _moving(map.noise, noise, params)
+        grads = map.gradients(moving, *(t.to(compute) for t in given), *params)
         return tuple(reduced(grads, tensors[number:], grad.shape, ctx.needs))
 
     return function, tensors

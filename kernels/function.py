@@ -20,6 +20,20 @@ class LeanFunction(Function):
     _eager: type[Function]
 
     def __init_subclass__(cls) -> None:
+        tangents = cls.jvp
+
+        def jvp(ctx: Any, *args: Any) -> Any:
+            result = tangents(ctx, *args)
+            if result is not None and _forward_mode_levels() > 1:
+                # torch drops the outer derivative of what is computed here, and returns zeros without a word.
+                raise NotImplementedError(
+                    "torch cannot take forward-mode derivatives of the forward-mode derivative of a draw: "
+                    "take one of the two in reverse mode"
+                )
+            return result
+
+        cls.jvp = staticmethod(jvp)  # type: ignore[assignment]
+
         def forward(ctx: Any, *args: Any) -> Any:
             output = cls.forward(*args)
             cls.setup_context(ctx, args, output)
@@ -35,6 +49,12 @@ class LeanFunction(Function):
         if torch._C._are_functorch_transforms_active():
             return super().apply(*args)
         return cls._eager.apply(*args)
+
+
+def _forward_mode_levels() -> int:
+    """How many of functorch's levels are of forward mode."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack)
 
 
 def wants_derivative(tensors: Sequence[Tensor]) -> bool:

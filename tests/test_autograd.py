@@ -136,3 +136,23 @@ def test_functional_transforms_see_sample_as_a_constant(make):
     value, tangent = torch.func.jvp(lambda p: make(p).sample((3,), key=KEY), (p,), (torch.ones(()),))
     assert torch.equal(value, make(p).sample((3,), key=KEY))
     assert torch.equal(tangent, torch.zeros(3))
+
+
+@pytest.mark.parametrize("family", ["Normal", "Weibull", "Gamma", "RelaxedOneHotCategorical", "MultivariateNormal"])
+def test_forward_mode_within_forward_mode_is_refused(family):
+    """torch returns zeros for the outer derivative of any autograd.Function, without a word."""
+    parameters = {
+        "RelaxedOneHotCategorical": lambda t: (t, torch.stack([t, 2 * t])),
+        "MultivariateNormal": lambda t: (t.expand(2), None, None, t * torch.eye(2)),
+    }.get(family, lambda t: (t, 2 * t))
+
+    def draw(t):
+        return getattr(dist, family)(*parameters(t), validate_args=False).rsample(key=KEY).sum()
+
+    def tangent(f):
+        return lambda t: torch.func.jvp(f, (t,), (torch.ones(()),))[1]
+
+    t = torch.tensor(0.7)
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        tangent(tangent(draw))(t)
+    torch.testing.assert_close(torch.func.grad(tangent(draw))(t), tangent(torch.func.grad(draw))(t))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -261,11 +262,53 @@ def test_second_derivatives_of_student_t():
     assert torch.autograd.gradgradcheck(draw, params)
 
 
-def test_second_derivatives_of_rejection_are_refused():
-    concentration = torch.tensor(2.0, requires_grad=True)
-    (grad,) = torch.autograd.grad(dist.Gamma(concentration, 1.0).rsample(key=KEY), concentration, create_graph=True)
-    with pytest.raises(NotImplementedError, match="second derivatives"):
-        grad.backward()
+@pytest.mark.parametrize("a", [0.05, 0.7, 2.5, 60.0, 1e3, 3e5])
+def test_second_derivative_of_gamma_is_that_of_the_sample(a):
+    concentration = torch.full((6,), a, dtype=torch.float64, requires_grad=True)
+    x = dist.Gamma(concentration, torch.ones((), dtype=torch.float64)).rsample(key=KEY)
+    (grad,) = torch.autograd.grad(x.sum(), concentration, create_graph=True)
+    (second,) = torch.autograd.grad(grad.sum(), concentration)
+    step = 1e-4 * min(a, 1.0)
+    for ours, slope, sample in zip(second.tolist(), grad.tolist(), x.tolist(), strict=True):
+        # Along the path on which the probability is held, of which the slope is known.
+        moved = [gamma_derivative(sample + sign * step * slope, a + sign * step) for sign in (1, -1)]
+        expected = (moved[0] - moved[1]) / (2 * step)
+        assert ours == pytest.approx(expected, rel=1e-5, abs=1e-6 * slope / a)
+
+
+@pytest.mark.parametrize("family", [family for family in PATHWISE if family != "StudentT"])
+def test_second_derivatives_are_those_of_the_mean(family):
+    """The mean of second derivatives, mixed ones too, against central differences of the mean gradient."""
+    values = PATHWISE[family]
+    function = torch.sin if family == "VonMises" else torch.tanh
+
+    def gradients(values):
+        params = [torch.full((20_000,), v, dtype=torch.float64, requires_grad=True) for v in values]
+        x = getattr(dist, family)(*params).rsample(key=KEY)
+        return params, torch.autograd.grad(function(x).sum(), params, create_graph=True)
+
+    params, first = gradients(values)
+    for i, grad in enumerate(first):
+        # Uniform angles have second derivatives of exactly 0 in places, where no graph is left.
+        seconds = torch.autograd.grad(grad.sum(), params, retain_graph=True)
+        for j, second in enumerate(seconds):
+            moved = [gradients([v + sign * 0.05 * (j == k) for k, v in enumerate(values)])[1][i] for sign in (1, -1)]
+            slope = (moved[0] - moved[1]).detach() / 0.1
+            # Five standard errors, p = 6e-7, and the step's own error of second order.
+            error = torch.sqrt((slope.var() + second.var()) / slope.numel())
+            assert abs(slope.mean() - second.mean()) < 5 * error + 1e-3, (i, j)
+
+
+def test_every_mode_has_the_same_second_derivative():
+    values = tuple(torch.full((3,), v, dtype=torch.float64) for v in PATHWISE["Beta"])
+
+    def draw(*params):
+        return torch.tanh(dist.Beta(*params, validate_args=False).rsample(key=KEY)).sum()
+
+    forward = functools.partial(torch.func.jacfwd, randomness="same")
+    reverse = torch.func.jacrev(torch.func.grad(draw))(*values)
+    torch.testing.assert_close(forward(torch.func.grad(draw))(*values), reverse)
+    torch.testing.assert_close(torch.func.jacrev(forward(draw))(*values), reverse)
 
 
 @pytest.mark.parametrize("family", PATHWISE)

@@ -115,6 +115,11 @@ def quotient_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Te
     return torch.where(large, (s / 3 + moved / (1 + y)) / d, difference)
 
 
+def ratio_slope(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
+    """d ratio / d concentration where the power is held, and the ratio makes up for it."""
+    return ratio * quotient_gradient(ratio, power, concentration)
+
+
 _DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
 _DEVICE_REMAINDER, _DEVICE_REMAINDER64 = tl.constexpr(_REMAINDER), tl.constexpr(_REMAINDER64)
 _DEVICE_DIGAMMA = tl.constexpr(_DIGAMMA)

@@ -55,8 +55,10 @@ class LoopNoise:
     `reference` takes 1-D parameters in the compute dtype and the sample's dtype, and returns `values` tensors like
     them. `device(c0, c1, k0, k1, *params, DTYPE, HARDWARE)` returns a tuple. `name` is that of its C++ struct.
     A map takes the noise as one tensor or, where `values` is more, as a tuple of tensors. `picked` is the number of the
-    only one of the values that is wanted, see :func:`rsample.kernels.maps.standard.standard_loop_map`. The noise is
-    `parametric` unless it is the same whatever the parameters.
+    only one of the values that is wanted, see :func:`rsample.kernels.maps.standard.standard_loop_map`.
+    `slopes(values, *params)` says how the noise moves with parameters at a fixed probability: differentiable torch code
+    that gives (number of the value, number of the parameter, derivative) for each pair that counts. None where there is
+    no such derivative, and for a noise that is the same whatever the parameters.
     """
 
     name: str
@@ -64,7 +66,7 @@ class LoopNoise:
     reference: Callable[..., tuple[Tensor, ...]]
     device: Any
     picked: int = 0
-    parametric: bool = True
+    slopes: Callable[..., list[tuple[int, int, Tensor]]] | None = None
 
     def elements_per_block(self, dtype: torch.dtype) -> int:
         return 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..devicemath import divide, exp
 from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
-from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
+from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device, ratio_slope
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 from .support import UNIT_INTERVAL
@@ -23,6 +23,13 @@ Noise = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def _noise(blocks: Blocks, concentration1: Tensor, concentration0: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
     return (*gamma_noise(blocks, concentration1, dtype), *gamma_noise(blocks, concentration0, dtype, stream=2))
+
+
+def _slopes(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> list[tuple[int, int, Tensor]]:
+    return [
+        (0, 0, ratio_slope(noise[0], noise[1], concentration1)),
+        (2, 1, ratio_slope(noise[2], noise[3], concentration0)),
+    ]
 
 
 @triton.jit
@@ -81,7 +88,7 @@ def beta_transform_grad(noise, grad, concentration1, concentration0, HARDWARE: t
 BETA_MAP = Map(
     name="beta",
     parameters=("concentration1", "concentration0"),
-    noise=LoopNoise("two_gammas", 4, _noise, _noise_device),
+    noise=LoopNoise("two_gammas", 4, _noise, _noise_device, slopes=_slopes),
     reference=beta_reference,
     reference_grad=beta_reference_grad,
     support=UNIT_INTERVAL,

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..devicemath import divide, exp
 from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
-from ..loops.gamma_gradient import quotient_gradient, quotient_gradient_device
+from ..loops.gamma_gradient import quotient_gradient, quotient_gradient_device, ratio_slope
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 from .support import POSITIVE
@@ -22,6 +22,13 @@ Noise = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def _noise(blocks: Blocks, df1: Tensor, df2: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
     return (*gamma_noise(blocks, 0.5 * df1, dtype), *gamma_noise(blocks, 0.5 * df2, dtype, stream=2))
+
+
+def _slopes(noise: Noise, df1: Tensor, df2: Tensor) -> list[tuple[int, int, Tensor]]:
+    return [
+        (0, 0, 0.5 * ratio_slope(noise[0], noise[1], 0.5 * df1)),
+        (2, 1, 0.5 * ratio_slope(noise[2], noise[3], 0.5 * df2)),
+    ]
 
 
 @triton.jit
@@ -59,7 +66,7 @@ def fisher_snedecor_transform_grad(noise, grad, df1, df2, HARDWARE: tl.constexpr
 FISHER_SNEDECOR_MAP = Map(
     name="fisher_snedecor",
     parameters=("df1", "df2"),
-    noise=LoopNoise("two_half_gammas", 4, _noise, _noise_device),
+    noise=LoopNoise("two_half_gammas", 4, _noise, _noise_device, slopes=_slopes),
     reference=fisher_snedecor_reference,
     reference_grad=fisher_snedecor_reference_grad,
     support=POSITIVE,

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..devicemath import divide, exp
 from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
-from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
+from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device, ratio_slope
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 from .support import POSITIVE
@@ -26,9 +26,14 @@ def _noise_device(c0, c1, k0, k1, concentration, rate, DTYPE: tl.constexpr, HARD
     return gamma_noise_device(c0, c1, k0, k1, concentration, 0, DTYPE, HARDWARE)
 
 
-NOISE = LoopNoise("gamma", 2, _noise, _noise_device)
-
 Noise = tuple[Tensor, Tensor]
+
+
+def gamma_slopes(noise: Noise, concentration: Tensor, *others: Tensor) -> list[tuple[int, int, Tensor]]:
+    return [(0, 0, ratio_slope(*noise, concentration))]
+
+
+NOISE = LoopNoise("gamma", 2, _noise, _noise_device, slopes=gamma_slopes)
 
 
 def gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
 from ..loops.noise import Blocks, LoopNoise
+from .gamma import gamma_slopes
 from .map import Map
 
 # (ratio, power): g is concentration * ratio * exp(power).
@@ -46,7 +47,7 @@ def log_gamma_transform_grad(noise, grad, concentration, HARDWARE: tl.constexpr)
 LOG_GAMMA_MAP = Map(
     name="log_gamma",
     parameters=("concentration",),
-    noise=LoopNoise("gamma", 2, _noise, _noise_device),
+    noise=LoopNoise("gamma", 2, _noise, _noise_device, slopes=gamma_slopes),
     reference=log_gamma_reference,
     reference_grad=log_gamma_reference_grad,
     transform=log_gamma_transform,

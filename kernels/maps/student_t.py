@@ -98,7 +98,7 @@ def student_t_transform_grad(noise, grad, df, loc, scale, HARDWARE: tl.constexpr
 STUDENT_T_MAP = Map(
     name="student_t",
     parameters=("df", "loc", "scale"),
-    noise=LoopNoise("polar", 2, _noise, _noise_device, parametric=False),
+    noise=LoopNoise("polar", 2, _noise, _noise_device),
     reference=student_t_reference,
     reference_grad=student_t_reference_grad,
     # Heavy tails may overflow in any dtype.

@@ -71,6 +71,10 @@ def _sensitivity(q: Tensor, k: Tensor) -> Tensor:
     return torch.copysign(integral * length, -q)
 
 
+def _slopes(q: Tensor, loc: Tensor, concentration: Tensor) -> list[tuple[int, int, Tensor]]:
+    return [(0, 1, 0.5 * (1 + q * q) * _sensitivity(q, concentration))]
+
+
 def von_mises_reference_grad(q: Tensor, grad: Tensor, loc: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
     return grad, grad * _sensitivity(q, concentration)
 
@@ -121,7 +125,7 @@ def von_mises_transform_grad(q, grad, loc, concentration, HARDWARE: tl.constexpr
 VON_MISES_MAP = Map(
     name="von_mises",
     parameters=("loc", "concentration"),
-    noise=LoopNoise("von_mises", 1, _noise, _noise_device),
+    noise=LoopNoise("von_mises", 1, _noise, _noise_device, slopes=_slopes),
     reference=von_mises_reference,
     reference_grad=von_mises_reference_grad,
     transform=von_mises_transform,
