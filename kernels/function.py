@@ -32,7 +32,7 @@ class LeanFunction(Function):
                 )
             return result
 
-        cls.jvp = staticmethod(jvp)  # type: ignore[assignment]
+        cls.jvp = staticmethod(jvp)  # type: ignore[method-assign]
 
         def forward(ctx: Any, *args: Any) -> Any:
             output = cls.forward(*args)
