@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from rsample.kernels.draw import Sampler
+
+from ._validation import PENDING, CheckedArguments
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class KeyedSampling(Distribution):
+class KeyedSampling(CheckedArguments):
     """Mixin: `sample` and `rsample` take `generator=` and `key=`. Stands before the torch.distributions class.
 
     A class gives `_draw`.
@@ -44,6 +46,7 @@ class KeyedSampling(Distribution):
             ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
             RuntimeError: generator, key or parameters on different devices.
         """
+        PENDING.raise_arrived()
         return self._draw(sample_shape, generator, key, differentiable=False, log_prob=False)[0]
 
     def rsample(
@@ -61,6 +64,7 @@ class KeyedSampling(Distribution):
         Raises:
             NotImplementedError: the distribution has no reparameterisation (`has_rsample` is False).
         """
+        PENDING.raise_arrived()
         self._check_reparameterised()
         return self._draw(sample_shape, generator, key, differentiable=True, log_prob=False)[0]
 
@@ -80,6 +84,7 @@ class KeyedSampling(Distribution):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
+        PENDING.raise_arrived()
         return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=False, log_prob=True))
 
     def rsample_with_log_prob(
@@ -97,12 +102,17 @@ class KeyedSampling(Distribution):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
+        PENDING.raise_arrived()
         self._check_reparameterised()
         return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=True, log_prob=True))
 
     def _with_log_prob(self, sample: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The sample and its log-density, which is computed where the draw has not made it."""
-        return sample, self.log_prob(sample) if log_prob is None else log_prob
+        if log_prob is None:
+            unchecked = copy.copy(self)  # a draw is inside of the support, and looking would wait for a GPU
+            unchecked._validate_args = False
+            log_prob = unchecked.log_prob(sample)
+        return sample, log_prob
 
     def _check_reparameterised(self) -> None:
         if not self.has_rsample:
@@ -129,9 +139,9 @@ class KeyedSampling(Distribution):
 class FusedSampling(KeyedSampling):
     """Mixin: draws through one kernel. Stands before the torch.distributions class among the bases.
 
-    A class gives `_samplers` and calls `_keep_given` at the end of its constructor, so that gradients are reduced to
-    the parameters' own shapes inside the kernel: torch.distributions broadcasts parameters against each other, and the
-    backward of that broadcast would want a gradient of the sample's size.
+    A class gives `_samplers`, has torch's constructor initialise it unchecked, and calls `_accept` at the end of its
+    own, so that gradients are reduced to the parameters' own shapes inside the kernel: torch.distributions broadcasts
+    parameters against each other, and the backward of that broadcast would want a gradient of the sample's size.
     """
 
     # One for each choice of parameters, such as probs or logits.
@@ -148,7 +158,7 @@ class FusedSampling(KeyedSampling):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        shape = self._batch_shape + self._event_shape
+        shape = self._batch_shape + self._event_shape if self._event_shape else self._batch_shape
         if sample_shape or not isinstance(sample_shape, torch.Size):
             shape = checked_sample_shape(sample_shape) + shape
         sampler, params = self._draw_with()
@@ -167,10 +177,13 @@ class FusedSampling(KeyedSampling):
             params.append(given if current is broadcast else current)
         return self._samplers[self._choice], params
 
-    def _keep_given(self, **given: object) -> None:
-        """Remember each parameter as it was before the constructor broadcast it, in a sampler's order."""
+    def _accept(self, validate_args: bool | None, **given: object) -> None:
+        """Check the parameters; remember each as it was before the constructor broadcast it, in a sampler's order."""
+        self._check_arguments(validate_args)
         self._given = {}
-        self._choice = [s.map.parameters for s in self._samplers].index(tuple(given))
+        self._choice = 0
+        while self._samplers[self._choice].map.parameters != tuple(given):
+            self._choice += 1
         for name, value in given.items():
             broadcast = getattr(self, name)
             self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))
@@ -215,11 +228,19 @@ def unexpanded(parameter: Tensor) -> Tensor:
 
 def check_broadcast(**parameters: object) -> None:
     """Raise a RuntimeError that names the parameters unless the tensors among them broadcast."""
-    shapes = [(name, p.shape) for name, p in parameters.items() if isinstance(p, Tensor)]
-    # Comparing keeps symbolic sizes symbolic; hashing them would compile anew for each size.
-    if any(shape != shapes[0][1] for _, shape in shapes[1:]):
-        try:
-            torch.broadcast_shapes(*(shape for _, shape in shapes))
-        except RuntimeError as error:
-            listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes)
-            raise RuntimeError(f"parameters do not broadcast against each other: {listed}") from error
+    first = None
+    for p in parameters.values():
+        if isinstance(p, Tensor):
+            # Comparing keeps symbolic sizes symbolic; hashing them would compile anew for each size.
+            if first is None:
+                first = p.shape
+            elif p.shape != first:
+                break
+    else:
+        return
+    shapes = {name: p.shape for name, p in parameters.items() if isinstance(p, Tensor)}
+    try:
+        torch.broadcast_shapes(*shapes.values())
+    except RuntimeError as error:
+        listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes.items())
+        raise RuntimeError(f"parameters do not broadcast against each other: {listed}") from error

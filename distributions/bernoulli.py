@@ -40,5 +40,5 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
         logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(probs, logits, validate_args=validate_args)
-        self._keep_given(**check_one_of(probs=probs, logits=logits))
+        super().__init__(probs, logits, validate_args=False)
+        self._accept(validate_args, **check_one_of(probs=probs, logits=logits))

@@ -42,8 +42,8 @@ class Beta(FusedSampling, torch.distributions.Beta):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(concentration1=concentration1, concentration0=concentration0)
-        super().__init__(concentration1, concentration0, validate_args=validate_args)
-        self._keep_given(concentration1=concentration1, concentration0=concentration0)
+        super().__init__(concentration1, concentration0, validate_args=False)
+        self._accept(validate_args, concentration1=concentration1, concentration0=concentration0)
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         # torch keeps both parameters in one tensor and gives a new view of it for each look at an attribute.

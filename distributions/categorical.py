@@ -14,6 +14,7 @@ from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Race
 
 from ._sampling import KeyedSampling, checked_sample_shape
+from ._validation import CheckedArguments
 
 
 class Categorical(KeyedSampling, torch.distributions.Categorical):
@@ -72,12 +73,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
             valid = torch.ones(weights.shape[:-1], dtype=torch.bool, device=weights.device)
         else:
             valid = weights.detach().amax(-1).isfinite()
-        if not torch._is_all_true(valid):
-            raise ValueError(
-                f"Expected parameter {name} ({type(weights).__name__} of shape {tuple(weights.shape)}) "
-                f"of distribution {self!r} to satisfy the constraint {constraint!r}, "
-                f"but found invalid values:\n{weights}"
-            )
+        self._require_all(valid, name, weights, constraint)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Categorical:
         new: Categorical = self._get_checked_instance(Categorical, _instance)
@@ -158,8 +154,8 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
 
 
 def initialise_checked(
-    distribution: Distribution, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
+    distribution: CheckedArguments, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
 ) -> None:
     """torch.distributions' base constructor, without its check of the parameters, which are the normalised ones."""
     Distribution.__init__(distribution, batch_shape, event_shape, validate_args=False)
-    distribution._validate_args = Distribution._validate_args if validate_args is None else validate_args
+    distribution._adopt(validate_args)

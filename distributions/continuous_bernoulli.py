@@ -51,12 +51,11 @@ class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli
         lims: tuple[float, float] = (0.499, 0.501),
         validate_args: bool | None = None,
     ) -> None:
-        if validate_args is False:
-            # torch's constructor checks `probs` whatever it is told, which cannot be traced or mapped.
-            self._validate_args, validate_args = False, None
-        super().__init__(probs, logits, lims, validate_args=validate_args)
+        # torch's constructor checks `probs` if it is told anything, which cannot be traced or mapped.
+        self._validate_args = False
+        super().__init__(probs, logits, lims, validate_args=None)
         # The probs that count are those that torch has clamped.
-        self._keep_given(**{name: getattr(self, name) for name in check_one_of(probs=probs, logits=logits)})
+        self._accept(validate_args, **{name: getattr(self, name) for name in check_one_of(probs=probs, logits=logits)})
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

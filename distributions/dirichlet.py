@@ -40,7 +40,8 @@ class Dirichlet(KeyedSampling, torch.distributions.Dirichlet):
     _sampler = Sampler(LOG_GAMMA_MAP)
 
     def __init__(self, concentration: Tensor, validate_args: bool | None = None) -> None:
-        super().__init__(concentration, validate_args=validate_args)
+        super().__init__(concentration, validate_args=False)
+        self._check_arguments(validate_args)
 
     def _draw(
         self,

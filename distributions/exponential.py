@@ -34,5 +34,5 @@ class Exponential(FusedSampling, torch.distributions.Exponential):
     _samplers = (Sampler(EXPONENTIAL_MAP),)
 
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(rate, validate_args=validate_args)
-        self._keep_given(rate=rate)
+        super().__init__(rate, validate_args=False)
+        self._accept(validate_args, rate=rate)

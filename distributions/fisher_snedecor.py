@@ -41,5 +41,5 @@ class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
         self.df1, self.df2 = broadcast_all(df1, df2)
         self._gamma1 = torch.distributions.Gamma(0.5 * self.df1, self.df1, validate_args=False)
         self._gamma2 = torch.distributions.Gamma(0.5 * self.df2, self.df2, validate_args=False)
-        Distribution.__init__(self, self.df1.shape, validate_args=validate_args)
-        self._keep_given(df1=df1, df2=df2)
+        Distribution.__init__(self, self.df1.shape, validate_args=False)
+        self._accept(validate_args, df1=df1, df2=df2)

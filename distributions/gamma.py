@@ -37,8 +37,8 @@ class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(concentration=concentration, rate=rate)
-        super().__init__(concentration, rate, validate_args=validate_args)
-        self._keep_given(concentration=concentration, rate=rate)
+        super().__init__(concentration, rate, validate_args=False)
+        self._accept(validate_args, concentration=concentration, rate=rate)
 
 
 class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
@@ -57,5 +57,5 @@ class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
     _samplers = Gamma._samplers
 
     def __init__(self, df: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(df, validate_args=validate_args)
-        self._keep_given(concentration=self.concentration, rate=0.5)
+        super().__init__(df, validate_args=False)
+        self._accept(validate_args, concentration=self.concentration, rate=0.5)

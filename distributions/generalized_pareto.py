@@ -54,8 +54,8 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(loc=loc, scale=scale, concentration=concentration)
-        super().__init__(loc, scale, concentration, validate_args=validate_args)
-        self._keep_given(loc=loc, scale=scale, concentration=concentration)
+        super().__init__(loc, scale, concentration, validate_args=False)
+        self._accept(validate_args, loc=loc, scale=scale, concentration=concentration)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.geometric import GEOMETRIC_LOGITS_MAP, GEOMETRIC_PROBS_MAP
@@ -40,5 +41,7 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
         logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(probs, logits, validate_args=validate_args)
-        self._keep_given(**check_one_of(probs=probs, logits=logits))
+        super().__init__(probs, logits, validate_args=False)
+        self._accept(validate_args, **check_one_of(probs=probs, logits=logits))
+        if self._validate_args and probs is not None:
+            self._require_all(self.probs > 0, "probs", self.probs, constraints.positive)

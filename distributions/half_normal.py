@@ -32,5 +32,5 @@ class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
     _samplers = (Sampler(HALF_NORMAL_MAP),)
 
     def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(scale, validate_args=validate_args)
-        self._keep_given(scale=scale)
+        super().__init__(scale, validate_args=False)
+        self._accept(validate_args, scale=scale)

@@ -31,5 +31,5 @@ class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(concentration=concentration, rate=rate)
-        super().__init__(concentration, rate, validate_args=validate_args)
-        self._keep_given(concentration=concentration, rate=rate)
+        super().__init__(concentration, rate, validate_args=False)
+        self._accept(validate_args, concentration=concentration, rate=rate)

@@ -44,5 +44,5 @@ class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(concentration1=concentration1, concentration0=concentration0)
-        super().__init__(concentration1, concentration0, validate_args=validate_args)
-        self._keep_given(concentration1=concentration1, concentration0=concentration0)
+        super().__init__(concentration1, concentration0, validate_args=False)
+        self._accept(validate_args, concentration1=concentration1, concentration0=concentration0)

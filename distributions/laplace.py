@@ -37,5 +37,5 @@ class Laplace(FusedSampling, torch.distributions.Laplace):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(loc=loc, scale=scale)
-        super().__init__(loc, scale, validate_args=validate_args)
-        self._keep_given(loc=loc, scale=scale)
+        super().__init__(loc, scale, validate_args=False)
+        self._accept(validate_args, loc=loc, scale=scale)

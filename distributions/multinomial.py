@@ -49,10 +49,11 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
             raise NotImplementedError(f"total_count must be an int, the same for all elements; got {total_count!r}")
         # torch's constructor validates what it is made of whatever it is told, which torch.compile cannot trace.
         self.total_count = total_count
-        categorical = torch.distributions.Categorical(probs, logits, validate_args=validate_args)
+        categorical = torch.distributions.Categorical(probs, logits, validate_args=False)
         self._categorical = categorical
         self._binomial = torch.distributions.Binomial(total_count, categorical.probs, validate_args=False)
-        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=validate_args)
+        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=False)
+        self._check_arguments(validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Multinomial:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""

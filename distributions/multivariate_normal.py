@@ -71,8 +71,11 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
             covariance_matrix=covariance_matrix,
             precision_matrix=precision_matrix,
             scale_tril=scale_tril,
-            validate_args=validate_args,
+            # Whatever else is given is checked before it is factorised, which waits for a GPU anyway.
+            validate_args=validate_args if scale_tril is None else False,
         )
+        if scale_tril is not None:
+            self._check_arguments(validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         new: Self = self._get_checked_instance(MultivariateNormal, _instance)

@@ -47,6 +47,6 @@ class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(total_count=total_count, probs=probs, logits=logits)
-        super().__init__(total_count, probs, logits, validate_args=validate_args)
+        super().__init__(total_count, probs, logits, validate_args=False)
         failures = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
-        self._keep_given(total_count=failures, **check_one_of(probs=probs, logits=logits))
+        self._accept(validate_args, total_count=failures, **check_one_of(probs=probs, logits=logits))

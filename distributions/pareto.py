@@ -38,5 +38,5 @@ class Pareto(FusedSampling, torch.distributions.Pareto):
 
     def __init__(self, scale: Tensor | float, alpha: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(scale=scale, alpha=alpha)
-        super().__init__(scale, alpha, validate_args=validate_args)
-        self._keep_given(scale=scale, alpha=alpha)
+        super().__init__(scale, alpha, validate_args=False)
+        self._accept(validate_args, scale=scale, alpha=alpha)

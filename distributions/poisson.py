@@ -35,5 +35,5 @@ class Poisson(FusedSampling, torch.distributions.Poisson):
     _samplers = (Sampler(POISSON_MAP),)
 
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(rate, validate_args=validate_args)
-        self._keep_given(rate=rate)
+        super().__init__(rate, validate_args=False)
+        self._accept(validate_args, rate=rate)

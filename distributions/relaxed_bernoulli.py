@@ -66,8 +66,8 @@ class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoul
     ) -> None:
         given = check_one_of(probs=probs, logits=logits)
         temperature = _checked_temperature(temperature, *given.values())
-        super().__init__(temperature, probs, logits, validate_args=validate_args)
-        self._keep_given(temperature=temperature, **given)
+        super().__init__(temperature, probs, logits, validate_args=False)
+        self._accept(validate_args, temperature=temperature, **given)
 
 
 class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
@@ -99,7 +99,7 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
     ) -> None:
         given = check_one_of(probs=probs, logits=logits)
         temperature = _checked_temperature(temperature, *given.values())
-        # torch's constructor would check the parameters of the base whatever `validate_args` says.
-        base = relaxed_bernoulli.LogitRelaxedBernoulli(temperature, probs, logits, validate_args=validate_args)
-        TransformedDistribution.__init__(self, base, SigmoidTransform(), validate_args=validate_args)
-        self._keep_given(temperature=temperature, **given)
+        # torch's constructor would check the parameters of the base whatever it is told.
+        base = relaxed_bernoulli.LogitRelaxedBernoulli(temperature, probs, logits, validate_args=False)
+        TransformedDistribution.__init__(self, base, SigmoidTransform(), validate_args=False)
+        self._accept(validate_args, temperature=temperature, **given)

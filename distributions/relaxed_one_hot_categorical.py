@@ -151,7 +151,7 @@ class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneH
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
         # The categorical distribution has checked its weights.
         TransformedDistribution.__init__(self, base, ExpTransform(), validate_args=False)
-        self._validate_args = base._validate_args
+        self._adopt(validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> RelaxedOneHotCategorical:
         new: RelaxedOneHotCategorical = self._get_checked_instance(RelaxedOneHotCategorical, _instance)

@@ -49,5 +49,5 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         # torch's constructor validates a chi-squared distribution beside, which torch.compile cannot trace.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)
-        Distribution.__init__(self, self.df.shape, validate_args=validate_args)
-        self._keep_given(df=df, loc=loc, scale=scale)
+        Distribution.__init__(self, self.df.shape, validate_args=False)
+        self._accept(validate_args, df=df, loc=loc, scale=scale)

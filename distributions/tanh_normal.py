@@ -43,9 +43,9 @@ class TanhNormal(FusedSampling, TransformedDistribution):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(loc=loc, scale=scale)
-        base = torch.distributions.Normal(loc, scale, validate_args=validate_args)
-        super().__init__(base, TanhTransform(cache_size=0), validate_args=validate_args)
-        self._keep_given(loc=loc, scale=scale)
+        base = torch.distributions.Normal(loc, scale, validate_args=False)
+        super().__init__(base, TanhTransform(cache_size=0), validate_args=False)
+        self._accept(validate_args, loc=loc, scale=scale)
 
     base_dist: torch.distributions.Normal
 

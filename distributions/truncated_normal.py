@@ -161,5 +161,5 @@ class TruncatedNormal(FusedSampling, _TruncatedNormal):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(loc=loc, scale=scale, low=low, high=high)
-        super().__init__(loc, scale, low, high, validate_args=validate_args)
-        self._keep_given(loc=loc, scale=scale, low=low, high=high)
+        super().__init__(loc, scale, low, high, validate_args=False)
+        self._accept(validate_args, loc=loc, scale=scale, low=low, high=high)

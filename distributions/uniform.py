@@ -40,5 +40,5 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
 
     def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(low=low, high=high)
-        super().__init__(low, high, validate_args=validate_args)
-        self._keep_given(low=low, high=high)
+        super().__init__(low, high, validate_args=False)
+        self._accept(validate_args, low=low, high=high)

@@ -38,5 +38,5 @@ class VonMises(FusedSampling, torch.distributions.VonMises):
 
     def __init__(self, loc: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(loc=loc, concentration=concentration)
-        super().__init__(loc, concentration, validate_args=validate_args)  # type: ignore[arg-type]
-        self._keep_given(loc=loc, concentration=concentration)
+        super().__init__(loc, concentration, validate_args=False)  # type: ignore[arg-type]
+        self._accept(validate_args, loc=loc, concentration=concentration)

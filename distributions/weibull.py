@@ -39,5 +39,5 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
 
     def __init__(self, scale: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(scale=scale, concentration=concentration)
-        super().__init__(scale, concentration, validate_args=validate_args)
-        self._keep_given(scale=scale, concentration=concentration)
+        super().__init__(scale, concentration, validate_args=False)
+        self._accept(validate_args, scale=scale, concentration=concentration)

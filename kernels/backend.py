@@ -14,9 +14,9 @@ BACKENDS = ("triton", "compiled", "reference")
 
 TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 
-# Compiling costs seconds once and 10 us a call, so smaller draws on the CPU stay eager. The choice depends on the size
-# alone: the same program draws the same numbers whether or not something was compiled before.
-COMPILED_MIN_NUMEL = 2**14
+# Compiling costs seconds once, so that the smallest draws on the CPU, which gain little, stay eager. The choice depends
+# on the size alone: the same program draws the same numbers whether or not something was compiled before.
+COMPILED_MIN_NUMEL = 2**10
 # But for draws that loop: eagerly each round is a hundred operations on what is left, a millisecond and more.
 COMPILED_MIN_NUMEL_OF_LOOPS = 1
 

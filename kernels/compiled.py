@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,12 +65,14 @@ def forward(
     if library is None:
         return reference.forward(map, key.view(torch.uint64), params, shape, dtype)
     shape = torch.Size(shape)
-    outputs = tuple(empty(shape, dtype) for _ in range(map.outputs))
+    outputs = tuple([empty(shape, dtype) for _ in range(map.outputs)])
     loop = _Loop(library.forward, key, dtype)
-    inputs = [_Input(p, shape, compute) for p in (*params, *bounds(map, dtype))]
-    if dtype == compute and all(i.ready for i in inputs):
-        loop([(i.tensor, i.dense) for i in inputs], [(out, _DENSE) for out in outputs], 0, shape.numel())
+    fields = _readable(params, shape, compute) if dtype == compute else None
+    if fields is not None:
+        written = [field for out in outputs for field in (out.data_ptr(), _DENSE)]
+        loop.run([*fields, *_bound_fields(map.support, dtype)], written, 0, outputs[0].numel())
         return outputs
+    inputs = [_Input(p, shape, compute) for p in (*params, *bounds(map.support, dtype))]
     flats = [out.view(-1) for out in outputs]
     for chunk in _chunks(shape):
         parts = [flat[chunk.start : chunk.stop] for flat in flats]
@@ -82,16 +85,33 @@ def forward(
     return outputs
 
 
-def bounds(map: Map, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """The inputs `lower`, `upper` and `step` of a map with a support, see `Map.bounded`."""
-    return () if map.support is None else _bounds(map.support, dtype)
+def _readable(params: Sequence[Tensor], shape: torch.Size, compute: torch.dtype) -> list[int] | None:
+    """The fields of the loop's inputs where it can read every parameter as it is: the way of most small draws."""
+    fields: list[int] = []
+    for p in params:
+        if p.dtype != compute:
+            return None
+        if p.ndim == 0:
+            fields += (p.data_ptr(), 0)
+        elif p.shape == shape and p.is_contiguous():
+            fields += (p.data_ptr(), 1)
+        else:
+            return None
+    return fields
 
 
 @functools.cache
-def _bounds(support: Support, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    # The same for every draw.
+def bounds(support: Support | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The inputs `lower`, `upper` and `step` of a map with a support, see `Support.bounded`."""
+    if support is None:
+        return ()
     numbers = (*support.limits(dtype), support.step(dtype))
     return tuple(torch.tensor(x, dtype=compute_dtype(dtype)) for x in numbers)
+
+
+@functools.cache
+def _bound_fields(support: Support | None, dtype: torch.dtype) -> tuple[int, ...]:
+    return tuple(field for t in bounds(support, dtype) for field in (t.data_ptr(), 0))
 
 
 def backward(
@@ -192,7 +212,7 @@ class _Loop:
 
     def __init__(self, function: Any, key: Tensor, dtype: torch.dtype):
         self.function = function
-        self.seed, self.offset = key.view(torch.int64).tolist()
+        self.seed, self.offset = key.tolist()
         self.bits = SIGNIFICAND_BITS[dtype]
 
     def __call__(
@@ -203,18 +223,27 @@ class _Loop:
         numel: int,
     ) -> None:
         """Elements first .. first + numel of the draw."""
-        # Arrays of the structs Input and Output: a pointer and a 64-bit integer each.
         input_fields = [field for t, dense in inputs for field in (t.data_ptr(), dense)]
         output_fields = [field for t, mode in outputs for field in (0 if t is None else t.data_ptr(), mode)]
+        self.run(input_fields, output_fields, first, numel)
+
+    def run(self, inputs: list[int], outputs: list[int], first: int, numel: int) -> None:
+        """The same from arrays of the structs Input and Output: a pointer and a 64-bit integer each."""
         self.function(
-            (ctypes.c_int64 * len(input_fields))(*input_fields),
-            (ctypes.c_int64 * len(output_fields))(*output_fields),
+            _packer(len(inputs))(*inputs),
+            _packer(len(outputs))(*outputs),
             first,
             numel,
             self.seed,
             self.offset,
             self.bits,
         )
+
+
+@functools.cache
+def _packer(length: int) -> Callable[..., bytes]:
+    """What lays out so many 64-bit integers."""
+    return struct.Struct(f"{length}q").pack
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ class Sampler:
     def __init__(self, map: Map) -> None:
         self.map = map
         self.operators = Operators(map)
+        self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self.operators.register_autograd(self._autograd_kernel)
         if map.linear and map.support is not None:
@@ -71,10 +73,8 @@ class Sampler:
         params, dtype = self._checked(params)
         device = params[0].device
         generator = keys.check_source(key, generator, device)
-        numel, per_block = 1, self.map.noise.elements_per_block(dtype)
-        for size in shape:
-            numel *= size
-        blocks = (numel + per_block - 1) // per_block
+        per_block = self._per_block[dtype]
+        blocks = (math.prod(shape) + per_block - 1) // per_block
         if keys.watched():
             source = keys.take(key, generator, device, blocks)
             if source.compiling:

@@ -117,8 +117,10 @@ def _compiled_min_numel(map: Map) -> int:
 
 
 def _forward(map: Map) -> Callable[..., Outputs]:
+    least = _compiled_min_numel(map)
+
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
-        backend = backend_for(params[0].device, math.prod(shape), _compiled_min_numel(map))
+        backend = backend_for(params[0].device, math.prod(shape), least)
         if backend == "triton":
             outputs = _kernels(map).forward(map, key, params, shape, dtype)
         elif backend == "compiled":
@@ -131,10 +133,12 @@ def _forward(map: Map) -> Callable[..., Outputs]:
 
 
 def _backward(map: Map) -> Callable[..., list[Tensor]]:
+    least = _compiled_min_numel(map)
+
     def backward(
         key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
-        backend = backend_for(given[0].device, given[0].numel(), _compiled_min_numel(map))
+        backend = backend_for(given[0].device, given[0].numel(), least)
         if backend == "triton":
             return _kernels(map).backward(map, key, given, params, needs)
         if backend == "compiled":

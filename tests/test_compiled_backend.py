@@ -155,7 +155,11 @@ def test_chunks_far_into_a_draw(dtype, first):
     loop = compiled._Loop(compiled._library(UNIFORM_MAP, compute).forward, key_of(9, 2**64 - 2**30), dtype)
     numel, per_block = 9001, 2 if dtype == torch.float64 else 4
     ours = torch.full((numel,), float("nan"), dtype=compute)
-    inputs = [torch.zeros((), dtype=compute), torch.ones((), dtype=compute), *compiled.bounds(UNIFORM_MAP, dtype)]
+    inputs = [
+        torch.zeros((), dtype=compute),
+        torch.ones((), dtype=compute),
+        *compiled.bounds(UNIFORM_MAP.support, dtype),
+    ]
     loop([(x, False) for x in inputs], [(ours, 0)], first, numel)
     key = key_of(9, 2**64 - 2**30 + first // per_block).view(torch.int64)
     lead = first % per_block

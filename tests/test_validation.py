@@ -1,0 +1,226 @@
+"""Parameters are checked as torch.distributions checks them, and on a GPU without waiting for it."""
+
+import warnings
+
+import pytest
+import torch
+import torch.distributions as td
+from examples import EXAMPLES
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import rsample.distributions as dist
+from rsample.distributions import _validation
+
+
+class Arrival:
+    """An event that comes when it is told to."""
+
+    def __init__(self):
+        self.there = False
+
+    def query(self):
+        return self.there
+
+    def synchronize(self):
+        self.there = True
+
+
+@pytest.fixture
+def arrivals(monkeypatch):
+    """CPU tensors are checked as a GPU's are; the list of events, in order, is the test's to set off."""
+    events = []
+
+    def to_host(valid):
+        events.append(Arrival())
+        return valid, events[-1]
+
+    monkeypatch.setattr(_validation, "runs_behind", lambda value: True)
+    monkeypatch.setattr(_validation, "watched", lambda: True)  # no glance at numbers
+    monkeypatch.setattr(_validation, "_to_host", to_host)
+    yield events
+    _validation.PENDING._checks.clear()
+
+
+BAD = {
+    "Normal": {"loc": 0.0, "scale": -1.0},
+    "Exponential": {"rate": 0.0},
+    "Bernoulli": {"probs": 1.5},
+    "Uniform": {"low": 1.0, "high": 0.0},
+    "Gamma": {"concentration": float("nan"), "rate": 1.0},
+    "Geometric": {"probs": 0.0},
+    "Laplace": {"loc": float("nan"), "scale": 1.0},
+    "LogNormal": {"loc": 0.0, "scale": 0.0},
+    "RelaxedBernoulli": {"temperature": 1.0, "probs": -0.5},
+    "StudentT": {"df": -1.0},
+    "VonMises": {"loc": 0.0, "concentration": -1.0},
+    "Dirichlet": {"concentration": [1.0, -1.0]},
+    "Categorical": {"probs": [1.0, -1.0]},
+    "TruncatedNormal": {"loc": 0.0, "scale": 1.0, "low": 2.0, "high": 1.0},
+    "MultivariateNormal": {"loc": [0.0, 0.0], "scale_tril": [[1.0, 0.0], [0.0, -1.0]]},
+}
+
+
+def tensors(params):
+    return {name: torch.tensor(value) for name, value in params.items()}
+
+
+@pytest.mark.parametrize("family", BAD)
+def test_bad_parameters_are_named(family):
+    for validate_args in (None, True):
+        with pytest.raises(ValueError, match="Expected parameter"):
+            getattr(dist, family)(**tensors(BAD[family]), validate_args=validate_args)
+    getattr(dist, family)(**tensors(BAD[family]), validate_args=False)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_a_glance_accepts_what_the_constraints_accept(example, monkeypatch):
+    """NaN, infinities, zeros of either sign and numbers about 1: the two ways to check agree on each."""
+    numbers = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1.0, 1.0 + 2**-23, -1.0, 0.5]
+    values = example.values((3,), torch.float32)
+    for i in range(len(values)):
+        for number in numbers:
+            params = [v.clone() for v in values]
+            params[i][1] = number
+            outcomes = []
+            for glance in (True, False):
+                with monkeypatch.context() as patch:
+                    if not glance:
+                        patch.setattr(_validation, "_satisfied", lambda value, constraint: False)
+                    try:
+                        example.make(*params)
+                        outcomes.append(None)
+                    except ValueError as error:
+                        outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1], (i, number)
+
+
+def test_messages_are_those_of_torch():
+    messages = []
+    for library in (dist, td):
+        with pytest.raises(ValueError, match="scale") as error:
+            library.Normal(torch.zeros(2), torch.tensor([1.0, -1.0]))
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+def test_the_default_can_be_changed():
+    scale = torch.tensor(-1.0)
+    before = td.Distribution._validate_args
+    try:
+        td.Distribution.set_default_validate_args(False)
+        normal = dist.Normal(0.0, scale)
+        categorical = dist.Categorical(torch.tensor([1.0, -1.0]))
+        td.Distribution.set_default_validate_args(True)
+        # As in torch, an instance that was told nothing follows.
+        assert normal._validate_args
+        assert categorical._validate_args
+    finally:
+        td.Distribution.set_default_validate_args(before)
+
+
+@pytest.mark.parametrize("family", BAD)
+def test_a_failure_is_raised_once_its_outcome_is_there(family, arrivals):
+    """Nothing is read before; the message names distribution, parameter and shape."""
+    getattr(dist, family)(**tensors(BAD[family]))
+    good = dist.Normal(torch.zeros(2), torch.ones(2))
+    good.sample()
+    for event in arrivals:
+        event.there = True
+    with pytest.raises(ValueError, match=rf"parameter \w+ \(Tensor of shape .*{family}"):
+        good.sample()
+
+
+def test_a_later_construction_raises_too(arrivals):
+    dist.Normal(0.0, torch.tensor(-1.0))
+    arrivals[0].there = arrivals[1].there = True
+    with pytest.raises(ValueError, match="scale"):
+        dist.Normal(0.0, torch.tensor(1.0))
+    for event in arrivals:
+        event.there = True
+    dist.Normal(0.0, torch.tensor(1.0))  # raised once
+
+
+def test_outcomes_are_looked_at_in_order(arrivals):
+    dist.Exponential(torch.tensor(-1.0))
+    dist.Exponential(torch.tensor(-2.0))
+    arrivals[1].there = True
+    good = dist.Normal(0.0, 1.0, validate_args=False)
+    good.sample()
+    arrivals[0].there = True
+    for _ in range(2):
+        with pytest.raises(ValueError, match="rate"):
+            good.sample()
+    good.sample()
+
+
+def test_explicit_validation_waits(arrivals):
+    with pytest.raises(ValueError, match="scale"):
+        dist.Normal(0.0, torch.tensor(-1.0), validate_args=True)
+    assert not arrivals
+
+
+def test_what_nobody_looked_at_is_warned_of_in_the_end(arrivals):
+    dist.Exponential(torch.tensor(-1.0))
+    dist.Exponential(torch.tensor(1.0))
+    with pytest.warns(UserWarning, match="rate") as caught:
+        _validation.PENDING.warn_of_failures()
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _validation.PENDING.warn_of_failures()
+
+
+def test_a_device_far_behind_is_waited_for(arrivals, monkeypatch):
+    monkeypatch.setattr(_validation.PendingChecks, "MOST", 3)
+    for _ in range(8):
+        dist.Exponential(torch.tensor(1.0))
+    assert len(_validation.PENDING._checks) <= 4
+    assert arrivals[0].there
+
+
+MAKERS = {str(example): (example.make, len(example.ranges)) for example in EXAMPLES} | {
+    "Gamma": (dist.Gamma, 2),
+    "Beta": (dist.Beta, 2),
+    "StudentT": (dist.StudentT, 1),
+    "VonMises": (dist.VonMises, 2),
+    "Poisson": (dist.Poisson, 1),
+    "Dirichlet": (dist.Dirichlet, 1),
+    "Categorical": (dist.Categorical, 1),
+    "OneHotCategorical": (lambda logits: dist.OneHotCategorical(logits=logits), 1),
+    "MultivariateNormal": (lambda loc: dist.MultivariateNormal(loc, scale_tril=loc[:, None] * loc), 1),
+}
+
+
+@pytest.mark.parametrize(("make", "parameters"), MAKERS.values(), ids=MAKERS)
+def test_construction_and_draw_on_a_gpu_read_nothing(make, parameters):
+    """A fake CUDA tensor has no values: reading one raises, in torch's own constructors for one."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        params = [torch.empty(4, device="cuda") for _ in range(parameters)]
+        key = torch.empty(2, dtype=torch.uint64, device="cuda")
+        d = make(*params)
+        drawn = [*d.sample_with_log_prob((3,), key=key), d.sample((3,), key=key)]
+        if d.has_rsample:
+            drawn += [*d.rsample_with_log_prob((3,), key=key), d.rsample((3,), key=key)]
+    assert all(x.shape[0] == 3 and x.device.type == "cuda" for x in drawn)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_no_synchronisation_on_a_gpu(example):
+    params = [p.cuda() for p in example.values((4,), torch.float32)]
+    example.make(*params).sample()  # compiles
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        d = example.make(*params)
+        d.sample()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.cuda
+def test_a_bad_parameter_on_a_gpu_is_raised_by_a_later_draw():
+    dist.Normal(0.0, torch.full((3,), -1.0, device="cuda")).sample()
+    torch.cuda.synchronize()
+    with pytest.raises(ValueError, match="scale"):
+        dist.Normal(0.0, torch.ones(3, device="cuda")).sample()
