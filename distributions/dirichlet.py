@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.log_gamma import LOG_GAMMA_MAP
+from rsample.kernels.rows.simplex import positive_softmax
 
 from ._sampling import KeyedSampling, checked_sample_shape
 
@@ -57,9 +58,7 @@ class Dirichlet(KeyedSampling, torch.distributions.Dirichlet):
         # Logarithms of small numbers are large, too large for the resolution of float16 and bfloat16.
         concentration = self.concentration.float() if dtype.itemsize == 2 else self.concentration
         logs = self._sampler((concentration,), shape, generator=generator, key=key, differentiable=differentiable)
-        tiny = torch.finfo(dtype).tiny
-        sample = torch.softmax(logs, -1).to(dtype).clamp(min=tiny)
-        return (sample,)
+        return (positive_softmax(logs, dtype),)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
