@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions import (
@@ -50,16 +52,16 @@ class TruncatedNormal:
         self.below, up_to = (torch.special.ndtr((bound - loc) / scale) for bound in (low, high))
         self.within = up_to - self.below
 
-    def rsample(self) -> Tensor:
-        u = torch.rand_like(self.loc)
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        u = torch.rand((*sample_shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
         return self.loc + self.scale * torch.special.ndtri(self.below + self.within * u)
 
 
 class BernoulliStraightThrough(Bernoulli):
     """The sample, with the gradient of probs."""
 
-    def rsample(self) -> Tensor:
-        return self.sample() + self.probs - self.probs.detach()
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self.sample(sample_shape) + (self.probs - self.probs.detach())
 
 
 def constructor(name: str) -> type[Distribution]:

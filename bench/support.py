@@ -12,10 +12,20 @@ import torch
 from cases import DRAWS
 from instructions import read_counts
 from markdown_table import pipe_table
+from saved_bytes import saved_bytes
 
 import rsample.distributions
 
-HEAD = ("distribution", "sample", "rsample", "log-prob", "instructions a sample", "times faster on the CPU")
+HEAD = (
+    "distribution",
+    "sample",
+    "rsample",
+    "log-prob",
+    "bytes kept",
+    "with log-prob",
+    "instructions a sample",
+    "times faster on the CPU",
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,13 @@ def measured(instructions: Path, results: Path | None) -> Measured:
 def support_table(known: Measured) -> str:
     """A line for each class of rsample.distributions."""
     lines = [
-        "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and its "
-        "log-density in one kernel (fused), or the density after the sample. Instructions: of the machine code of "
-        "sm_90, forward, dense float32 parameters; of draws that loop, where the first round is accepted. Times faster "
-        "than `torch.distributions`, or than what its users write instead: 2^20 float32 samples on the machine below. "
-        "Two numbers: from probs, from logits.",
+        "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and "
+        "its log-density in one kernel (fused), or the density after the sample. Bytes kept: what `rsample`, and what "
+        "`rsample_with_log_prob`, saves for backward for each float32 number of a sample, beside the parameters, "
+        "which all samples share, and the outputs themselves; in brackets what `torch.distributions` saves. "
+        "Instructions: of the machine code of sm_90, forward, dense float32 parameters; of draws that loop, where the "
+        "first round is accepted. Times faster than `torch.distributions`, or than what its users write instead: 2^20 "
+        "float32 samples on the machine below. Two numbers: from probs, from logits.",
         "",
         *pipe_table(HEAD, [_row(name, known) for name in sorted(rsample.distributions.__all__)], left=4),
     ]
@@ -60,7 +72,8 @@ def _row(name: str, known: Measured) -> tuple[str, ...]:
     if not draws:
         # Made of other distributions, whose draws they are.
         always = getattr(rsample.distributions, name).has_rsample
-        return name, "yes", _yes(always) if isinstance(always, bool) else "as its base", "", "", ""
+        offered = _yes(always) if isinstance(always, bool) else "as its base"
+        return name, "yes", offered, "", *_bytes_kept(name), "", ""
     examples = [
         draw.distribution_of("rsample", draw.parameters_of((4, 4), torch.float32, torch.device("cpu")))
         for draw in draws
@@ -76,6 +89,7 @@ def _row(name: str, known: Measured) -> tuple[str, ...]:
         "yes",
         _yes(reparameterised),
         _log_prob(examples[0]),
+        *_bytes_kept(name),
         _numbers(known.instructions.get(_kernel_name(examples[i])) for i in plain),
         _numbers(known.ratios.get(draws[i].name) for i in plain),
     )
@@ -100,6 +114,13 @@ def _log_prob(distribution: Any) -> str:
     if not hasattr(distribution, "_draw_with"):
         return "fused" if type(distribution).__name__ in FUSED else "after"
     return "after" if distribution._draw_with()[0].with_score is None else "fused"
+
+
+def _bytes_kept(name: str) -> tuple[str, str]:
+    """Of `rsample` and of `rsample_with_log_prob`; ways to give the parameters that keep as much are shown once."""
+    cells = ({str(row): None for row in saved_bytes(name, log_prob=log_prob)} for log_prob in (False, True))
+    without, with_log_prob = (", ".join(cell) for cell in cells)
+    return without, with_log_prob
 
 
 def _kernel_name(distribution: Any) -> str:

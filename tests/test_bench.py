@@ -198,6 +198,9 @@ def test_support_table_takes_its_numbers_from_the_results(bench, tmp_path):
     assert shown["Normal"]["times faster on the CPU"] == f"{ratio:.1f}"
     assert shown["Bernoulli"]["instructions a sample"] == "13.5, 17.0"
     assert shown["Uniform"]["instructions a sample"] == ""
+    # Of torch: eps; and what log_prob is made of. Bernoulli has no rsample.
+    assert [shown[name]["bytes kept"] for name in ("Normal", "Bernoulli")] == ["0 (4)", ""]
+    assert [shown[name]["with log-prob"] for name in ("Normal", "Bernoulli")] == ["0 (12)", ""]
 
 
 def test_instructions_are_counted_and_kept(tmp_path):
