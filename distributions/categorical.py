@@ -141,15 +141,16 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         *,
         one_hot: bool,
         log_prob: bool,
+        straight_through: bool = False,
     ) -> tuple[Tensor, ...]:
         shape = checked_sample_shape(sample_shape) + self.param_shape
         return draw_rows(
-            Race(self._from_probs, one_hot, log_prob),
+            Race(self._from_probs, one_hot, log_prob, straight_through),
             {"probs" if self._from_probs else "logits": self._weights},
             shape,
             generator=generator,
             key=key,
-            differentiable=log_prob,
+            differentiable=log_prob or straight_through,
         )
 
 

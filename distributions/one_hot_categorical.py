@@ -65,7 +65,7 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.On
     r"""One-hot categorical distribution with the straight-through gradient (Bengio, Léonard and Courville 2013).
 
     The value is that of :class:`OneHotCategorical`; the gradient is, by decree, that of `probs`: biased, but of low
-    variance. `rsample` returns sample + probs - probs.detach(), as torch.distributions does.
+    variance: as of sample + probs - probs.detach(), which torch.distributions writes, and this does not.
 
     Example::
 
@@ -93,9 +93,6 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.On
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
         # The log-probability depends on the sample through its category only.
-        sample, *rest = super()._draw(sample_shape, generator, key, differentiable=False, log_prob=log_prob)
-        return (self._straight_through(sample) if differentiable else sample), *rest
-
-    def _straight_through(self, sample: Tensor) -> Tensor:
-        probs = self.probs
-        return sample + (probs - probs.detach())
+        return self._categorical._race(
+            sample_shape, generator, key, one_hot=True, log_prob=log_prob, straight_through=differentiable
+        )

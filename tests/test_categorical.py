@@ -227,6 +227,39 @@ def test_straight_through(name):
     )
 
 
+@pytest.mark.parametrize("name", ["logits", "probs"])
+def test_straight_through_has_the_derivatives_of_its_sum_with_probabilities(name):
+    """sample + probs - probs.detach() by torch's operations, in float64: roundings are the only difference."""
+    param, tangent = (weights((3, 5), torch.float64, from_probs=name == "probs") * c for c in (1.0, 0.5))
+    w = torch.linspace(0.5, 1.5, 60, dtype=torch.float64).reshape(4, 3, 5)
+
+    def ours(param):
+        return OneHotCategoricalStraightThrough(**{name: param}, validate_args=False).rsample((4,), key=KEY)
+
+    def expected(param):
+        drawn = OneHotCategorical(**{name: param}, validate_args=False).sample((4,), key=KEY)
+        probs = param.softmax(-1) if name == "logits" else param / param.sum(-1, keepdim=True)
+        return drawn + (probs - probs.detach())
+
+    def loss(f):
+        return lambda param: (f(param) * w).square().sum()
+
+    assert torch.equal(ours(param), expected(param))
+    for derivative in (
+        lambda f: torch.func.jvp(f, (param,), (tangent,))[1],
+        lambda f: torch.func.grad(loss(f))(param),
+        lambda f: torch.func.jvp(torch.func.grad(loss(f)), (param,), (tangent,))[1],
+        lambda f: vmap(torch.func.grad(lambda p: (f(p) * w[:, 0]).sum()), randomness="same")(param),
+    ):
+        torch.testing.assert_close(derivative(ours), derivative(expected))
+    given = param.requires_grad_()
+    second = []
+    for f in (ours, expected):
+        (grad,) = torch.autograd.grad(loss(f)(given), given, create_graph=True)
+        second.append(torch.autograd.grad(grad.square().sum(), given)[0])
+    torch.testing.assert_close(*second)
+
+
 def test_half_precision_gradients_are_computed_in_float32():
     logits = weights((64,), torch.bfloat16).requires_grad_()
     x, log_prob = Categorical(logits=logits).sample_with_log_prob((100,), key=KEY)
@@ -413,7 +446,7 @@ def test_tracing_on_fake_cuda_tensors():
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
-@pytest.mark.parametrize("options", [(False, False, False), (True, False, True), (False, True, True)])
+@pytest.mark.parametrize("options", [(False,) * 4, (True, False, True, False), (False, True, True, True)])
 def test_opcheck(requires_grad, options):
     w = weights((3, 1, 4), torch.float32, from_probs=True).requires_grad_(requires_grad)
     utils = ["test_schema", "test_autograd_registration", "test_faketensor"]

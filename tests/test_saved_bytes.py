@@ -9,7 +9,6 @@ import rsample.distributions as dist
 STICKS = "torch's stick-breaking transform keeps what it is made of"
 PRODUCTS = "two draws and the matrix products that make one of them, which keep their factors"
 AFTER = "log_prob is torch's, of the finished sample, and keeps what it is made of"
-STRAIGHT_THROUGH = "the race keeps its vectors; what the caller holds is their sum with probs - probs.detach()"
 
 RSAMPLE_KEEPS = {"LogisticNormal": STICKS, "Wishart": PRODUCTS}
 LOG_PROB_KEEPS = RSAMPLE_KEEPS | {
@@ -17,7 +16,6 @@ LOG_PROB_KEEPS = RSAMPLE_KEEPS | {
     "FisherSnedecor": AFTER,
     "InverseGamma": AFTER,
     "LowRankMultivariateNormal": AFTER,
-    "OneHotCategoricalStraightThrough": STRAIGHT_THROUGH,
     "StudentT": AFTER,
     "VonMises": AFTER,
 }

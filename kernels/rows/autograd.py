@@ -23,7 +23,10 @@ from .ops import Race, Relaxed, register_autograd, run_below_autograd
 
 
 class RaceDraw(LeanFunction):
-    """A category for each row, without gradient, and its log-probability: apply(kind, key, marker, shape, weights)."""
+    """A category for each row, and its log-probability: apply(kind, key, marker, shape, weights).
+
+    The category has no gradient but for the straight-through one, that of the probabilities.
+    """
 
     @staticmethod
     def forward(
@@ -33,37 +36,65 @@ class RaceDraw(LeanFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.kind, _, _, _, weights = inputs
-        ctx.mark_non_differentiable(output[0])
+        ctx.kind, _, _, ctx.shape, weights = inputs
+        if not ctx.kind.straight_through:
+            ctx.mark_non_differentiable(output[0])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(weights, output[0])
-        ctx.save_for_forward(weights, output[0])
+        saved = (weights, output[0] if ctx.kind.log_prob else None)
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         weights, sample = ctx.saved_tensors
-        if len(grads) == 1 or grads[1] is None:
-            return (None,) * 5
-        return None, None, None, None, _race_log_prob_backward(ctx.kind, grads[1], sample, weights)
+        terms = []
+        if ctx.kind.straight_through and grads[0] is not None:
+            terms.append(_probs_backward(ctx.kind, grads[0], weights))
+        if ctx.kind.log_prob and grads[1] is not None:
+            terms.append(_race_log_prob_backward(ctx.kind, grads[1], sample, weights))
+        return None, None, None, None, sum(terms) if terms else None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         weights, sample = ctx.saved_tensors
-        if not ctx.kind.log_prob:
-            return (None,)
-        index = sample.argmax(-1) if ctx.kind.one_hot else sample
         w, tangent = weights.to(compute_dtype(weights.dtype)), tangents[4].to(compute_dtype(weights.dtype))
+        of_sample = None
+        if ctx.kind.straight_through:
+            probs, total = _probs(ctx.kind, w)
+            weighted = tangent if ctx.kind.from_probs else probs * tangent
+            of_sample = (weighted - probs * weighted.sum(-1, keepdim=True)) / total
+            of_sample = of_sample.to(weights.dtype).expand(ctx.shape)
+        if not ctx.kind.log_prob:
+            return (of_sample,)
+        index = sample.argmax(-1) if ctx.kind.one_hot else sample
         own = _of_categories(tangent, index)
         if ctx.kind.from_probs:
             prob, total, inside = _own_probs(w, index, weights.dtype)
             result = torch.where(inside, own / prob - tangent.sum(-1) / total, 0.0)
         else:
             result = own - (w.softmax(-1) * tangent).sum(-1)
-        return None, result.to(weights.dtype)
+        return of_sample, result.to(weights.dtype)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         return _vmapped(RaceDraw, info, in_dims, *args)
+
+
+def _probs(kind: Race, w: Tensor) -> tuple[Tensor, Tensor | float]:
+    """The probabilities, and what unnormalised ones are divided by: their Jacobian's denominator."""
+    if not kind.from_probs:
+        return w.softmax(-1), 1.0
+    total = w.sum(-1, keepdim=True)
+    return w / total, total
+
+
+def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of the weights for that of the probabilities, which all rows of some weights share."""
+    compute = compute_dtype(weights.dtype)
+    probs, total = _probs(kind, weights.to(compute))
+    g = _sum_to(grad.to(compute), weights.shape)
+    centred = g - (g * probs).sum(-1, keepdim=True)
+    return (centred / total if kind.from_probs else centred * probs).to(weights.dtype)
 
 
 def _race_log_prob_backward(kind: Race, grad: Tensor, sample: Tensor, weights: Tensor) -> Tensor:

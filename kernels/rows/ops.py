@@ -1,7 +1,7 @@
 """The torch.library operators of draws over rows, over three backends.
 
-    rsample::categorical(Tensor[] key, Tensor weights, SymInt[] shape, bool from_probs, bool one_hot, bool log_prob)
-        -> Tensor[]
+    rsample::categorical(Tensor[] key, Tensor weights, SymInt[] shape, bool from_probs, bool one_hot, bool log_prob,
+        bool straight_through) -> Tensor[]
     rsample::relaxed_categorical(Tensor[] key, Tensor logits, Tensor temperature, SymInt[] shape, bool exponentiated,
         bool log_prob, bool pathwise) -> Tensor[]
 
@@ -34,11 +34,15 @@ _LIBRARY = torch.library.Library("rsample", "FRAGMENT")
 
 @dataclass(frozen=True)
 class Race:
-    """A category for each row: what the operator `rsample::categorical` takes beside key, weights and shape."""
+    """A category for each row: what the operator `rsample::categorical` takes beside key, weights and shape.
+
+    `straight_through` gives a one-hot sample the gradient of the probabilities.
+    """
 
     from_probs: bool
     one_hot: bool
     log_prob: bool
+    straight_through: bool = False
 
     @property
     def op(self) -> Any:
@@ -102,13 +106,25 @@ def register_autograd(kind: type[Kind], kernel: Callable[..., list[Tensor]]) -> 
 
 
 def _categorical(
-    key: list[Tensor], weights: Tensor, shape: list[int], from_probs: bool, one_hot: bool, log_prob: bool
+    key: list[Tensor],
+    weights: Tensor,
+    shape: list[int],
+    from_probs: bool,
+    one_hot: bool,
+    log_prob: bool,
+    straight_through: bool,
 ) -> list[Tensor]:
-    return Race(from_probs, one_hot, log_prob).run(key, (weights,), shape)
+    return Race(from_probs, one_hot, log_prob, straight_through).run(key, (weights,), shape)
 
 
 def _categorical_fake(
-    key: list[Tensor], weights: Tensor, shape: list[int], from_probs: bool, one_hot: bool, log_prob: bool
+    key: list[Tensor],
+    weights: Tensor,
+    shape: list[int],
+    from_probs: bool,
+    one_hot: bool,
+    log_prob: bool,
+    straight_through: bool,
 ) -> list[Tensor]:
     batch = shape[:-1]
     sample = weights.new_empty(shape) if one_hot else weights.new_empty(batch, dtype=torch.int64)
@@ -142,7 +158,7 @@ def _relaxed_categorical_fake(
 
 _LIBRARY.define(
     "categorical(Tensor[] key, Tensor weights, SymInt[] shape, bool from_probs, bool one_hot, "
-    "bool log_prob) -> Tensor[]"
+    "bool log_prob, bool straight_through) -> Tensor[]"
 )
 _LIBRARY.impl("categorical", _categorical, "CompositeExplicitAutograd")
 torch.library.register_fake("rsample::categorical", _categorical_fake, lib=_LIBRARY)
