@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import StickBreakingTransform, TransformedDistribution
 
+from rsample.kernels.rows.simplex import stick_breaking
+
 from ._delegation import DelegatedSampling
 from .normal import Normal
 
@@ -16,10 +18,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+class _StickBreakingTransform(StickBreakingTransform):
+    def _call(self, x: Tensor) -> Tensor:
+        return stick_breaking(x)
+
+
 class LogisticNormal(DelegatedSampling, torch.distributions.LogisticNormal):
     r"""Distribution over the simplex of K + 1 coordinates: K normal numbers after a stick-breaking transform.
 
-    The normal numbers are drawn in one kernel, with `loc`'s and `scale`'s pathwise gradients; the transform is torch's.
+    The normal numbers are drawn in one kernel, with `loc`'s and `scale`'s pathwise gradients; the transform is torch's,
+    and keeps nothing but the sample.
 
     Example::
 
@@ -40,7 +48,7 @@ class LogisticNormal(DelegatedSampling, torch.distributions.LogisticNormal):
         base = Normal(loc, scale, validate_args=validate_args)
         if not base.batch_shape:
             base = base.expand([1])
-        TransformedDistribution.__init__(self, base, StickBreakingTransform(), validate_args=validate_args)
+        TransformedDistribution.__init__(self, base, _StickBreakingTransform(), validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         new: Self = self._get_checked_instance(LogisticNormal, _instance)

@@ -6,15 +6,15 @@ from saved_bytes import saved_bytes, saved_for_backward
 
 import rsample.distributions as dist
 
-STICKS = "torch's stick-breaking transform keeps what it is made of"
 PRODUCTS = "two draws and the matrix products that make one of them, which keep their factors"
 AFTER = "log_prob is torch's, of the finished sample, and keeps what it is made of"
 
-RSAMPLE_KEEPS = {"LogisticNormal": STICKS, "Wishart": PRODUCTS}
+RSAMPLE_KEEPS = {"Wishart": PRODUCTS}
 LOG_PROB_KEEPS = RSAMPLE_KEEPS | {
     "Beta": AFTER,
     "FisherSnedecor": AFTER,
     "InverseGamma": AFTER,
+    "LogisticNormal": AFTER,
     "LowRankMultivariateNormal": AFTER,
     "StudentT": AFTER,
     "VonMises": AFTER,
