@@ -4,6 +4,7 @@
 >>> z = dist.Normal(torch.zeros(3), torch.ones(3)).rsample((16,))
 """
 
+from .acceleration import accelerate
 from .bernoulli import Bernoulli
 from .bernoulli_straight_through import BernoulliStraightThrough
 from .beta import Beta
@@ -96,4 +97,5 @@ __all__ = [
     "VonMises",
     "Weibull",
     "Wishart",
+    "accelerate",
 ]

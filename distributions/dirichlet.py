@@ -57,7 +57,7 @@ class Dirichlet(KeyedSampling, torch.distributions.Dirichlet):
         dtype = self.concentration.dtype
         # Logarithms of small numbers are large, too large for the resolution of float16 and bfloat16.
         concentration = self.concentration.float() if dtype.itemsize == 2 else self.concentration
-        logs = self._sampler((concentration,), shape, generator=generator, key=key, differentiable=differentiable)
+        logs = Dirichlet._sampler((concentration,), shape, generator=generator, key=key, differentiable=differentiable)
         return (positive_softmax(logs, dtype),)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:

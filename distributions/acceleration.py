@@ -1,0 +1,332 @@
+"""torch.distributions' own classes, drawn through this package for as long as somebody asks for it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributions as td
+from torch import Tensor
+from torch.distributions import AbsTransform, AffineTransform, ExpTransform, PowerTransform, SigmoidTransform, Transform
+from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
+from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
+from torch.distributions.transforms import _InverseTransform
+
+from rsample.kernels.noise import SIGNIFICAND_BITS
+
+from ._delegation import DelegatedSampling
+from ._sampling import FusedSampling, KeyedSampling
+from .categorical import Categorical
+from .one_hot_categorical import OneHotCategorical
+from .relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCategorical
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# A draw of torch's distribution: `(distribution, sample_shape, differentiable)`; None where it is left to torch.
+Draw = Callable[[Any, Sequence[int], bool], Tensor | None]
+
+
+def accelerate() -> Acceleration:
+    """Draw torch.distributions' own classes through this package, until the result is restored.
+
+    While it lasts, `sample` and `rsample` of every torch.distributions class that has a counterpart of the same name
+    here are the counterpart's draw: one kernel, pathwise gradients, `torch.manual_seed`. Subclasses, such as Pyro's or
+    TorchRL's, inherit it, and so do the `Independent`, `TransformedDistribution` and `MixtureSameFamily` made of them:
+    no code of a model changes. All else stays torch's: constructors, validation, `log_prob`, `has_rsample` (so that a
+    distribution which torch cannot reparameterise is still not reparameterised), shapes and dtypes. The numbers that
+    a seed gives are this package's, and `LKJCholesky` follows the law of its `log_prob`.
+
+    Left to torch are a subclass that overrides `sample` or `rsample`, whose calls of `super()` are accelerated; one
+    that overrides what torch's draw is made of, such as `probs` or the list of transforms; parameters that are not
+    plain tensors of one dtype among float16, bfloat16, float32 and float64; meta tensors; calls with an argument that
+    torch's method has beside `sample_shape`, such as Gamma's `generator`; and what `torch.jit.trace` records.
+
+    It changes attributes of classes, in the whole process: every thread draws by it, and not only the one that asked.
+    It may be asked for again while it lasts; torch's attributes are back, as they were, when the last one has been
+    restored. Asking and restoring are safe from any thread. `torch.compile` traces the draws while it lasts, and again
+    after it has been restored; but code that was compiled before does not see it, until `torch.compiler.reset()`.
+
+    Example::
+
+        >>> with accelerate():
+        ...     torch.distributions.Normal(torch.zeros(3), 1.0).rsample((16,)).shape
+        torch.Size([16, 3])
+        >>> acceleration = accelerate()  # stays on
+        >>> acceleration.restore()
+
+    Returns:
+        A context manager that restores at the end of its block, also after an exception.
+    """
+    return Acceleration()
+
+
+class Acceleration:
+    """One caller's wish that torch.distributions be accelerated, which :func:`accelerate` makes."""
+
+    def __init__(self) -> None:
+        self._lasts = True
+        self._entered = False
+        with _lock:
+            _wishes.append(self)
+            if len(_wishes) == 1:
+                _replace()
+
+    def restore(self) -> None:
+        """Take the wish back. A second call does nothing."""
+        with _lock:
+            if self._lasts:
+                self._lasts = False
+                _wishes.remove(self)
+                if not _wishes:
+                    _put_back()
+
+    def __enter__(self) -> Self:
+        if self._entered or not self._lasts:
+            raise RuntimeError("this acceleration has been entered or restored before; call accelerate() for another")
+        self._entered = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.restore()
+
+
+_lock = threading.Lock()
+_wishes: list[Acceleration] = []
+_lasting = False
+_ABSENT = object()
+_replaced: list[tuple[type, str, object]] = []  # class, attribute, and what the class itself had there
+
+
+def _replace() -> None:
+    global _lasting
+    # Made before any is set, so that each is made of what torch has.
+    for theirs, name, method in list(_methods()):
+        _replaced.append((theirs, name, vars(theirs).get(name, _ABSENT)))
+        setattr(theirs, name, method)
+    _lasting = True
+
+
+def _put_back() -> None:
+    global _lasting
+    _lasting = False
+    while _replaced:
+        theirs, name, before = _replaced.pop()
+        if before is _ABSENT:
+            delattr(theirs, name)
+        else:
+            setattr(theirs, name, before)
+
+
+def _methods() -> Iterator[tuple[type[td.Distribution], str, Callable[..., Tensor]]]:
+    """What replaces the draws of torch's classes that have a counterpart of the same name here."""
+    package = sys.modules[__package__]
+    for exported in package.__all__:
+        ours = getattr(package, exported)
+        if not (isinstance(ours, type) and issubclass(ours, KeyedSampling)) or issubclass(ours, DelegatedSampling):
+            continue
+        theirs: Any = next(base for base in ours.__mro__ if base.__module__.startswith("torch."))
+        if theirs.__name__ == exported and (names := _drawing_methods(theirs)):
+            if theirs not in _draws:
+                _draws[theirs] = _fused(ours, theirs) if issubclass(ours, FusedSampling) else _composed(ours, theirs)
+            for name in names:
+                yield theirs, name, _method(theirs, name)
+
+
+def _drawing_methods(theirs: type[td.Distribution]) -> list[str]:
+    """Those among `sample` and `rsample` that make a draw of their own, and do not call the other one.
+
+    What calls another method of the instance is accelerated by it, and right in a subclass that overrides that one.
+    """
+    calls_the_other = {td.Gamma: "sample", td.OneHotCategoricalStraightThrough: "rsample"}.get(theirs)
+    # A transformed distribution's methods call those of its base, which is drawn in a kernel of its own.
+    own = ("sample", "rsample") if issubclass(theirs, td.TransformedDistribution) else vars(theirs)
+    return [name for name in ("sample", "rsample") if name in own and name != calls_the_other]
+
+
+def _method(theirs: type[td.Distribution], name: str) -> Callable[..., Tensor]:
+    torchs: Callable[..., Tensor] = getattr(theirs, name)
+    differentiable = name == "rsample"
+
+    @functools.wraps(torchs)
+    def method(self: Any, sample_shape: Sequence[int] = torch.Size(), *args: Any, **options: Any) -> Tensor:
+        plain = not (args or options) or all(option is None for option in (*args, *options.values()))
+        # Compiled code asks whether it lasts too, and is compiled anew where the answer is another one.
+        if _lasting and plain and not torch._C._get_tracing_state():
+            sample = _draws[theirs](self, sample_shape, differentiable)
+            if sample is not None:
+                return sample
+        return torchs(self, sample_shape, *args, **options)
+
+    return method
+
+
+# What torch's constructors make these classes of: the base, which a subclass may have replaced, and the transforms.
+_MADE_OF: dict[type[td.Distribution], tuple[type[td.Distribution], tuple[type[Transform], ...]]] = {
+    td.Gumbel: (td.Uniform, (_InverseTransform, AffineTransform, _InverseTransform, AffineTransform)),
+    td.HalfCauchy: (td.Cauchy, (AbsTransform,)),
+    td.HalfNormal: (td.Normal, (AbsTransform,)),
+    td.InverseGamma: (td.Gamma, (PowerTransform,)),
+    td.Kumaraswamy: (td.Uniform, (PowerTransform, AffineTransform, PowerTransform)),
+    td.LogNormal: (td.Normal, (ExpTransform,)),
+    td.Pareto: (td.Exponential, (ExpTransform, AffineTransform)),
+    td.RelaxedBernoulli: (LogitRelaxedBernoulli, (SigmoidTransform,)),
+    td.RelaxedOneHotCategorical: (TorchExpRelaxedCategorical, (ExpTransform,)),
+    td.Weibull: (td.Exponential, (PowerTransform, AffineTransform)),
+}
+
+# Methods of the instance, other than that of the base, which torch's draw calls.
+_CALLS = {td.ContinuousBernoulli: "icdf", td.GeneralizedPareto: "icdf"}
+
+# What the draws that are composed of others read.
+_PARAMETERS = {
+    td.Dirichlet: ("concentration",),
+    td.LKJCholesky: ("concentration",),
+    td.LowRankMultivariateNormal: ("loc", "_unbroadcasted_cov_factor", "_unbroadcasted_cov_diag"),
+    td.Multinomial: ("probs",),
+    td.MultivariateNormal: ("loc", "_unbroadcasted_scale_tril"),
+    td.Wishart: ("df", "_unbroadcasted_scale_tril"),
+}
+
+
+def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
+    """The draw of one map, by the names of its parameters; of probs and logits those that torch was given."""
+    of_logits = {"logits" in sampler.map.parameters: sampler for sampler in ours._samplers}
+    called = _CALLS.get(theirs)
+
+    def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+        if not _is_made_as(theirs, d) or (called is not None and _overrides(d, called)):
+            return None
+        holder = d.base_dist if theirs is td.RelaxedBernoulli else d
+        sampler = of_logits[len(of_logits) == 2 and _is_given_logits(holder)]
+        params = [getattr(d, name) for name in sampler.map.parameters]
+        if sampler.map.parameters[0] == "temperature":
+            params[0] = _temperature(d, params[1])
+        if not _are_accepted(params):
+            return None
+        sample: Tensor = sampler(params, d._extended_shape(sample_shape), differentiable=differentiable)
+        return sample
+
+    return draw
+
+
+def _composed(ours: type[KeyedSampling], theirs: type[td.Distribution]) -> Draw:
+    """The draw of a class whose `_draw` reads only what torch's class has too."""
+    names = _PARAMETERS[theirs]
+    own_draw: Any = ours._draw
+
+    def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+        if not _are_accepted([getattr(d, name) for name in names]):
+            return None
+        sample: Tensor = own_draw(d, sample_shape, None, None, differentiable=differentiable, log_prob=False)[0]
+        return sample
+
+    return draw
+
+
+def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    given = _weights(d)
+    return Categorical(**given, validate_args=False).sample(sample_shape) if given else None
+
+
+def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    given = _weights(d._categorical) if _draws_as(td.Categorical, d._categorical) else None
+    return OneHotCategorical(**given, validate_args=False).sample(sample_shape) if given else None
+
+
+def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    return _relaxed(ExpRelaxedCategorical, d, sample_shape, differentiable)
+
+
+def _relaxed_one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    if not _is_made_as(td.RelaxedOneHotCategorical, d):
+        return None
+    return _relaxed(RelaxedOneHotCategorical, d, sample_shape, differentiable)
+
+
+def _relaxed(
+    ours: type[ExpRelaxedCategorical | RelaxedOneHotCategorical],
+    d: Any,
+    sample_shape: Sequence[int],
+    differentiable: bool,
+) -> Tensor | None:
+    logits = d.logits
+    temperature = _temperature(d, logits)
+    if temperature is None or not _are_accepted([logits, temperature]):
+        return None
+    twin = ours(temperature, logits=logits, validate_args=False)
+    return twin.rsample(sample_shape) if differentiable else twin.sample(sample_shape)
+
+
+# By torch's classes; the draws of maps and of what is composed of others are added at first use. The methods look their
+# draw up here, where torch.compile finds it: it cannot trace samplers that a class's method closes over.
+_draws: dict[type[td.Distribution], Draw] = {
+    td.Categorical: _categorical,
+    td.OneHotCategorical: _one_hot,
+    td.RelaxedOneHotCategorical: _relaxed_one_hot,
+    TorchExpRelaxedCategorical: _exp_relaxed,
+}
+
+
+def _are_accepted(params: list[Any]) -> bool:
+    """Whether these are parameters that a kernel takes, and whose dtype torch's sample would have."""
+    dtype, device = params[-1].dtype, params[-1].device
+    if dtype not in SIGNIFICAND_BITS or device.type == "meta":
+        return False
+    for p in params:
+        # Other types of tensor have a way of their own through torch's operations.
+        if type(p) not in (Tensor, torch.nn.Parameter) or p.dtype != dtype or p.device != device:
+            return False
+    return True
+
+
+def _temperature(d: Any, like: Tensor) -> Tensor | None:
+    """The temperature as one number of the other parameter's dtype, which the sample has; None where it is many."""
+    given = d.temperature
+    if not isinstance(given, Tensor):
+        return torch.tensor(given, dtype=like.dtype, device=like.device)
+    if given.dim() == 0:
+        return given.to(like)
+    return given if given.numel() == 1 and given.dim() <= like.dim() else None
+
+
+def _is_given_logits(d: Any) -> bool:
+    """Whether the `probs` that torch draws from are those of the logits that it was given."""
+    own = d.__dict__
+    if "logits" not in own or _overrides(d, "probs"):
+        return False
+    # Whoever asks for the other one has it made; the given one is `_param` in every class but Geometric.
+    return "probs" not in own or own.get("_param") is own["logits"]
+
+
+def _weights(categorical: Any) -> dict[str, Tensor] | None:
+    name = "logits" if _is_given_logits(categorical) else "probs"
+    weights = getattr(categorical, name)
+    return {name: weights} if _are_accepted([weights]) else None
+
+
+def _is_made_as(theirs: type[td.Distribution], d: Any) -> bool:
+    """Whether a transformed distribution still has the base and the transforms that torch's constructor gave it."""
+    if theirs not in _MADE_OF:
+        return True
+    base, transforms = _MADE_OF[theirs]
+    return _draws_as(base, d.base_dist) and [type(t) for t in d.transforms] == list(transforms)
+
+
+def _draws_as(theirs: type[td.Distribution], d: td.Distribution) -> bool:
+    """Whether a distribution is of torch's class, or of a subclass that inherits its draw."""
+    return type(d).sample is theirs.sample and type(d).rsample is theirs.rsample
+
+
+def _overrides(d: Any, name: str) -> bool:
+    """Whether a class that is not torch's defines the attribute anew."""
+    for cls in type(d).__mro__:
+        if cls.__module__.startswith("torch."):
+            return False
+        if name in vars(cls):
+            return True
+    return False
