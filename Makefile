@@ -14,11 +14,12 @@ BENCH_ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict
 SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
 
-.PHONY: help test bench readme lint format clean FORCE
+.PHONY: help test field bench readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make test     every test; the kernel tests once more on Triton's interpreter"
+	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
 	@echo "make lint     ruff and mypy"
@@ -26,9 +27,13 @@ help:
 	@echo "make clean    remove .venv, build folders and caches"
 
 # The tests of bench/ need its packages too. A selection by PYTEST_ARGS may leave no kernel test: pytest then says 5.
+# The libraries of `make field` change torch.distributions on import: their tests have a process of their own.
 test: $(VENV)/test.stamp
-	$(BIN)/pytest $(PYTEST_ARGS)
-	TRITON_INTERPRET=1 $(BIN)/pytest -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+	$(BIN)/pytest --ignore=tests/field $(PYTEST_ARGS)
+	TRITON_INTERPRET=1 $(BIN)/pytest --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+
+field: $(VENV)/field.stamp
+	$(BIN)/pytest tests/field $(PYTEST_ARGS)
 
 # Instructions are counted anew only where the kernels have changed since.
 bench: $(VENV)/bench.stamp
@@ -59,6 +64,7 @@ $(VENV)/sources.list: FORCE | $(BIN)/python
 	@printf '%s\n' $(SOURCES) | cmp -s - $@ || printf '%s\n' $(SOURCES) > $@
 
 $(VENV)/test.stamp: EXTRAS := test,bench
+$(VENV)/field.stamp: EXTRAS := test,field
 $(VENV)/bench.stamp: EXTRAS := bench
 $(VENV)/lint.stamp: EXTRAS := lint
 $(VENV)/%.stamp: pyproject.toml $(VENV)/sources.list | $(BIN)/python
