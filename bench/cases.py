@@ -24,6 +24,8 @@ LIBRARIES: dict[str, Callable[[str], type]] = {
     "rsample": lambda name: getattr(rsample.distributions, name),
 }
 
+FAMILIES = sorted(name for name in rsample.distributions.__all__ if isinstance(LIBRARIES["rsample"](name), type))
+
 # The interval in which a parameter's numbers lie.
 RANGES = {
     "loc": (0.1, 0.9),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import DRAWS
+from cases import DRAWS, FAMILIES
 from instructions import read_counts
 from markdown_table import pipe_table
 from saved_bytes import saved_bytes
@@ -53,7 +53,6 @@ def measured(instructions: Path, results: Path | None) -> Measured:
 
 def support_table(known: Measured) -> str:
     """A line for each class of rsample.distributions."""
-    classes = sorted(set(rsample.distributions.__all__) - {"accelerate"})
     lines = [
         "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and "
         "its log-density in one kernel (fused), or the density after the sample. Bytes kept: what `rsample`, and what "
@@ -63,7 +62,7 @@ def support_table(known: Measured) -> str:
         "first round is accepted. Times faster than `torch.distributions`, or than what its users write instead: 2^20 "
         "float32 samples on the machine below. Two numbers: from probs, from logits.",
         "",
-        *pipe_table(HEAD, [_row(name, known) for name in classes], left=4),
+        *pipe_table(HEAD, [_row(name, known) for name in FAMILIES], left=4),
     ]
     return "\n".join(lines) + "\n"
 
