@@ -1,6 +1,7 @@
 # Each command makes .venv, installs what it needs into it, and runs. Nothing but Python >= 3.10 is needed before.
 #
 #   make test PYTEST_ARGS="-k normal"       make bench BENCH_ARGS="--sizes 10,20"       make PYTHON=python3.12 test
+#   make models MODELS_ARGS="--slices 20"
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,19 +9,21 @@ BIN := $(VENV)/bin
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MODELS_ARGS ?=
 
 # Strict: the installed package is a tree of links to the source files, which mypy can read and which hides kernels/
 # and distributions/ from the path. A new or removed file needs a new installation, an edited one does not.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict
 SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
 
-.PHONY: help test field bench readme lint format clean FORCE
+.PHONY: help test field bench models readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make test     every test; the kernel tests once more on Triton's interpreter"
 	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
+	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite what it can"
@@ -39,6 +42,9 @@ field: $(VENV)/field.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python bench/instructions.py
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+models: $(VENV)/bench.stamp
+	$(BIN)/python bench/train.py $(MODELS_ARGS)
 
 readme: $(VENV)/bench.stamp
 	$(BIN)/python bench/readme.py

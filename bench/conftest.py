@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import os
 
 import pytest
 import torch
 from allocator import keep_freed_memory
 from cases import LIBRARIES, cases
-from machine import THREADS, describe
+from machine import THREADS, describe, load_average
 from pairing import interleaved
 from timers import timer_for
 
@@ -27,7 +26,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     torch.set_num_threads(THREADS)
     keep_freed_memory()
-    config.stash[LOAD] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    config.stash[LOAD] = load_average()
 
 
 def _device(config) -> torch.device:

@@ -31,6 +31,11 @@ def describe(device: torch.device, cpu: str) -> dict[str, str | int]:
     }
 
 
+def load_average() -> float:
+    """What programs have been doing for a minute, in cores; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def slug(device: str) -> str:
     """A file name for a device: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md: what is supported, and the results of one device.
+"""Write the generated parts of README.md: what is supported, and the results of one device, whole trainings too.
 
 python bench/readme.py [FRAGMENT] [--readme FILE] [--instructions FILE]
 """
@@ -13,13 +13,15 @@ from markers import inserted
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
+# What the names of train.py's files end in, before the suffix.
+MODELS = "-models"
 
 
 def newest_fragment() -> Path:
-    found = sorted((HERE / "results").glob("*.md"), key=lambda path: path.stat().st_mtime)
+    found = [path for path in (HERE / "results").glob("*.md") if not path.stem.endswith(MODELS)]
     if not found:
         raise SystemExit("no results yet: run `make bench` first")
-    return found[-1]
+    return max(found, key=lambda path: path.stat().st_mtime)
 
 
 def main() -> None:
@@ -34,6 +36,9 @@ def main() -> None:
         document, "support", support_table(measured(options.instructions, fragment.with_suffix(".csv")))
     )
     document = inserted(document, "bench", fragment.read_text())
+    models = fragment.with_stem(f"{fragment.stem}{MODELS}")
+    if models.exists():
+        document = inserted(document, "models", models.read_text())
     options.readme.write_text(document)
     print(f"{options.readme} shows {fragment}")
 
