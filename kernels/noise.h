@@ -105,10 +105,14 @@ inline float unit_interval(uint32_t word) {
 #endif
 }
 
+// A uniform number in (0, 1), the middle of its cell: of one word, and in double precision of two.
+inline float open_unit(uint32_t word) { return unit_interval(word) + 0x1p-33f; }
+inline double open_unit(uint32_t high, uint32_t low) { return (high * 0x1p-32 + low * 0x1p-64) + 0x1p-65; }
+
 // Cosine and sine of the angle of a word.
 inline void unit_circle(uint32_t angle_word, float& cosine, float& sine) {
   // Turns to the nearest quarter turn, exact, and what is left of them, within an eighth.
-  const float turns = unit_interval(angle_word) + 0x1p-33f;
+  const float turns = open_unit(angle_word);
   const int32_t quarter = static_cast<int32_t>(turns * 4.0f + 0.5f);
   const float x = (turns - static_cast<float>(quarter) * 0.25f) * 6.2831853071795864f;
   const float square = x * x;
@@ -127,7 +131,7 @@ inline void unit_circle(uint32_t angle_word, float& cosine, float& sine) {
 
 // Box and Muller's pair from a radius word and an angle word.
 inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
-  const float u = unit_interval(radius_word) + 0x1p-33f;
+  const float u = open_unit(radius_word);
   const float radius = std::sqrt(-2.0f * log_unit(u));
   float cosine, sine;
   unit_circle(angle_word, cosine, sine);
@@ -184,6 +188,10 @@ inline float centered_from_word(uint32_t word) {
   return static_cast<float>(static_cast<int32_t>(word)) * 0x1p-32f + 0x1p-33f;
 }
 
+inline double centered_from_words(const uint32_t* words) {
+  return static_cast<double>(static_cast<int64_t>(join_words(words))) * 0x1p-64 + 0x1p-65;
+}
+
 struct centered {
   static void fill(const uint32_t* words, int, float* t) {
     for (int i = 0; i < TILE<float>; ++i) t[i] = centered_from_word(words[i]);
@@ -191,7 +199,7 @@ struct centered {
 
   static void fill(const uint32_t* words, int, double* t) {
     for (int i = 0; i < TILE<double>; ++i) {
-      t[i] = static_cast<double>(static_cast<int64_t>(join_words(words + 2 * i))) * 0x1p-64 + 0x1p-65;
+      t[i] = centered_from_words(words + 2 * i);
     }
   }
 };
@@ -231,8 +239,8 @@ struct normal {
     double even[PAIRS], odd[PAIRS];
     for (int i = 0; i < PAIRS; ++i) {
       const uint32_t* w = words + 4 * i;
-      even[i] = (w[0] * 0x1p-32 + w[1] * 0x1p-64) + 0x1p-65;
-      odd[i] = (w[2] * 0x1p-32 + w[3] * 0x1p-64) + 0x1p-65;
+      even[i] = open_unit(w[0], w[1]);
+      odd[i] = open_unit(w[2], w[3]);
     }
     for (int i = 0; i < PAIRS; i += V::size()) {
       const V radius = (V(-2.0) * V::loadu(even + i).log()).sqrt();

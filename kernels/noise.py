@@ -88,20 +88,22 @@ def normal_from_words(words: Words, dtype: torch.dtype) -> tuple[Tensor, ...]:
     Radius from the even word and angle from the odd one, both rounded to the middle of their grid cell, so the radius
     never takes log(0): sqrt(-2 log u) reaches 6.66 in float32 (u >= 2**-33) and 9.49 in float64 (u >= 2**-65).
     """
-    if compute_dtype(dtype) == torch.float32:
-        u = tuple(w.to(torch.float32) * 2.0**-32 + 2.0**-33 for w in words)
-    else:
-        # One rounding, that of the sum: the product by a power of two and the conversion of 32 bits are exact.
-        u = tuple(
-            (words[i].to(torch.float64) * 2.0**-32 + words[i + 1].to(torch.float64) * 2.0**-64) + 2.0**-65
-            for i in (0, 2)
-        )
+    step = 1 if compute_dtype(dtype) == torch.float32 else 2
+    u = tuple(open_unit(words[i], words[i + step - 1], dtype) for i in range(0, 4, step))
     noise: list[Tensor] = []
     for even, odd in zip(u[0::2], u[1::2], strict=True):
         radius = torch.sqrt(-2.0 * torch.log(even))
         angle = odd * (2.0 * math.pi)
         noise += [radius * torch.cos(angle), radius * torch.sin(angle)]
     return tuple(noise)
+
+
+def open_unit(high: Tensor, low: Tensor, dtype: torch.dtype) -> Tensor:
+    """A uniform number in (0, 1), the middle of its cell: of the high word in float32, of both in float64."""
+    if compute_dtype(dtype) == torch.float32:
+        return high.to(torch.float32) * 2.0**-32 + 2.0**-33
+    # One rounding, that of the sum: the product by a power of two and the conversion of 32 bits are exact.
+    return (high.to(torch.float64) * 2.0**-32 + low.to(torch.float64) * 2.0**-64) + 2.0**-65
 
 
 def signed32(word: Tensor) -> Tensor:
@@ -191,13 +193,22 @@ def _native_uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.con
 
 
 @triton.jit
+def open_unit_device(high, low, DTYPE: tl.constexpr):
+    """Device twin of :func:`open_unit`."""
+    if DTYPE == tl.float64:
+        return (high.to(tl.float64) * 2.0**-32 + low.to(tl.float64) * 2.0**-64) + 2.0**-65
+    else:
+        return tl.fma(high.to(tl.float32), 2.0**-32, 2.0**-33)
+
+
+@triton.jit
 def box_muller(even, odd, HARDWARE: tl.constexpr):
     """Two float32 normals from two words.
 
     The radius takes u rounded as PyTorch rounds it. The angle takes the word as a signed number, which is the same
     angle modulo 2 pi, nearer to 0 and so better rounded.
     """
-    radius = tl.sqrt(negative_two_log(tl.fma(even.to(tl.float32), 2.0**-32, 2.0**-33), HARDWARE))
+    radius = tl.sqrt(negative_two_log(open_unit_device(even, even, tl.float32), HARDWARE))
     sin, cos = sincos(odd.to(tl.int32, bitcast=True).to(tl.float32) * (6.283185307179586 * 2.0**-32), HARDWARE)
     return radius * cos, radius * sin
 
@@ -206,10 +217,8 @@ def box_muller(even, odd, HARDWARE: tl.constexpr):
 def _normal_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`normal_from_words`."""
     if DTYPE == tl.float64:
-        even = (w0.to(tl.float64) * 2.0**-32 + w1.to(tl.float64) * 2.0**-64) + 2.0**-65
-        odd = (w2.to(tl.float64) * 2.0**-32 + w3.to(tl.float64) * 2.0**-64) + 2.0**-65
-        radius = tl.sqrt(-2.0 * tl.log(even))
-        angle = odd * 6.283185307179586
+        radius = tl.sqrt(-2.0 * tl.log(open_unit_device(w0, w1, DTYPE)))
+        angle = open_unit_device(w2, w3, DTYPE) * 6.283185307179586
         return radius * tl.cos(angle), radius * tl.sin(angle)
     else:
         n0, n1 = box_muller(w0, w1, HARDWARE)

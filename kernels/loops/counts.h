@@ -126,9 +126,9 @@ inline void candidates(uint64_t seed, const Pending<float>& pending, uint32_t at
   attempt_words<float>(seed, pending.block, pending.count, attempt, stream, words);
   for (int i = 0; i < pending.count; ++i) {
     t[0][i] = centered_from_word(words[4 * i]);
-    v[0][i] = unit_interval(words[4 * i + 1]) + 0x1p-33f;
+    v[0][i] = open_unit(words[4 * i + 1]);
     t[1][i] = centered_from_word(words[4 * i + 2]);
-    v[1][i] = unit_interval(words[4 * i + 3]) + 0x1p-33f;
+    v[1][i] = open_unit(words[4 * i + 3]);
   }
 }
 
@@ -138,8 +138,8 @@ inline void candidates(uint64_t seed, const Pending<double>& pending, uint32_t a
   attempt_words<double>(seed, pending.block, pending.count, attempt, stream, words);
   for (int i = 0; i < pending.count; ++i) {
     const uint32_t* w = words + 4 * i;
-    t[0][i] = static_cast<double>(static_cast<int64_t>(join_words(w))) * 0x1p-64 + 0x1p-65;
-    v[0][i] = (w[2] * 0x1p-32 + w[3] * 0x1p-64) + 0x1p-65;
+    t[0][i] = centered_from_words(w);
+    v[0][i] = open_unit(w[2], w[3]);
   }
 }
 

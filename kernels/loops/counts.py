@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..devicemath import divide, log
 from ..language import tl, triton
-from ..noise import EXPONENTIAL, centered_of_words, compute_dtype, signed32, signed64
+from ..noise import EXPONENTIAL, centered_of_words, compute_dtype, open_unit, open_unit_device, signed32, signed64
 from ..noise import centered_of_element as centered
 from ..polynomial import polynomial, polynomial_device
 from .noise import Blocks, any_of, attempt_words
@@ -105,11 +105,8 @@ def _candidates(blocks: Blocks, attempt: int, stream: int, dtype: torch.dtype) -
     """Two pairs of numbers (in float64 one), uniform in (-1/2, 1/2) and (0, 1)."""
     words = blocks.words(attempt, stream)
     if compute_dtype(dtype) == torch.float32:
-        return [
-            (centered(signed32(t), dtype), v.to(torch.float32) * 2.0**-32 + 2.0**-33) for t, v in (words[:2], words[2:])
-        ]
-    v = words[2].double() * 2.0**-32 + words[3].double() * 2.0**-64 + 2.0**-65
-    return [(centered(signed64(words[0], words[1]), dtype), v)]
+        return [(centered(signed32(t), dtype), open_unit(v, v, dtype)) for t, v in (words[:2], words[2:])]
+    return [(centered(signed64(words[0], words[1]), dtype), open_unit(words[2], words[3], dtype))]
 
 
 _exponential_device = EXPONENTIAL.device
@@ -176,12 +173,11 @@ def _candidates_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.conste
     """Device twin of :func:`_candidates`, one pair after the other."""
     w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1)
     if DTYPE == tl.float64:
-        v = (w2.to(tl.float64) * 2.0**-32 + w3.to(tl.float64) * 2.0**-64) + 2.0**-65
-        return centered_of_words(w0, w1, DTYPE), v
+        return centered_of_words(w0, w1, DTYPE), open_unit_device(w2, w3, DTYPE)
     else:
         return (
             centered_of_words(w0, w0, DTYPE),
-            tl.fma(w1.to(tl.float32), 2.0**-32, 2.0**-33),
+            open_unit_device(w1, w1, DTYPE),
             centered_of_words(w2, w2, DTYPE),
-            tl.fma(w3.to(tl.float32), 2.0**-32, 2.0**-33),
+            open_unit_device(w3, w3, DTYPE),
         )

@@ -25,6 +25,8 @@ from ..noise import (
     compute_dtype,
     exponential_of_element,
     normal_from_words,
+    open_unit,
+    open_unit_device,
     signed32,
     signed64,
 )
@@ -61,10 +63,10 @@ def _candidates(blocks: Blocks, attempt: int, stream: int, dtype: torch.dtype) -
     words = blocks.words(attempt, stream)
     if compute_dtype(dtype) == torch.float32:
         first, second = normal_from_words(words, dtype)[:2]
-        return first, second, [w.to(torch.float32) * 2.0**-32 + 2.0**-33 for w in words[2:]]
+        return first, second, [open_unit(w, w, dtype) for w in words[2:]]
     first, second = normal_from_words(words, dtype)
     more = blocks.words(attempt, stream + 1)
-    return first, second, [more[i].double() * 2.0**-32 + more[i + 1].double() * 2.0**-64 + 2.0**-65 for i in (0, 2)]
+    return first, second, [open_unit(more[i], more[i + 1], dtype) for i in (0, 2)]
 
 
 def _rejected(y: Tensor, u: Tensor, d: Tensor) -> Tensor:
@@ -86,23 +88,15 @@ _normal_device = NORMAL.device
 
 
 @triton.jit
-def _uniform_of_words(high, low, DTYPE: tl.constexpr):
-    if DTYPE == tl.float64:
-        return (high.to(tl.float64) * 2.0**-32 + low.to(tl.float64) * 2.0**-64) + 2.0**-65
-    else:
-        return tl.fma(high.to(tl.float32), 2.0**-32, 2.0**-33)
-
-
-@triton.jit
 def _candidates_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1)
     if DTYPE == tl.float64:
         first, second = _normal_device(w0, w1, w2, w3, DTYPE, HARDWARE)
         w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM + 1, k0, k1)
-        return first, second, _uniform_of_words(w0, w1, DTYPE), _uniform_of_words(w2, w3, DTYPE)
+        return first, second, open_unit_device(w0, w1, DTYPE), open_unit_device(w2, w3, DTYPE)
     else:
         first, second = box_muller(w0, w1, HARDWARE)
-        return first, second, _uniform_of_words(w2, w2, DTYPE), _uniform_of_words(w3, w3, DTYPE)
+        return first, second, open_unit_device(w2, w2, DTYPE), open_unit_device(w3, w3, DTYPE)
 
 
 @triton.jit

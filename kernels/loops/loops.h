@@ -55,8 +55,8 @@ inline void candidates(uint64_t seed, const Pending<float>& pending, uint32_t at
   attempt_words<float>(seed, pending.block, pending.count, attempt, stream, words);
   for (int i = 0; i < pending.count; ++i) {
     normal_pair(words[4 * i], words[4 * i + 1], out.first[i], out.second[i]);
-    out.u[i] = unit_interval(words[4 * i + 2]) + 0x1p-33f;
-    out.v[i] = unit_interval(words[4 * i + 3]) + 0x1p-33f;
+    out.u[i] = open_unit(words[4 * i + 2]);
+    out.v[i] = open_unit(words[4 * i + 3]);
   }
 }
 
@@ -66,7 +66,7 @@ inline void candidates(uint64_t seed, const Pending<double>& pending, uint32_t a
   uint32_t words[4 * TILE<double>], more[4 * TILE<double>];
   attempt_words<double>(seed, pending.block, pending.count, attempt, stream, words);
   attempt_words<double>(seed, pending.block, pending.count, attempt, stream + 1, more);
-  const auto unit = [](const uint32_t* w) { return (w[0] * 0x1p-32 + w[1] * 0x1p-64) + 0x1p-65; };
+  const auto unit = [](const uint32_t* w) { return open_unit(w[0], w[1]); };
   for (int i = 0; i < pending.count; ++i) {
     out.first[i] = unit(words + 4 * i);
     out.second[i] = unit(words + 4 * i + 2);
@@ -190,7 +190,7 @@ struct polar {
     exponential::fill(own, 0, noise);
     for (int i = 0; i < TILE<double>; ++i) {
       const uint32_t* w = words + 4 * i + 2;
-      noise[TILE<double> + i] = std::cos(((w[0] * 0x1p-32 + w[1] * 0x1p-64) + 0x1p-65) * 6.283185307179586);
+      noise[TILE<double> + i] = std::cos(open_unit(w[0], w[1]) * 6.283185307179586);
     }
   }
 };
@@ -244,16 +244,16 @@ struct von_mises {
         const uint32_t* w = words + 4 * i;
         const int at = pending.index[i];
         if constexpr (sizeof(T) == 8) {
-          const T t = static_cast<T>(static_cast<int64_t>(join_words(w))) * 0x1p-64 + 0x1p-65;
+          const T t = centered_from_words(w);
           proposed[i] = s[at] * cotangent(t);
-          const T u = (w[2] * 0x1p-32 + w[3] * 0x1p-64) + 0x1p-65;
+          const T u = open_unit(w[2], w[3]);
           again[i] = angle_rejected(proposed[i], u, base[at], twice[at]);
         } else {
           const T first = s[at] * cotangent(centered_from_word(w[0]));
           const T second = s[at] * cotangent(centered_from_word(w[2]));
-          const bool rejected = angle_rejected<T>(first, unit_interval(w[1]) + 0x1p-33f, base[at], twice[at]);
+          const bool rejected = angle_rejected<T>(first, open_unit(w[1]), base[at], twice[at]);
           proposed[i] = select(rejected, second, first);
-          again[i] = rejected & angle_rejected<T>(second, unit_interval(w[3]) + 0x1p-33f, base[at], twice[at]);
+          again[i] = rejected & angle_rejected<T>(second, open_unit(w[3]), base[at], twice[at]);
         }
       }
       for (int i = 0; i < pending.count; ++i) q[pending.index[i]] = proposed[i];

@@ -15,7 +15,15 @@ from torch import Tensor
 from ..devicemath import divide, exp
 from ..language import tl, triton
 from ..maps.cauchy import standard_cauchy, standard_cauchy_device
-from ..noise import centered_of_element, centered_of_words, compute_dtype, signed32, signed64
+from ..noise import (
+    centered_of_element,
+    centered_of_words,
+    compute_dtype,
+    open_unit,
+    open_unit_device,
+    signed32,
+    signed64,
+)
 from .noise import Blocks, any_of, attempt_words
 
 # Beyond it an angle is 0 to rounding, and its square would overflow.
@@ -48,10 +56,10 @@ def von_mises_noise(blocks: Blocks, concentration: Tensor, dtype: torch.dtype) -
             if not narrow and i == 2:
                 break
             if narrow:
-                angle, u = centered_of_element(signed32(words[i]), dtype), words[i + 1].float() * 2.0**-32 + 2.0**-33
+                angle, u = centered_of_element(signed32(words[i]), dtype), open_unit(words[i + 1], words[i + 1], dtype)
             else:
                 angle = centered_of_element(signed64(words[0], words[1]), dtype)
-                u = words[2].double() * 2.0**-32 + words[3].double() * 2.0**-64 + 2.0**-65
+                u = open_unit(words[2], words[3], dtype)
             proposed = s[pending] * standard_cauchy(angle)
             q[pending] = torch.where(rejected, proposed, q[pending])
             rejected = rejected & _rejected(proposed, u, base[pending], twice[pending])
@@ -89,16 +97,16 @@ def von_mises_noise_device(c0, c1, k0, k1, concentration, DTYPE: tl.constexpr, H
     while any_of(pending):
         w0, w1, w2, w3 = attempt_words(c0, c1, t, 0, k0, k1)
         if DTYPE == tl.float64:
-            u = (w2.to(tl.float64) * 2.0**-32 + w3.to(tl.float64) * 2.0**-64) + 2.0**-65
+            u = open_unit_device(w2, w3, DTYPE)
             proposed = s * standard_cauchy_device(centered_of_words(w0, w1, DTYPE), HARDWARE)
             q = tl.where(pending, proposed, q)
             pending = pending & _rejected_device(proposed, u, base, twice, HARDWARE)
         else:
             first = s * standard_cauchy_device(centered_of_words(w0, w0, DTYPE), HARDWARE)
             second = s * standard_cauchy_device(centered_of_words(w2, w2, DTYPE), HARDWARE)
-            rejected = _rejected_device(first, tl.fma(w1.to(tl.float32), 2.0**-32, 2.0**-33), base, twice, HARDWARE)
+            rejected = _rejected_device(first, open_unit_device(w1, w1, DTYPE), base, twice, HARDWARE)
             q = tl.where(pending, tl.where(rejected, second, first), q)
-            u = tl.fma(w3.to(tl.float32), 2.0**-32, 2.0**-33)
+            u = open_unit_device(w3, w3, DTYPE)
             pending = pending & rejected & _rejected_device(second, u, base, twice, HARDWARE)
         t += 1
     return q

@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from ..devicemath import divide, exp, log, log1p
 from ..language import HAS_TRITON, tl, triton
-from ..noise import EXPONENTIAL
+from ..noise import EXPONENTIAL, open_unit_device
 from .map import Density, Map
 from .support import Support
 
@@ -85,7 +85,7 @@ def _exponential_of_word(w):
     A count needs no more of a small E than the grid of u next to 1, 6e-8, in units of the rate: fewer than one in a
     million falls below even where the rate is 1e-6.
     """
-    u = tl.fma(w.to(tl.float32), 2.0**-32, 2.0**-33)
+    u = open_unit_device(w, w, tl.float32)
     return -tl.where(u > 0.99942, tl.fma(u, 1.4426950, -1.4426950), libdevice.fast_log2f(u))
 
 

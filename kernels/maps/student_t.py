@@ -16,7 +16,15 @@ from torch import Tensor
 from ..devicemath import divide, exp, expm1, exponential_of_centered, sincos
 from ..language import tl, triton
 from ..loops.noise import Blocks, LoopNoise, attempt_words
-from ..noise import centered_of_words, compute_dtype, exponential_of_element, signed32, signed64
+from ..noise import (
+    centered_of_words,
+    compute_dtype,
+    exponential_of_element,
+    open_unit,
+    open_unit_device,
+    signed32,
+    signed64,
+)
 from ..polynomial import polynomial, polynomial_device
 from .map import Map
 from .support import Support
@@ -32,9 +40,9 @@ Noise = tuple[Tensor, Tensor]
 def _noise(blocks: Blocks, df: Tensor, loc: Tensor, scale: Tensor, dtype: torch.dtype) -> Noise:
     words = blocks.words(0, 0)
     if compute_dtype(dtype) == torch.float32:
-        turns = words[1].to(torch.float32) * 2.0**-32 + 2.0**-33
+        turns = open_unit(words[1], words[1], dtype)
         return exponential_of_element(signed32(words[0]), dtype), torch.cos(turns * (2 * math.pi))
-    turns = words[2].double() * 2.0**-32 + words[3].double() * 2.0**-64 + 2.0**-65
+    turns = open_unit(words[2], words[3], dtype)
     return exponential_of_element(signed64(words[0], words[1]), dtype), torch.cos(turns * (2 * math.pi))
 
 
@@ -43,7 +51,7 @@ def _noise_device(c0, c1, k0, k1, df, loc, scale, DTYPE: tl.constexpr, HARDWARE:
     w0, w1, w2, w3 = attempt_words(c0, c1, tl.full((), 0, tl.uint32), 0, k0, k1)
     e = exponential_of_centered(centered_of_words(w0, w1, DTYPE), False, HARDWARE)
     if DTYPE == tl.float64:
-        return e, tl.cos(((w2.to(tl.float64) * 2.0**-32 + w3.to(tl.float64) * 2.0**-64) + 2.0**-65) * 6.283185307179586)
+        return e, tl.cos(open_unit_device(w2, w3, DTYPE) * 6.283185307179586)
     else:
         angle = w1.to(tl.int32, bitcast=True).to(tl.float32) * (6.283185307179586 * 2.0**-32)
         return e, sincos(angle, HARDWARE)[1]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ..devicemath import exponential_of_centered
 from ..language import HAS_TRITON, tl, triton
+from ..noise import open_unit_device
 
 if HAS_TRITON:
     from triton.language.extra.cuda import libdevice
@@ -31,7 +32,7 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
         word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)
         return exponential_of_centered(tl.fma(word.to(tl.float64), 2.0**-64, 2.0**-65), False, HARDWARE) * LOG2_E
     elif HARDWARE:
-        u = tl.fma(high.to(tl.float32), 2.0**-32, 2.0**-33)
+        u = open_unit_device(high, high, tl.float32)
         s = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), -(2.0**-32), -(2.0**-33))
         near_one = s * tl.fma(s, 0.50333333 * LOG2_E, 0.99999583 * LOG2_E)
         return tl.where(u > 0.99, near_one, -libdevice.fast_log2f(u))
