@@ -1,7 +1,7 @@
 """What is measured: draws, dtypes and sizes, and how each draw is set up.
 
 Parameters are dense, one number of each a sample, without a gradient unless the draw says otherwise; a temperature is
-one number. The distribution is constructed outside the timed region, with its default validation; torch's Bernoulli
+one number. But for "construct", the distribution is constructed outside the timed region; torch's Bernoulli
 then keeps the sigmoid of its logits, so that it is not timed after the first draw, as Categorical keeps its softmax.
 """
 
@@ -86,8 +86,9 @@ class Draw:
         parameters: the names of its arguments, with blanks between them.
         method: "rsample", or "sample" where there is no other or it is the one to time.
         variant: which intervals the parameters' numbers lie in; see VARIANTS.
-        work: what is timed beside the draw: "" for nothing; "graph" for its recording of a graph; "backward" for the
-            parameters' gradients, given the sample's; "log_prob" for the sample's log-density.
+        work: what is timed beside the draw: "" for nothing; "construct" for the distribution's construction, with its
+            default validation; "graph" for the recording of a graph; "backward" for the parameters' gradients, given
+            the sample's; "log_prob" for the sample's log-density.
         sweep: dtypes and shapes.
     """
 
@@ -140,6 +141,8 @@ class Draw:
         if self.work == "backward":
             grad = torch.ones(shape, dtype=dtype, device=device)
             return lambda: torch.autograd.grad(draw(), list(parameters.values()), grad)
+        if self.work == "construct":
+            return lambda: getattr(self.distribution_of(library, parameters), self.method)()
         if self.work == "log_prob":
             if library == "rsample":
                 return getattr(distribution, f"{self.method}_with_log_prob")
@@ -173,6 +176,15 @@ DRAWS = (
     # What building a graph costs where nothing else does; the backward pass is not in it.
     Draw("Normal", "loc scale", work="graph", sweep=OVERHEAD),
     Draw("Uniform", "low high", work="graph", sweep=OVERHEAD),
+    *(
+        Draw(family, parameters, method, work="construct", sweep=OVERHEAD)
+        for family, parameters, method in (
+            ("Normal", "loc scale", "rsample"),
+            ("Bernoulli", "logits", "sample"),
+            ("Gamma", "concentration rate", "rsample"),
+            ("Categorical", "logits", "sample"),
+        )
+    ),
     Draw("LogNormal", "loc scale"),
     Draw("HalfNormal", "scale"),
     Draw("TruncatedNormal", "loc scale low high"),

@@ -28,10 +28,10 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
         "**Times faster than `torch.distributions`**, and rsample's nanoseconds a sample; float32, one parameter of "
         "each kind a sample. The libraries are timed in alternating rounds; the ratio is the median quotient of "
         "neighbouring rounds. `backward`: a draw and the parameters' gradients for a given gradient of the sample. "
-        "`graph`: a draw that records a graph. `log_prob`: a draw and its log-density. Where torch has no class of "
-        "its own, what users write instead (`bench/counterparts.py`). On the CPU the process keeps the memory it "
-        "frees, so that page faults, which come and go with the C library's limits and slow both libraries, are not in "
-        "the times up to 32 MiB.",
+        "`construct`: making the distribution too. `graph`: a draw that records a graph. `log_prob`: a draw and its "
+        "log-density. Where torch has no class of its own, what users write instead (`bench/counterparts.py`). On the "
+        "CPU the process keeps the memory it frees, so that page faults, which come and go with the C library's limits "
+        "and slow both libraries, are not in the times up to 32 MiB.",
     ]
     float32 = [pair for pair in pairs if pair.rsample.dtype == "float32"]
     others = [pair for pair in pairs if pair.rsample.dtype != "float32"]

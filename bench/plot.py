@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
-from cases import DRAWS, FULL
+from cases import DRAWS, FULL, OVERHEAD
 from requirements import required_of
 from results import Pair, size_label
 
@@ -81,8 +81,8 @@ def _compared(pairs: list[Pair]) -> list[Pair]:
     for pair in sorted(pairs, key=lambda pair: -abs(pair.rsample.n - COMPARED)):
         rows = "x" in size_label(pair.rsample.shape)
         chosen[pair.rsample.draw, pair.rsample.shape if rows else ""] = pair
-    graphs = {draw.name for draw in DRAWS if draw.work == "graph"}
-    return sorted((p for p in chosen.values() if p.rsample.draw not in graphs), key=lambda pair: -pair.rsample.ratio)
+    overhead = {draw.name for draw in DRAWS if draw.sweep is OVERHEAD}
+    return sorted((p for p in chosen.values() if p.rsample.draw not in overhead), key=lambda pair: -pair.rsample.ratio)
 
 
 def _draw_bars(figure: SubFigure, pairs: list[Pair]) -> None:
@@ -102,7 +102,7 @@ def _draw_bars(figure: SubFigure, pairs: list[Pair]) -> None:
     axes.set_yticks(range(len(pairs)), [_label(pair) for pair in pairs], fontsize=7.5)
     axes.set_ylim(len(pairs) - 0.4, -0.6)
     _frame(axes, axes.xaxis, "x")
-    axes.set_xlim(min(0.8, *(0.9 * pair.rsample.ratio for pair in pairs)), axes.get_xlim()[1] * 1.3)
+    axes.set_xlim(min([0.8, *(0.9 * pair.rsample.ratio for pair in pairs)]), axes.get_xlim()[1] * 1.3)
     axes.grid(visible=False, axis="y")
     sizes = {size_label(pair.rsample.shape) for pair in pairs if "x" not in size_label(pair.rsample.shape)}
     at = f" at {_power(COMPARED)} samples" if sizes == {size_label(str((COMPARED,)))} else ""

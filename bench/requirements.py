@@ -63,6 +63,7 @@ SMALL = {
         "Uniform.rsample": 2.5,
         "Bernoulli(probs).sample": 2.5,
         "Bernoulli(logits).sample": 2.5,
+        "Normal.rsample, construct": 1.0,
         "Normal.rsample, graph": 4.0,
         "Uniform.rsample, graph": 4.0,
     },

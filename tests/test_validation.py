@@ -12,6 +12,15 @@ import rsample.distributions as dist
 from rsample.distributions import _validation
 
 
+@pytest.fixture(autouse=True)
+def _validating():
+    # torch.compile, in a test before, switches it off for the whole process.
+    before = td.Distribution._validate_args
+    td.Distribution.set_default_validate_args(True)
+    yield
+    td.Distribution.set_default_validate_args(before)
+
+
 class Arrival:
     """An event that comes when it is told to."""
 
@@ -104,18 +113,13 @@ def test_messages_are_those_of_torch():
 
 
 def test_the_default_can_be_changed():
-    scale = torch.tensor(-1.0)
-    before = td.Distribution._validate_args
-    try:
-        td.Distribution.set_default_validate_args(False)
-        normal = dist.Normal(0.0, scale)
-        categorical = dist.Categorical(torch.tensor([1.0, -1.0]))
-        td.Distribution.set_default_validate_args(True)
-        # As in torch, an instance that was told nothing follows.
-        assert normal._validate_args
-        assert categorical._validate_args
-    finally:
-        td.Distribution.set_default_validate_args(before)
+    td.Distribution.set_default_validate_args(False)
+    normal = dist.Normal(0.0, torch.tensor(-1.0))
+    categorical = dist.Categorical(torch.tensor([1.0, -1.0]))
+    td.Distribution.set_default_validate_args(True)
+    # As in torch, an instance that was told nothing follows.
+    assert normal._validate_args
+    assert categorical._validate_args
 
 
 @pytest.mark.parametrize("family", BAD)
