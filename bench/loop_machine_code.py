@@ -60,6 +60,7 @@ def _common(target: str) -> dict[str, Any]:
         "run": "i32",
         **KEY,
         "WIDE": False,
+        "WINDOW": False,
         "HARDWARE": not target.startswith("gfx"),
         "LANES": 32 * CONFIG.warps,
         "UNROLL": CONFIG.unroll,

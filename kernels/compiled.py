@@ -29,6 +29,7 @@ from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
 from .translate import translate
+from .window import Window
 
 # Elements laid out at a time where parameters are neither dense nor one number: small enough for a second-level cache
 # a core, large enough to occupy several of them.
@@ -39,8 +40,14 @@ _DENSE, _SUM, _UNUSED = 0, 1, 2
 
 _CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
 
-# inputs, outputs, first, n, seed, offset, bits; Python's integers are taken modulo 2**64.
-_ARGUMENTS = (ctypes.c_void_p, ctypes.c_void_p, *(ctypes.c_int64,) * 2, *(ctypes.c_uint64,) * 2, ctypes.c_int)
+# inputs, outputs, first, n, seed, offset, bits, window; Python's integers are taken modulo 2**64.
+_ARGUMENTS = (
+    *(ctypes.c_void_p,) * 2,
+    *(ctypes.c_int64,) * 2,
+    *(ctypes.c_uint64,) * 2,
+    ctypes.c_int,
+    ctypes.c_void_p,
+)
 
 _libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
 _lock = threading.Lock()
@@ -52,7 +59,12 @@ def available(map: Map, dtype: torch.dtype) -> bool:
 
 
 def forward(
-    map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    map: Map,
+    key: Tensor,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
 ) -> tuple[Tensor, ...]:
     """What a draw of `shape` and `dtype` gives; as :func:`rsample.kernels.reference.forward`.
 
@@ -63,10 +75,10 @@ def forward(
     compute = compute_dtype(dtype)
     library = _library(map, compute)
     if library is None:
-        return reference.forward(map, key.view(torch.uint64), params, shape, dtype)
+        return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
     shape = torch.Size(shape)
     outputs = tuple([empty(shape, dtype) for _ in range(map.outputs)])
-    loop = _Loop(library.forward, key, dtype)
+    loop = _Loop(library.forward, key, dtype, _walk(window, map, shape, dtype))
     fields = _readable(params, shape, compute) if dtype == compute else None
     if fields is not None:
         written = [field for out in outputs for field in (out.data_ptr(), _DENSE)]
@@ -115,7 +127,12 @@ def _bound_fields(support: Support | None, dtype: torch.dtype) -> tuple[int, ...
 
 
 def backward(
-    map: Map, key: Tensor, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    map: Map,
+    key: Tensor,
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
 ) -> list[Tensor]:
     """The gradients of the parameters with `needs`, in order; as :func:`rsample.kernels.reference.backward`.
 
@@ -126,9 +143,9 @@ def backward(
     compute = compute_dtype(grad.dtype)
     library = _library(map, compute)
     if library is None:
-        return reference.backward(map, key.view(torch.uint64), given, params, needs)
+        return reference.backward(map, key.view(torch.uint64), given, params, needs, window)
     shape = grad.shape
-    loop = _Loop(library.backward, key, grad.dtype)
+    loop = _Loop(library.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
     inputs = [_Input(t, shape, compute) for t in (*given, *params)]
     outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
     if all(i.ready for i in inputs) and all(o.ready for o in outputs):
@@ -197,8 +214,10 @@ def _source(map: Map, compute: torch.dtype) -> str:
         parts.append(translate(f"{name}_map", function, inputs, compute, values=values, parameters_at=at))
         parts.append(f"""
 extern "C" void {name}(const rsample::Input<{cpp_type}>* inputs, const rsample::Output* outputs, std::int64_t first,
-                       std::int64_t n, std::uint64_t seed, std::uint64_t offset, int bits) {{
-  rsample::run<{cpp_type}, rsample::{map.noise.name}, {name}_map>(inputs, outputs, first, n, seed, offset, bits);
+                       std::int64_t n, std::uint64_t seed, std::uint64_t offset, int bits,
+                       const std::int64_t* window) {{
+  rsample::run<{cpp_type}, rsample::{map.noise.name}, {name}_map>(inputs, outputs, first, n, seed, offset, bits,
+                                                                  window);
 }}
 """)
     return "".join(parts)
@@ -210,8 +229,9 @@ extern "C" void {name}(const rsample::Input<{cpp_type}>* inputs, const rsample::
 class _Loop:
     """A library's function with the arguments that do not change from chunk to chunk."""
 
-    def __init__(self, function: Any, key: Tensor, dtype: torch.dtype):
+    def __init__(self, function: Any, key: Tensor, dtype: torch.dtype, window: Sequence[int] | None = None):
         self.function = function
+        self.window = None if window is None else _packer(len(window))(*window)
         self.seed, self.offset = key.tolist()
         self.bits = SIGNIFICAND_BITS[dtype]
 
@@ -237,6 +257,7 @@ class _Loop:
             self.seed,
             self.offset,
             self.bits,
+            self.window,
         )
 
 
@@ -244,6 +265,14 @@ class _Loop:
 def _packer(length: int) -> Callable[..., bytes]:
     """What lays out so many 64-bit integers."""
     return struct.Struct(f"{length}q").pack
+
+
+def _walk(window: Window | None, map: Map, shape: torch.Size, dtype: torch.dtype) -> list[int] | None:
+    """A window as elementwise.h takes it: the number of its dimensions, their sizes and their strides, in blocks."""
+    if window is None:
+        return None
+    sizes, strides = window.runs(shape, map.noise.elements_per_block(dtype))
+    return [len(sizes), *sizes, *strides]
 
 
 @dataclass(frozen=True)

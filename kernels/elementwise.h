@@ -21,17 +21,38 @@ struct Output {
   int64_t mode;
 };
 
-// Runs `Map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`.
+// Where the blocks of a draw stand that is part of a larger sample: their numbers less the first are those of a walk
+// over `rank` dimensions, outermost first, of which the last has stride 1.
+struct Window {
+  int64_t rank;
+  const int64_t* sizes;
+  const int64_t* strides;
+
+  // The numbers of blocks block .. block + count of the draw.
+  void number(uint64_t offset, int64_t block, int64_t count, uint64_t* numbers) const {
+    for (int64_t done = 0; done < count;) {
+      int64_t outer = (block + done) / sizes[rank - 1], at = (block + done) % sizes[rank - 1];
+      const int64_t run = std::min(count - done, sizes[rank - 1] - at);
+      for (int64_t d = rank - 2; d >= 0; outer /= sizes[d--]) at += outer % sizes[d] * strides[d];
+      for (int64_t i = 0; i < run; ++i) numbers[done + i] = offset + static_cast<uint64_t>(at + i);
+      done += run;
+    }
+  }
+};
+
+// Runs `Map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`. `window` is the
+// number of its dimensions, their sizes and their strides, or null where the draw is a whole sample.
 //
 // Work is cut by element number only, and sums add up in that order, so the threads' number changes no bit.
 template <class T, class Noise, class Map>
 void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed, uint64_t offset,
-         int bits) {
+         int bits, const int64_t* window) {
   using V = at::vec::Vectorized<T>;
   constexpr int SIZE = TILE<T>, INPUTS = Map::INPUTS, OUTPUTS = Map::OUTPUTS;
   constexpr int NUMBERS = values_of<Noise>() * TILE<T>;  // of noise in a tile
   constexpr int PER_BLOCK = Looping<Noise> ? 1 : 16 / sizeof(T);
-  const uint64_t first_block = offset + static_cast<uint64_t>(first / PER_BLOCK);
+  constexpr int BLOCKS = SIZE / PER_BLOCK;  // in a tile
+  const int64_t first_block = first / PER_BLOCK;
   const int64_t lead = first % PER_BLOCK;  // elements of the first block that belong to whoever came before
   const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
   std::vector<double> partial_sums[OUTPUTS];
@@ -40,6 +61,7 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
   }
 
   at::parallel_for(0, groups, 1, [&](int64_t group_begin, int64_t group_end) {
+    alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[NUMBERS], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
@@ -67,10 +89,20 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
           out[k] = outputs[k].mode == DENSE && whole ? static_cast<T*>(outputs[k].data) + at : output_tiles[k];
         }
 
+        const int64_t block = first_block + tile * BLOCKS;
+        if (window) {
+          Window{window[0], window + 1, window + 1 + window[0]}.number(offset, block, BLOCKS, blocks);
+        } else if constexpr (Looping<Noise>) {
+          std::iota(blocks, blocks + BLOCKS, offset + static_cast<uint64_t>(block));
+        }
         if constexpr (Looping<Noise>) {
-          Noise::fill(seed, first_block + static_cast<uint64_t>(tile) * SIZE, in + Map::PARAMETERS_AT, noise);
+          Noise::fill(seed, blocks, in + Map::PARAMETERS_AT, noise);
         } else {
-          philox4x32_10(seed, first_block + static_cast<uint64_t>(tile) * TILE_BLOCKS, words);
+          if (window) {
+            philox4x32_10(seed, blocks, 0, 0, words);
+          } else {
+            philox4x32_10(seed, offset + static_cast<uint64_t>(block), words);
+          }
           Noise::fill(words, bits, noise);
         }
         for (int j = 0; j < SIZE; j += V::size()) Map::template apply<V>(noise + j, in, out, j);

@@ -26,6 +26,7 @@ from .reduction import kept_dimensions, reduced_backward
 from .tiles import (
     gradients,
     interleave,
+    lane_blocks,
     lane_noise,
     lane_noise_carrying,
     load_elements,
@@ -34,6 +35,7 @@ from .tiles import (
     load_tile,
     split_run,
 )
+from .window import Window
 
 
 @triton.jit
@@ -111,6 +113,7 @@ def elementwise_forward_kernel(
     STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
+    WINDOW: tl.constexpr,
     KEY: tl.constexpr,
     HARDWARE: tl.constexpr,
     LANES: tl.constexpr,
@@ -127,6 +130,8 @@ def elementwise_forward_kernel(
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
     operands = load_scalars((a_ptr, b_ptr, c_ptr, d_ptr), KINDS, COMPUTE)
     start, block, hot, full, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
+    if WINDOW:
+        hot = 0  # the blocks of a tile do not follow each other
 
     c0 = block.to(tl.uint32) + tl.arange(0, LANES).to(tl.uint32) * STREAMS
     c1 = (block >> 32).to(tl.uint32)
@@ -143,14 +148,20 @@ def elementwise_forward_kernel(
 
     for t in range(hot * UNROLL, full):
         at = start + t * TILE
-        x = interleave(lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS))
+        blocks = lane_blocks(
+            block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
+        )
+        x = interleave(lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS))
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
         store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, END, STEP), 0)
         if LOG_PROB is not None:
             store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), 0)
 
     for t in range(full, tiles):
-        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
+        blocks = lane_blocks(
+            block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
+        )
+        x = lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
         lane = tl.arange(0, LANES) + t * LANES
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
@@ -208,6 +219,7 @@ def elementwise_backward_kernel(
     OUTPUTS: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
+    WINDOW: tl.constexpr,
     KEY: tl.constexpr,
     HARDWARE: tl.constexpr,
     LANES: tl.constexpr,
@@ -229,6 +241,8 @@ def elementwise_backward_kernel(
     outs = (a_out_ptr, b_out_ptr, c_out_ptr, d_out_ptr)
     operands = load_scalars((grad_ptr, p_ptr, q_ptr, r_ptr, s_ptr, t_ptr), KINDS, COMPUTE)
     start, block, hot, full, tiles = split_run(n, first_program, run, offset, TILE, UNROLL, PER_BLOCK)
+    if WINDOW:
+        hot = 0  # the blocks of a tile do not follow each other
 
     sums = ()
     for _ in tl.static_range(len(OUTPUTS)):
@@ -247,7 +261,10 @@ def elementwise_backward_kernel(
 
     for t in range(hot * UNROLL, full):
         at = start + t * TILE
-        x = interleave(lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS))
+        blocks = lane_blocks(
+            block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
+        )
+        x = interleave(lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS))
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
         grads = gradients(x, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
         sums = store_grads(outs, at, grads, sums, 0, OUTPUTS)
@@ -256,7 +273,10 @@ def elementwise_backward_kernel(
     for _ in tl.static_range(len(OUTPUTS)):
         rests = rests + (tl.zeros((LANES,), COMPUTE),)
     for t in range(full, tiles):
-        x = lane_noise_carrying(block, t, k0, k1, NOISE, DTYPE, HARDWARE, LANES, STREAMS)
+        blocks = lane_blocks(
+            block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
+        )
+        x = lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
         lane = tl.arange(0, LANES) + t * LANES
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
@@ -279,7 +299,12 @@ def elementwise_backward_kernel(
 
 
 def forward(
-    map: Map, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    map: Map,
+    key: Sequence[Tensor],
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
 ) -> tuple[Tensor, ...]:
     """The outputs of one draw: the sample and, of a joint map, its log-density.
 
@@ -290,6 +315,7 @@ def forward(
         params: floating-point tensors that broadcast to `shape`, on one device; any strides.
         shape: of the sample.
         dtype: float dtype of the sample. float64 computes in float64, all others in float32.
+        window: that of the draw, if it is part of a larger sample.
 
     Returns:
         Contiguous tensors.
@@ -299,7 +325,7 @@ def forward(
     if out.numel() == 0:
         return outs
     group = group_size(dtype)
-    layout = describe(out.shape, params, group)
+    layout = describe(out.shape, params, group, window)
     launch_elements(
         elementwise_forward_kernel,
         (*slots(outs, 2), *slots(params)),
@@ -324,7 +350,12 @@ def bounds(map: Map, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def backward(
-    map: Map, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    map: Map,
+    key: Sequence[Tensor],
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
 ) -> list[Tensor]:
     """Gradients of the parameters marked in `needs`, in order, each of its parameter's shape and dtype.
 
@@ -335,7 +366,7 @@ def backward(
         key: as in :func:`forward`; the same key.
         given: gradients of the outputs that `map.cotangents` names, of the sample's shape and dtype; any strides, 0
             included.
-        params: as in :func:`forward`.
+        params, window: as in :func:`forward`.
     """
     grad = given[0]
     wanted = [j for j, needed in enumerate(needs) if needed]
@@ -346,24 +377,29 @@ def backward(
     operands = tuple(given) if map.linear else (*given, *params)
     linear = [j for j in wanted if params[j].numel() in (1, grad.numel())]
     if linear:
-        grads.update(_linear_backward(map, key, operands, params, linear))
+        grads.update(_linear_backward(map, key, operands, params, linear, window))
     patterns: dict[tuple[bool, ...], list[int]] = {}
     for j in wanted:
         if j not in linear:
             patterns.setdefault(kept_dimensions(grad.shape, params[j].shape), []).append(j)
     for kept, members in patterns.items():
-        grads.update(reduced_backward(map, key, operands, params, kept, members))
+        grads.update(reduced_backward(map, key, operands, params, kept, members, window))
     return [grads[j] for j in wanted]
 
 
 def _linear_backward(
-    map: Map, key: Sequence[Tensor], operands: Sequence[Tensor], params: Sequence[Tensor], wanted: Sequence[int]
+    map: Map,
+    key: Sequence[Tensor],
+    operands: Sequence[Tensor],
+    params: Sequence[Tensor],
+    wanted: Sequence[int],
+    window: Window | None,
 ) -> dict[int, Tensor]:
     """Gradients of parameters with one value an element, or one value."""
     grad = operands[0]
     group = group_size(grad.dtype)
     n = grad.numel()
-    layout = describe(grad.shape, operands, group)
+    layout = describe(grad.shape, operands, group, window)
     outputs = ["none"] * len(params)
     outs: dict[int, Tensor] = {}
     for j in wanted:

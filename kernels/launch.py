@@ -159,6 +159,7 @@ def launch_elements(
         constants,
         KINDS=layout.kinds,
         WIDE=layout.wide,
+        WINDOW=layout.window,
         KEY=key_kind,
         HARDWARE=hardware(),
         enable_fp_fusion=False,

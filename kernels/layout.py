@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from .language import tl, triton
+
+if TYPE_CHECKING:
+    from .window import Window
 
 # Kinds of operand. A group is the run of neighbouring elements that one lane of the kernel handles.
 SCALAR = "scalar"  # one value
@@ -34,12 +38,14 @@ class Layout:
         sizes: the collapsed sizes of the sample, outermost first, packed; empty when no operand needs coordinates.
         strides: for each operand its strides over those dimensions, packed, one operand after the other.
         wide: indices need 64 bits.
+        window: the strides of the whole sample follow those of the operands; see :mod:`rsample.kernels.window`.
     """
 
     kinds: tuple[str, ...]
     sizes: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     wide: bool = False
+    window: bool = False
 
 
 def collapse(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
@@ -69,6 +75,14 @@ def collapse(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[li
     return out_sizes, out_strides
 
 
+def row_major_strides(shape: Sequence[int]) -> list[int]:
+    """The strides of a contiguous tensor."""
+    strides = [1] * len(shape)
+    for dim in range(len(shape) - 2, -1, -1):
+        strides[dim] = strides[dim + 1] * shape[dim + 1]
+    return strides
+
+
 def pack(values: Sequence[int], wide: bool) -> tuple[int, ...]:
     """Integers in a form that Triton does not specialise on.
 
@@ -88,13 +102,14 @@ def unpack(value, WIDE: tl.constexpr):
         return ((-1 - value) >> 1).to(tl.uint32)
 
 
-def describe(shape: Sequence[int], operands: Sequence[Tensor], group: int) -> Layout:
+def describe(shape: Sequence[int], operands: Sequence[Tensor], group: int, window: Window | None = None) -> Layout:
     """The layout of operands that broadcast to `shape`.
 
     Args:
         shape: the sample's logical shape.
         operands: tensors of shapes that broadcast to it, of any strides.
         group: how many neighbouring elements a lane handles; a power of two.
+        window: that of the draw, if it is part of a larger sample.
     """
     kinds = []
     for operand in operands:
@@ -104,18 +119,20 @@ def describe(shape: Sequence[int], operands: Sequence[Tensor], group: int) -> La
             kinds.append(DENSE)
         else:
             kinds.append(STRIDED)
-    if STRIDED not in kinds:
+    if STRIDED not in kinds and window is None:
         return Layout(tuple(kinds))
 
     strided = [j for j, kind in enumerate(kinds) if kind == STRIDED]
-    sizes, strides = collapse(shape, [operands[j].expand(shape).stride() for j in strided])
+    walks = [operands[j].expand(shape).stride() for j in strided]
+    sizes, strides = collapse(shape, walks if window is None else [*walks, window.strides])
     numel = extent = 1
     for size in sizes:
         numel *= size
-    packed = [[0] * len(sizes) for _ in operands]
-    for j, stride in zip(strided, strides, strict=True):
-        packed[j] = stride
+    packed = [[0] * len(sizes) for _ in operands] + strides[len(strided) :]
+    for stride in strides:
         extent = max(extent, sum((size - 1) * s for size, s in zip(sizes, stride, strict=True)))
+    for j, stride in zip(strided, strides, strict=False):
+        packed[j] = stride
         if not any(stride):
             kinds[j] = SCALAR
         elif sizes[-1] % group == 0 and stride[-1] == 0:
@@ -129,7 +146,8 @@ def describe(shape: Sequence[int], operands: Sequence[Tensor], group: int) -> La
             kinds[j] = ROWS
     # Packing takes one bit.
     wide = max(numel, extent, *(2 * v for v in sizes), *(2 * s for row in packed for s in row)) >= INT31
-    return Layout(tuple(kinds), pack(sizes, wide), pack([s for row in packed for s in row], wide), wide)
+    packed_strides = pack([s for row in packed for s in row], wide)
+    return Layout(tuple(kinds), pack(sizes, wide), packed_strides, wide, window is not None)
 
 
 @triton.jit

@@ -5,8 +5,9 @@
 
 A joint map's forward operator returns (Tensor, Tensor), the sample and its log-density, and its backward operator takes
 the gradients of both (`with_log_prob`) or of the log-density (`with_score`).
-`key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`. Operators are
-opaque to torch.compile: a compiled model runs the same kernels as an eager one and draws the same numbers.
+`key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`; and, for part
+of a sample, one tensor more; see :mod:`rsample.kernels.window`. Operators are opaque to torch.compile: a compiled model
+runs the same kernels as an eager one and draws the same numbers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .keys import packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
+from .window import is_windowed, split_key
 
 if HAS_TRITON:
     from . import elementwise
@@ -120,13 +122,16 @@ def _forward(map: Map) -> Callable[..., Outputs]:
     least = _compiled_min_numel(map)
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
-        backend = backend_for(params[0].device, math.prod(shape), least)
+        numel, window = math.prod(shape), None
+        if is_windowed(key):
+            key, numel, window = split_key(key)
+        backend = backend_for(params[0].device, numel, least)
         if backend == "triton":
-            outputs = _kernels(map).forward(map, key, params, shape, dtype)
+            outputs = _kernels(map).forward(map, key, params, shape, dtype, window)
         elif backend == "compiled":
-            outputs = compiled.forward(map, packed_key(key), params, shape, dtype)
+            outputs = compiled.forward(map, packed_key(key), params, shape, dtype, window)
         else:
-            outputs = reference.forward(map, packed_key(key), params, shape, dtype)
+            outputs = reference.forward(map, packed_key(key), params, shape, dtype, window)
         return outputs if map.joint else outputs[0]
 
     return forward
@@ -138,12 +143,15 @@ def _backward(map: Map) -> Callable[..., list[Tensor]]:
     def backward(
         key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
-        backend = backend_for(given[0].device, given[0].numel(), least)
+        numel, window = given[0].numel(), None
+        if is_windowed(key):
+            key, numel, window = split_key(key)
+        backend = backend_for(given[0].device, numel, least)
         if backend == "triton":
-            return _kernels(map).backward(map, key, given, params, needs)
+            return _kernels(map).backward(map, key, given, params, needs, window)
         if backend == "compiled":
-            return compiled.backward(map, packed_key(key), given, params, needs)
-        return reference.backward(map, packed_key(key), given, params, needs)
+            return compiled.backward(map, packed_key(key), given, params, needs, window)
+        return reference.backward(map, packed_key(key), given, params, needs, window)
 
     return backward
 

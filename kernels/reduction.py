@@ -17,10 +17,11 @@ from torch import Tensor
 
 from .language import tl, triton
 from .launch import current, empty, hardware, key_arguments, slots
-from .layout import INT31, collapse, pack, strided_offset, unpack
+from .layout import INT31, collapse, pack, row_major_strides, strided_offset, unpack
 from .maps.map import Map
 from .noise import compute_dtype, elements_per_block
 from .tiles import block_noise, gradients, load_key
+from .window import Window
 
 _LANES = 128
 # Programs that fill a GPU; a reduction is split until there are about as many.
@@ -169,17 +170,17 @@ def reduced_backward(
     params: Sequence[Tensor],
     kept: Sequence[bool],
     members: Sequence[int],
+    window: Window | None = None,
 ) -> dict[int, Tensor]:
     """Gradients of the parameters numbered `members`, which all have the dimensions marked in `kept` and no others.
 
     Args:
         operands: what the map's gradient takes beside the noise: gradients of outputs, parameters if it needs them.
+        window: that of the draw, if it is part of a larger sample.
     """
     grad = operands[0]
     shape = grad.shape
-    numbers = [1] * len(shape)
-    for dim in range(len(shape) - 2, -1, -1):
-        numbers[dim] = numbers[dim + 1] * shape[dim + 1]
+    numbers = row_major_strides(shape) if window is None else window.strides
     rows = [numbers, *(operand.expand(shape).stride() for operand in operands)]
     spaces = {}
     for space in (True, False):

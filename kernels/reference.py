@@ -13,6 +13,7 @@ from .loops.noise import LoopNoise, loop_noise
 from .maps.map import Map
 from .noise import Noise, compute_dtype, elements_per_block, signed64
 from .philox import philox_blocks
+from .window import Window
 
 
 def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
@@ -27,12 +28,23 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
 
 
 def forward(
-    map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    map: Map,
+    key: Tensor,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
 ) -> tuple[Tensor, ...]:
-    """What a draw of `shape` and `dtype` gives; `params` broadcast to `shape`. `key` is a packed key, uint64."""
+    """What a draw of `shape` and `dtype` gives.
+
+    Args:
+        key: a packed key, uint64.
+        params: broadcast to `shape`.
+        window: that of the draw, if it is part of a larger sample.
+    """
     compute = compute_dtype(dtype)
     params = [_cast(p, compute) for p in params]
-    eps = _noise_of(map, key, params, shape, dtype, params[0])
+    eps = _noise_of(map, key, params, shape, dtype, params[0], window)
     outputs = map.draw(eps, *params)
     sample = outputs[0]
     if map.support is not None and map.support.within_reach(dtype):
@@ -45,7 +57,12 @@ def forward(
 
 
 def backward(
-    map: Map, key: Tensor, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    map: Map,
+    key: Tensor,
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
 ) -> list[Tensor]:
     """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
 
@@ -55,7 +72,7 @@ def backward(
     grad = given[0]
     compute = compute_dtype(grad.dtype)
     params_as = [_cast(p, compute) for p in params]
-    eps = _noise_of(map, key, params_as, grad.shape, grad.dtype, grad)
+    eps = _noise_of(map, key, params_as, grad.shape, grad.dtype, grad, window)
     grads = map.gradients(eps, *[_cast(g, compute) for g in given], *params_as)
     return reduced(grads, params, grad.shape, needs)
 
@@ -72,15 +89,23 @@ def reduced(
 
 
 def _noise_of(
-    map: Map, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype, like: Tensor
+    map: Map,
+    key: Tensor,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    like: Tensor,
+    window: Window | None,
 ) -> Tensor:
     if isinstance(map.noise, LoopNoise):
-        noise: Tensor = loop_noise(map.noise, key, params, shape, dtype)
+        noise: Tensor = loop_noise(map.noise, key, params, shape, dtype, window)
         return noise
-    return eager_noise(map.noise, key, shape, dtype, like)
+    return eager_noise(map.noise, key, shape, dtype, like, window)
 
 
-def eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
+def eager_noise(
+    kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, like: Tensor, window: Window | None = None
+) -> Tensor:
     """`noise` by ATen's stateless kernels where these run: one call instead of some eighty small ones.
 
     The noise lies on the device of `like`, any tensor of the draw.
@@ -88,6 +113,8 @@ def eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dty
     device = like.device
     if key.device != device:
         key = key.to(device)
+    if window is not None:
+        return _noise_in_window(kind, key, shape, dtype, window)
     if device == CPU or device.type == "cuda":
         compute = compute_dtype(dtype)
         if kind.of_element is not None:
@@ -102,16 +129,37 @@ def eager_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dty
     return noise(kind, key.view(torch.int64), torch.Size(shape).numel(), dtype).reshape(shape)
 
 
+def _noise_in_window(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window) -> Tensor:
+    """`eager_noise` of a window: every run of it has a key of its own."""
+    device, bits, per_block = key.device, key.view(torch.int64), elements_per_block(dtype)
+    blocks = bits[1] + window.blocks(shape, per_block, device)
+    if device == CPU or device.type == "cuda":
+        runs = torch.stack((bits[0].expand(len(blocks)), blocks[:, 0]), -1).view(torch.uint64)
+        if kind.of_element is not None:
+            words = torch._philox_key_split(runs, blocks.shape[1]).transpose(0, 1).contiguous()
+            return kind.of_element(_joined(words, per_block).view(shape), dtype)
+        compute = compute_dtype(dtype)
+        out = torch.empty(
+            len(blocks), per_block * blocks.shape[1], dtype=dtype if kind.native_resolution else compute, device=device
+        )
+        assert kind.aten_fill is not None
+        return _cast(kind.aten_fill(out, runs.unsqueeze(1)), compute).view(shape)
+    return torch.stack(kind.from_words(philox_blocks(bits[0], blocks), dtype), -1).view(shape)
+
+
 def _signed_words(key: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """What `Noise.of_element` takes for each element of a draw.
 
     Splitting a key makes each new one from the block that its offset counts to: the words are those of the stream.
     """
     numel, per_block = math.prod(shape), elements_per_block(dtype)
-    words = torch._philox_key_split(key, max(-(-numel // per_block), 1)).view(torch.int32).view(-1)
-    if per_block == 2:
-        words = signed64(words[0::2], words[1::2])
-    return words[:numel].view(shape)
+    words = torch._philox_key_split(key, max(-(-numel // per_block), 1))
+    return _joined(words, per_block)[:numel].view(shape)
+
+
+def _joined(keys: Tensor, per_block: int) -> Tensor:
+    words = keys.view(torch.int32).view(-1)
+    return signed64(words[0::2], words[1::2]) if per_block == 2 else words
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

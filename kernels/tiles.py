@@ -89,19 +89,46 @@ def lane_noise(
 
 
 @triton.jit
-def lane_noise_carrying(
+def number_in_sample(element, sizes, strides, OPERANDS: tl.constexpr, WINDOW: tl.constexpr, WIDE: tl.constexpr):
+    """The numbers of elements of a window in the whole sample, less that of its first; else the numbers themselves."""
+    if WINDOW:
+        return strided_offset(element.to(tl.uint64 if WIDE else tl.uint32), sizes, strides, OPERANDS, WIDE)
+    else:
+        return element
+
+
+@triton.jit
+def lane_blocks(
     block,
     t,
-    k0,
-    k1,
-    NOISE: tl.constexpr,
-    DTYPE: tl.constexpr,
-    HARDWARE: tl.constexpr,
+    offset,
+    start,
+    sizes,
+    strides,
+    OPERANDS: tl.constexpr,
+    PER_BLOCK: tl.constexpr,
+    WINDOW: tl.constexpr,
+    WIDE: tl.constexpr,
     LANES: tl.constexpr,
     STREAMS: tl.constexpr,
 ):
-    """The noise of each lane's STREAMS blocks in tile t of a run whose first block, a uint64, is `block`."""
-    block += ((tl.arange(0, LANES) + t * LANES) * STREAMS).to(tl.uint64)
+    """The number of each lane's first block in tile t of a run, whose first element is `start` and first block `block`.
+
+    Those of a window are found from the numbers of the elements, and count from the draw's `offset`.
+    """
+    lane = tl.arange(0, LANES) + t * LANES
+    if WINDOW:
+        element = number_in_sample(start + lane * (PER_BLOCK * STREAMS), sizes, strides, OPERANDS, WINDOW, WIDE)
+        return offset + (element // PER_BLOCK).to(tl.uint64)
+    else:
+        return block + (lane * STREAMS).to(tl.uint64)
+
+
+@triton.jit
+def lane_noise_carrying(
+    block, k0, k1, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr
+):
+    """The noise of each lane's STREAMS blocks, whose first has the number `block`, a uint64."""
     x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
     if STREAMS == 2:
         block += 1

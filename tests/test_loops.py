@@ -383,7 +383,7 @@ def test_attempts_at_a_gamma_number_are_accepted_as_often_as_they_should_be(a):
 
     p = integrate.quad(taken, -3 * np.sqrt(d), 40, limit=200)[0]
     n = 100_000
-    blocks = Blocks.of_draw(KEY, n, torch.device("cpu"))
+    blocks = Blocks.of_draw(KEY, (n,), torch.device("cpu"))
     of_all = torch.full((n,), d)
     first, second, u = gamma._candidates(blocks, 0, 0, torch.float32)
     rejected = [gamma._rejected(z / torch.sqrt(9 * of_all), v, of_all) for z, v in zip((first, second), u, strict=True)]

@@ -204,9 +204,9 @@ struct PoissonLaw {
 };
 
 template <class T>
-inline void poisson_noise(uint64_t seed, uint64_t first_block, const T* rate, uint32_t stream, T* count) {
+inline void poisson_noise(uint64_t seed, const uint64_t* blocks, const T* rate, uint32_t stream, T* count) {
   constexpr int SIZE = TILE<T>;
-  Pending<T> small(first_block), large(first_block);
+  Pending<T> small(blocks), large(blocks);
   split(rate, small, large);
   T e[4 * SIZE], time[SIZE] = {}, arrived[SIZE] = {}, until[SIZE];
   int32_t again[SIZE];
@@ -251,16 +251,16 @@ struct OddsOfLogits {
 };
 
 template <class T, class Odds>
-inline void negative_binomial_noise(uint64_t seed, uint64_t first_block, const T* total_count, const T* chances,
+inline void negative_binomial_noise(uint64_t seed, const uint64_t* blocks, const T* total_count, const T* chances,
                                     T* count) {
   constexpr int SIZE = TILE<T>;
   T ratio[SIZE], power[SIZE], rate[SIZE];
-  gamma_noise(seed, first_block, total_count, 0, ratio, power);
+  gamma_noise(seed, blocks, total_count, 0, ratio, power);
   for (int i = 0; i < SIZE; ++i) {
     const T mean = total_count[i] * ratio[i] * Odds::scaled(chances[i], power[i]);
     rate[i] = select(total_count[i] == T(0), T(0), mean);
   }
-  poisson_noise(seed, first_block, rate, POISSON_STREAM, count);
+  poisson_noise(seed, blocks, rate, POISSON_STREAM, count);
 }
 
 // ---------------------------------------------------------------------------------------------------------- binomial
@@ -306,10 +306,10 @@ struct BinomialLaw {
 };
 
 template <class T, class Rarer>
-inline void binomial_noise(uint64_t seed, uint64_t first_block, const T* n, const T* chances, uint32_t stream,
+inline void binomial_noise(uint64_t seed, const uint64_t* blocks, const T* n, const T* chances, uint32_t stream,
                            T* count) {
   constexpr int SIZE = TILE<T>;
-  Pending<T> small(first_block), large(first_block);
+  Pending<T> small(blocks), large(blocks);
   T p[SIZE], mean[SIZE], limit[SIZE];
   for (int i = 0; i < SIZE; ++i) {
     T hazard;
@@ -351,40 +351,40 @@ inline void binomial_noise(uint64_t seed, uint64_t first_block, const T* n, cons
 struct poisson {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
-    counts::poisson_noise(seed, first_block, parameters[0], 0, noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+    counts::poisson_noise(seed, blocks, parameters[0], 0, noise);
   }
 };
 
 struct negative_binomial_probs {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
-    counts::negative_binomial_noise<T, counts::OddsOfProbs>(seed, first_block, parameters[0], parameters[1], noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+    counts::negative_binomial_noise<T, counts::OddsOfProbs>(seed, blocks, parameters[0], parameters[1], noise);
   }
 };
 
 struct negative_binomial_logits {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
-    counts::negative_binomial_noise<T, counts::OddsOfLogits>(seed, first_block, parameters[0], parameters[1], noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+    counts::negative_binomial_noise<T, counts::OddsOfLogits>(seed, blocks, parameters[0], parameters[1], noise);
   }
 };
 
 struct binomial_probs {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
-    counts::binomial_noise<T, counts::OfProbs>(seed, first_block, parameters[0], parameters[1], 0, noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+    counts::binomial_noise<T, counts::OfProbs>(seed, blocks, parameters[0], parameters[1], 0, noise);
   }
 };
 
 struct binomial_logits {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
-    counts::binomial_noise<T, counts::OfLogits>(seed, first_block, parameters[0], parameters[1], 0, noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+    counts::binomial_noise<T, counts::OfLogits>(seed, blocks, parameters[0], parameters[1], 0, noise);
   }
 };
 

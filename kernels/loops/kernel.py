@@ -18,7 +18,8 @@ from ..launch import Config, empty, launch_elements, slots
 from ..layout import describe
 from ..maps.map import Map
 from ..noise import compute_dtype
-from ..tiles import load_elements, load_key, load_scalars
+from ..tiles import load_elements, load_key, load_scalars, number_in_sample
+from ..window import Window
 from .noise import LoopNoise
 
 CONFIG = Config(warps=1, unroll=1, passes=16)
@@ -31,13 +32,17 @@ def lane_noise(
     offset,
     k0,
     k1,
+    sizes,
+    strides,
     FIRST: tl.constexpr,
+    WINDOW: tl.constexpr,
+    WIDE: tl.constexpr,
     NOISE: tl.constexpr,
     DTYPE: tl.constexpr,
     HARDWARE: tl.constexpr,
 ):
     """The noise of each lane's element, a tuple. Parameters are the operands from number FIRST on."""
-    block = offset + element.to(tl.uint64)
+    block = offset + number_in_sample(element, sizes, strides, len(operands), WINDOW, WIDE).to(tl.uint64)
     params = ()
     for j in tl.static_range(FIRST, len(operands)):
         params = params + (operands[j],)
@@ -84,6 +89,7 @@ def loop_forward_kernel(
     STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
+    WINDOW: tl.constexpr,
     KEY: tl.constexpr,
     HARDWARE: tl.constexpr,
     LANES: tl.constexpr,
@@ -99,7 +105,7 @@ def loop_forward_kernel(
         element = start + t * LANES + tl.arange(0, LANES)
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-        noise = lane_noise(values, element, offset, k0, k1, 0, NOISE, DTYPE, HARDWARE)
+        noise = lane_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
         if TRANSFORM is None:
             x = noise[PICKED]
         elif len(noise) == 1:
@@ -151,6 +157,7 @@ def loop_backward_kernel(
     OUTPUTS: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
+    WINDOW: tl.constexpr,
     KEY: tl.constexpr,
     HARDWARE: tl.constexpr,
     LANES: tl.constexpr,
@@ -170,7 +177,7 @@ def loop_backward_kernel(
         element = start + t * LANES + tl.arange(0, LANES)
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-        noise = lane_noise(values, element, offset, k0, k1, 1, NOISE, DTYPE, HARDWARE)
+        noise = lane_noise(values, element, offset, k0, k1, sizes, strides, 1, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
         if len(noise) == 1:
             grads = TRANSFORM_GRAD(noise[0], *values, HARDWARE)
         else:
@@ -190,7 +197,12 @@ def loop_backward_kernel(
 
 
 def forward(
-    map: Map, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    map: Map,
+    key: Sequence[Tensor],
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
 ) -> tuple[Tensor]:
     """The sample of a draw; as :func:`rsample.kernels.elementwise.forward`."""
     assert isinstance(map.noise, LoopNoise)
@@ -199,7 +211,7 @@ def forward(
         launch_elements(
             loop_forward_kernel,
             (out, *slots(params)),
-            describe(out.shape, params, 1),
+            describe(out.shape, params, 1, window),
             out.numel(),
             1,
             key,
@@ -217,7 +229,12 @@ def forward(
 
 
 def backward(
-    map: Map, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    map: Map,
+    key: Sequence[Tensor],
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
 ) -> list[Tensor]:
     """The gradients that `needs` marks; as :func:`rsample.kernels.elementwise.backward`.
 
@@ -240,7 +257,7 @@ def backward(
     launch_elements(
         loop_backward_kernel,
         (*slots(outs), *slots(operands, 5)),
-        describe(grad.shape, operands, 1),
+        describe(grad.shape, operands, 1, window),
         n,
         1,
         key,

@@ -14,11 +14,9 @@ struct Pending {
   int index[TILE<T>];
   uint64_t block[TILE<T>];
 
-  explicit Pending(uint64_t first) {
-    for (int i = 0; i < TILE<T>; ++i) {
-      index[i] = i;
-      block[i] = first + i;
-    }
+  explicit Pending(const uint64_t* blocks) {
+    for (int i = 0; i < TILE<T>; ++i) index[i] = i;
+    std::copy_n(blocks, TILE<T>, block);
   }
 
   // Keeps the elements for which `rejected` is not 0.
@@ -101,7 +99,7 @@ inline bool rejected(double y, double u, double d) {
 
 // A tile of concentrations a makes ratios and powers of which g is a * ratio * exp(power).
 template <class T>
-inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_t stream, T* ratio, T* power) {
+inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* a, uint32_t stream, T* ratio, T* power) {
   constexpr int SIZE = TILE<T>;
   T d[SIZE], width[SIZE], y[SIZE];
   for (int i = 0; i < SIZE; ++i) {
@@ -111,7 +109,7 @@ inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_
   Candidates<T> c;
   int32_t again[SIZE];
   T d_of[SIZE], width_of[SIZE], chosen[SIZE];
-  Pending<T> pending(first_block);
+  Pending<T> pending(blocks);
   for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
     candidates(seed, pending, attempt, stream, c);
     for (int i = 0; i < pending.count; ++i) {
@@ -133,7 +131,7 @@ inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_
   }
   std::fill_n(power, SIZE, T(0));
   if (std::any_of(a, a + SIZE, [](T x) { return x < T(1); })) {
-    const Pending<T> all(first_block);
+    const Pending<T> all(blocks);
     uint32_t words[4 * SIZE], own[TILE_WORDS];
     attempt_words<T>(seed, all.block, SIZE, ONCE, stream, words);
     constexpr int WORDS = sizeof(T) / 4;  // of an element, as `exponential` takes them
@@ -146,9 +144,9 @@ inline void gamma_noise(uint64_t seed, uint64_t first_block, const T* a, uint32_
 struct two_gammas {
   static constexpr int VALUES = 4;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
     for (int i = 0; i < 2; ++i) {
-      gamma_noise(seed, first_block, parameters[i], 2 * i, noise + 2 * i * TILE<T>, noise + (2 * i + 1) * TILE<T>);
+      gamma_noise(seed, blocks, parameters[i], 2 * i, noise + 2 * i * TILE<T>, noise + (2 * i + 1) * TILE<T>);
     }
   }
 };
@@ -157,13 +155,13 @@ struct two_gammas {
 struct two_half_gammas {
   static constexpr int VALUES = 4;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
     T half[2][TILE<T>];
     for (int i = 0; i < 2; ++i) {
       for (int j = 0; j < TILE<T>; ++j) half[i][j] = parameters[i][j] / 2;
     }
     const T* const halves[] = {half[0], half[1]};
-    two_gammas::fill(seed, first_block, halves, noise);
+    two_gammas::fill(seed, blocks, halves, noise);
   }
 };
 
@@ -172,8 +170,8 @@ struct two_half_gammas {
 // A standard exponential and the cosine of a uniform angle, from the words of one block.
 struct polar {
   static constexpr int VALUES = 2;
-  static void fill(uint64_t seed, uint64_t first_block, const float* const*, float* noise) {
-    const Pending<float> all(first_block);
+  static void fill(uint64_t seed, const uint64_t* blocks, const float* const*, float* noise) {
+    const Pending<float> all(blocks);
     uint32_t words[4 * TILE<float>], own[TILE_WORDS];
     attempt_words<float>(seed, all.block, TILE<float>, 0, 0, words);
     for (int i = 0; i < TILE<float>; ++i) own[i] = words[4 * i];
@@ -182,8 +180,8 @@ struct polar {
     for (int i = 0; i < TILE<float>; ++i) unit_circle(words[4 * i + 1], noise[TILE<float> + i], sine);
   }
 
-  static void fill(uint64_t seed, uint64_t first_block, const double* const*, double* noise) {
-    const Pending<double> all(first_block);
+  static void fill(uint64_t seed, const uint64_t* blocks, const double* const*, double* noise) {
+    const Pending<double> all(blocks);
     uint32_t words[4 * TILE<double>], own[TILE_WORDS];
     attempt_words<double>(seed, all.block, TILE<double>, 0, 0, words);
     for (int i = 0; i < TILE<double>; ++i) std::copy_n(words + 4 * i, 2, own + 2 * i);
@@ -224,7 +222,7 @@ struct von_mises {
   static constexpr int VALUES = 1;
 
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* q) {
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* q) {
     constexpr int SIZE = TILE<T>;
     T s[SIZE], base[SIZE], twice[SIZE], proposed[SIZE];
     for (int i = 0; i < SIZE; ++i) {
@@ -237,7 +235,7 @@ struct von_mises {
     }
     int32_t again[SIZE];
     uint32_t words[4 * SIZE];
-    Pending<T> pending(first_block);
+    Pending<T> pending(blocks);
     for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
       attempt_words<T>(seed, pending.block, pending.count, attempt, 0, words);
       for (int i = 0; i < pending.count; ++i) {
@@ -265,8 +263,8 @@ struct von_mises {
 struct gamma {
   static constexpr int VALUES = 2;
   template <class T>
-  static void fill(uint64_t seed, uint64_t first_block, const T* const* parameters, T* noise) {
-    gamma_noise(seed, first_block, parameters[0], 0, noise, noise + TILE<T>);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+    gamma_noise(seed, blocks, parameters[0], 0, noise, noise + TILE<T>);
   }
 };
 

@@ -6,6 +6,7 @@ block whose counter words 2 and 3 are t and s, so that the sample depends on not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..language import tl, triton
 from ..noise import compute_dtype
 from ..philox import DEVICE_ROUNDS, Words, philox4x32_words, philox_blocks
+from ..window import Window
 
 # The attempt, never reached by a loop, whose words are for what is drawn once an element.
 ONCE = 2**32 - 1
@@ -35,10 +37,12 @@ class Blocks:
     number: Tensor
 
     @classmethod
-    def of_draw(cls, key: Tensor, numel: int, device: torch.device) -> Blocks:
-        """The blocks of elements 0 .. numel of a draw from a packed key."""
+    def of_draw(cls, key: Tensor, shape: Sequence[int], device: torch.device, window: Window | None = None) -> Blocks:
+        """The blocks of the elements of a draw of `shape` from a packed key, in order."""
         seed, offset = key.to(device).view(torch.int64)
-        return cls(seed, offset + torch.arange(numel, device=device))
+        if window is not None:
+            return cls(seed, offset + window.blocks(shape, 1, device).view(-1))
+        return cls(seed, offset + torch.arange(math.prod(shape), device=device))
 
     def words(self, attempt: int, stream: int) -> Words:
         """Four int64 tensors with values in [0, 2**32)."""
@@ -72,11 +76,18 @@ class LoopNoise:
         return 1
 
 
-def loop_noise(kind: LoopNoise, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Any:
+def loop_noise(
+    kind: LoopNoise,
+    key: Tensor,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
+) -> Any:
     """The noise of a draw of `shape`, as a map takes it, in the compute dtype; `params` broadcast to `shape`."""
     shape = torch.Size(shape)
     given = [p.expand(shape).reshape(-1).to(compute_dtype(dtype)) for p in params]
-    values = kind.reference(Blocks.of_draw(key, shape.numel(), given[0].device), *given, dtype)
+    values = kind.reference(Blocks.of_draw(key, shape, given[0].device, window), *given, dtype)
     shaped = tuple(x.view(shape) for x in values)
     return shaped if kind.values > 1 else shaped[0]
 
