@@ -21,6 +21,7 @@ from torch.distributions.utils import lazy_property
 from torch.nn import Parameter
 
 from rsample.kernels.backend import TRITON_DEVICES
+from rsample.kernels.dtensor import any_dtensor, local_part
 from rsample.kernels.keys import watched
 
 
@@ -57,6 +58,9 @@ class CheckedArguments(Distribution):
 
     def _require_all(self, valid: Tensor, name: str, value: Tensor, constraint: Any) -> None:
         """Raise, now or later, unless `valid` is true everywhere; the others are for the message."""
+        if any_dtensor((valid,)):
+            # Each rank checks its own shard, which needs no communication. torch.distributions cannot check DTensors.
+            valid, self._validate_args = local_part(valid), False
         given = f"parameter {name} ({type(value).__name__} of shape {tuple(value.shape)})"
         if "_validate_args" not in self.__dict__ and runs_behind(valid):
             PENDING.add(
@@ -72,6 +76,14 @@ class CheckedArguments(Distribution):
                 f"Expected {given} of distribution {self!r} to satisfy the constraint {constraint!r}, "
                 f"but found invalid values:\n{value}"
             )
+
+
+def refuse_dtensors(distribution: Distribution, *params: object) -> None:
+    """Raise a NotImplementedError if a parameter is a DTensor."""
+    if any_dtensor(params):
+        raise NotImplementedError(
+            f"{type(distribution).__name__} does not take DTensor parameters; give it their full_tensor()"
+        )
 
 
 def runs_behind(value: Tensor) -> bool:

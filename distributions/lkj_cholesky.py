@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._delegation import two_keys
 from ._sampling import KeyedSampling, checked_sample_shape
+from ._validation import refuse_dtensors
 from .beta import Beta
 from .normal import Normal
 
@@ -36,6 +37,7 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
     """
 
     def __init__(self, dim: int, concentration: Tensor | float = 1.0, validate_args: bool | None = None) -> None:
+        refuse_dtensors(self, concentration)
         super().__init__(dim, concentration, validate_args)
 
     def _draw(

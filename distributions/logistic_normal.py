@@ -48,7 +48,8 @@ class LogisticNormal(DelegatedSampling, torch.distributions.LogisticNormal):
         base = Normal(loc, scale, validate_args=validate_args)
         if not base.batch_shape:
             base = base.expand([1])
-        TransformedDistribution.__init__(self, base, _StickBreakingTransform(), validate_args=validate_args)
+        TransformedDistribution.__init__(self, base, _StickBreakingTransform(), validate_args=False)
+        self._check_arguments(validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         new: Self = self._get_checked_instance(LogisticNormal, _instance)

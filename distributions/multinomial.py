@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ._sampling import KeyedSampling, checked_sample_shape
+from ._validation import refuse_dtensors
 from .uniform import Uniform
 
 
@@ -45,6 +46,7 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         logits: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
+        refuse_dtensors(self, probs, logits)
         if not isinstance(total_count, int):
             raise NotImplementedError(f"total_count must be an int, the same for all elements; got {total_count!r}")
         # torch's constructor validates what it is made of whatever it is told, which torch.compile cannot trace.

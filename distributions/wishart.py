@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._delegation import two_keys
 from ._sampling import KeyedSampling, checked_sample_shape
+from ._validation import refuse_dtensors
 from .gamma import Chi2
 from .normal import Normal
 
@@ -42,6 +43,7 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         scale_tril: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
+        refuse_dtensors(self, df, covariance_matrix, precision_matrix, scale_tril)
         super().__init__(df, covariance_matrix, precision_matrix, scale_tril, validate_args)
 
     def _draw(

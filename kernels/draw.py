@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import keys
 from .autograd import AffineDraw, Draw, PathwiseDraw
+from .dtensor import any_dtensor
 from .function import wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
@@ -63,7 +64,7 @@ class Sampler:
 
         Returns:
             A contiguous tensor of `shape`, of the parameters' promoted dtype; of a joint map two, the sample and its
-            log-density.
+            log-density. DTensors where a parameter is one; see :mod:`rsample.kernels.sharded`.
 
         Raises:
             TypeError: a parameter, key or generator of the wrong type or a parameter that is not floating-point.
@@ -71,6 +72,10 @@ class Sampler:
             RuntimeError: parameters, key or generator on different devices.
         """
         params, dtype = self._checked(params)
+        if any_dtensor(params):
+            from . import sharded
+
+            return sharded.draw(self, params, shape, dtype, generator=generator, key=key, differentiable=differentiable)
         device = params[0].device
         generator = keys.check_source(key, generator, device)
         per_block = self._per_block[dtype]
@@ -87,12 +92,18 @@ class Sampler:
             taken = source.key
         else:
             taken = keys.reserve(device, blocks, generator) if key is None else (key,)
+        return self.from_key(taken, params, shape, dtype, differentiable)
+
+    def from_key(
+        self, key: keys.Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype, differentiable: bool
+    ) -> Any:
+        """The draw of a key as operators take it, from checked arguments."""
         if not wants_derivative(params):
-            return self.operators.forward(taken, params, shape, dtype)
+            return self.operators.forward(key, params, shape, dtype)
         if differentiable:
-            return self._function.apply(self.operators, taken, None, tuple(shape), dtype, *params)
+            return self._function.apply(self.operators, key, None, tuple(shape), dtype, *params)
         with torch._C._AutoDispatchBelowAutograd():
-            return self.operators.forward(taken, params, shape, dtype)
+            return self.operators.forward(key, params, shape, dtype)
 
     def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Outputs:
         *params, shape, dtype = args

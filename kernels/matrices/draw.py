@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import keys
+from ..dtensor import any_dtensor
 from ..function import wants_derivative
 from ..noise import SIGNIFICAND_BITS, elements_per_block
 from . import ops
@@ -55,6 +56,11 @@ def draw_product(
     if any(p.device != device for p in tensors):
         places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
         raise RuntimeError(f"parameters must be on one device, but {places}")
+    if any_dtensor(tensors):
+        raise NotImplementedError(
+            f"draws that are a matrix product do not take DTensor parameters; draw with the full_tensor() of "
+            f"{' and '.join(name for name, p in params.items() if any_dtensor((p,)))}"
+        )
     dtype = functools.reduce(torch.promote_types, (p.dtype for p in tensors))
     generator = keys.check_source(key, generator, device)
     # Streams beside the draw's own count from the same block.

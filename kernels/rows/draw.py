@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import keys
+from ..dtensor import any_dtensor
 from ..function import wants_derivative
 from ..noise import SIGNIFICAND_BITS, elements_per_block
 from .autograd import RaceDraw, RelaxedDraw
@@ -53,6 +54,10 @@ def draw_rows(
     if any(p.device != device for p in tensors):
         places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
         raise RuntimeError(f"parameters must be on one device, but {places}")
+    if any_dtensor(tensors):
+        from .. import sharded
+
+        return sharded.draw_rows(kind, params, shape, generator=generator, key=key, differentiable=differentiable)
     generator = keys.check_source(key, generator, device)
     per_block = elements_per_block(dtype)
     source = keys.take(key, generator, device, (math.prod(shape) + per_block - 1) // per_block)
@@ -60,8 +65,22 @@ def draw_rows(
         tensors = [p.detach() for p in tensors]
     if source.compiling:
         return tuple(kind.op(list(source.key), *tensors, shape, *astuple(kind)))
-    if source.transformed or (differentiable and wants_derivative(tensors)):
+    recorded = source.transformed or (differentiable and wants_derivative(tensors))
+    return draw_with_key(kind, source.key, tensors, shape, source.marker, recorded=recorded)
+
+
+def draw_with_key(
+    kind: Kind,
+    key: keys.Key,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    marker: Tensor | None = None,
+    *,
+    recorded: bool,
+) -> tuple[Tensor, ...]:
+    """The draw of a key as operators take it, from checked arguments; `recorded` by autograd or not."""
+    if recorded:
         function = RaceDraw if isinstance(kind, Race) else RelaxedDraw
-        outputs: tuple[Tensor, ...] = function.apply(kind, source.key, source.marker, tuple(shape), *tensors)
+        outputs: tuple[Tensor, ...] = function.apply(kind, key, marker, tuple(shape), *params)
         return outputs
-    return run_below_autograd(kind, source.key, tensors, shape)
+    return run_below_autograd(kind, key, params, shape)

@@ -5,7 +5,8 @@
     rsample::relaxed_categorical(Tensor[] key, Tensor logits, Tensor temperature, SymInt[] shape, bool exponentiated,
         bool log_prob, bool pathwise) -> Tensor[]
 
-`key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`. Both return
+`key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`; and, for some
+rows of a larger sample, one tensor more; see :mod:`rsample.kernels.window`. Both return
 the sample and, where `log_prob` asks for it, its log-probability; :mod:`rsample.kernels.rows.reference` says which.
 """
 
@@ -23,6 +24,7 @@ from torch.nn import Parameter
 from ..backend import backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
+from ..window import is_windowed, split_key
 from . import compiled, reference
 
 if HAS_TRITON:
@@ -52,7 +54,10 @@ class Race:
         """The draw itself, below the dispatcher."""
         (weights,) = params
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
-        backend = backend_for(weights.device, math.prod(shape))
+        numel = math.prod(shape)
+        if is_windowed(key):
+            key, numel, _ = split_key(key)
+        backend = backend_for(weights.device, numel)
         if backend == "triton":
             return race_kernels.race(key, weights, shape, **options)
         module = compiled if backend == "compiled" else reference
@@ -78,7 +83,10 @@ class Relaxed:
         """The draw itself, below the dispatcher."""
         logits, temperature = params
         options: dict[str, Any] = {"exponentiated": self.exponentiated, "log_prob": self.log_prob}
-        backend = backend_for(logits.device, math.prod(shape))
+        numel = math.prod(shape)
+        if is_windowed(key):
+            key, numel, _ = split_key(key)
+        backend = backend_for(logits.device, numel)
         if backend == "triton":
             return relaxed_kernels.relaxed(key, logits, temperature, shape, **options)
         module = compiled if backend == "compiled" else reference
