@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .function import LeanFunction, wants_derivative
+from .function import LeanFunction, or_zeros, stand_ins, wants_derivative
 from .loops.noise import LoopNoise
 from .maps.standard import STANDARD_MAPS, standard_loop_map
 from .noise import compute_dtype
 from .ops import Operators, Outputs
 from .reference import reduced
-from .vmapping import aligned, batch_first, each_example, is_a_draw_an_example
+from .vmapping import vmapped_backward, vmapped_draw
 
 
 class Draw(LeanFunction):
@@ -188,7 +188,7 @@ class AffineDraw(LeanFunction):
             if needs[i] and shape == grad.shape and dtype == grad.dtype:
                 grads[i], needs[i] = grad, False
         if any(needs):
-            like = _stand_ins(ctx.like, grad)
+            like = stand_ins(ctx.like, grad)
             if torch._C._are_functorch_transforms_active() or wants_derivative((grad,)):
                 computed = AffineDrawBackward.apply(ctx.operators, tuple(key), marker, tuple(needs), grad, *like)
             else:
@@ -202,7 +202,7 @@ class AffineDraw(LeanFunction):
         *key, marker = ctx.saved_tensors
         like = ctx.like
         return AffineDraw.apply(
-            ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(tangents[-len(like) :], like)
+            ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *or_zeros(tangents[-len(like) :], like)
         )
 
     @staticmethod
@@ -242,7 +242,7 @@ class AffineDrawBackward(LeanFunction):
         given = iter(cotangents)
         params = [next(given) if needed else None for needed in ctx.needs]
         grad = AffineDraw.apply(
-            ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *_or_zeros(params, ctx.like)
+            ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *or_zeros(params, ctx.like)
         )
         return None, None, None, None, grad, *(None for _ in ctx.like)
 
@@ -250,7 +250,7 @@ class AffineDrawBackward(LeanFunction):
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
         *key, marker = ctx.saved_tensors
         tangent = tangents[4]
-        like = _stand_ins(ctx.like, tangent)
+        like = stand_ins(ctx.like, tangent)
         return AffineDrawBackward.apply(ctx.operators, tuple(key), marker, ctx.needs, tangent, *like)
 
     @staticmethod
@@ -398,54 +398,12 @@ def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]
 
 
 def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-    operators, key, marker, shape, dtype, *params = args
-    _, key_dims, marker_dim, _, _, *param_dims = in_dims
-    out_dims = (0, 0) if operators.map.joint else 0
-    if is_a_draw_an_example(key_dims, marker_dim):
-        examples = each_example(function, info, in_dims, args)
-        if operators.map.joint:
-            return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
-        return torch.stack(examples), out_dims
-    params = [
-        p if d is None else aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
-    ]
-    marker = batch_first(marker, marker_dim, info.batch_size)
-    return function.apply(operators, key, marker, (info.batch_size, *shape), dtype, *params), out_dims
+    map = args[0].map
+    return vmapped_draw(function, info, in_dims, args, (1,) * len(map.parameters), (0, 0) if map.joint else 0)
 
 
 def _vmapped_backward(
     function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any
 ) -> tuple[tuple[Tensor, ...], Any]:
-    operators, key, marker, needs, *tensors = args
-    _, key_dims, marker_dim, _, *dims = in_dims
-    number = len(operators.map.cotangents)
-    out_dims = (0,) * sum(needs)
-    if is_a_draw_an_example(key_dims, marker_dim):
-        examples = each_example(function, info, in_dims, args)
-        return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), out_dims
-    marker = batch_first(marker, marker_dim, info.batch_size)
-    batched = [batch_first(t, d, info.batch_size) for t, d in zip(tensors, dims, strict=True)]
-    rank = batched[0].dim()
-    params = [aligned(p, rank) for p in batched[number:]]
-    grads = function.apply(operators, key, marker, needs, *batched[:number], *params)
-    ranks = [p.dim() - 1 for p, needed in zip(batched[number:], needs, strict=True) if needed]
-    return tuple(
-        g.reshape(info.batch_size, *g.shape[g.dim() - rank :]) for g, rank in zip(grads, ranks, strict=True)
-    ), out_dims
-
-
-def _stand_ins(like: Sequence[tuple[Any, ...]], grad: Tensor) -> list[Tensor]:
-    """Tensors with the parameters' shapes, dtypes and devices, which is all that an affine map's gradient reads."""
-    return [
-        grad
-        if shape == grad.shape and dtype == grad.dtype
-        else torch.empty((), dtype=dtype, device=device).expand(shape)
-        for shape, dtype, device in like
-    ]
-
-
-def _or_zeros(tensors: Sequence[Tensor | None], like: Sequence[tuple[Any, ...]]) -> list[Tensor]:
-    return [
-        torch.zeros((), dtype=dtype, device=device) if t is None else t
-        for t, (_, dtype, device) in zip(tensors, like, strict=True)
-    ]
+    map = args[0].map
+    return vmapped_backward(function, info, in_dims, args, (1,) * len(map.parameters), len(map.cotangents))

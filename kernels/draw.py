@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from .function import wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
 from .ops import Operators, Outputs
+from .parameters import reconciled
 
 
 class Sampler:
@@ -71,7 +71,7 @@ class Sampler:
             ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
             RuntimeError: parameters, key or generator on different devices.
         """
-        params, dtype = self._checked(params)
+        params, dtype = reconciled(self.map.parameters, params)
         if any_dtensor(params):
             from . import sharded
 
@@ -110,25 +110,3 @@ class Sampler:
         if wants_derivative(params):
             return self._function.apply(self.operators, tuple(key), None, tuple(shape), dtype, *params)
         return self.operators.forward(key, params, shape, dtype)
-
-    def _checked(self, params: Sequence[Tensor]) -> tuple[Sequence[Tensor], torch.dtype]:
-        """The parameters on one device, and the dtype they promote to."""
-        dtype, device = params[0].dtype, params[0].device
-        for p in params:
-            if p.dtype != dtype or p.device != device or dtype not in SIGNIFICAND_BITS:
-                return self._reconciled(params)
-        return params, dtype
-
-    def _reconciled(self, params: Sequence[Tensor]) -> tuple[Sequence[Tensor], torch.dtype]:
-        """The parameters brought to one device and their promoted dtype, or an error that names what is wrong."""
-        named = list(zip(self.map.parameters, params, strict=True))
-        for name, p in named:
-            if p.dtype not in SIGNIFICAND_BITS:
-                raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {p.dtype}")
-        # As everywhere in torch, a 0-dim CPU tensor goes with tensors of any device.
-        anchors = [p.device for p in params if not (p.dim() == 0 and p.device.type == "cpu")] or [params[0].device]
-        if any(device != anchors[0] for device in anchors):
-            places = ", ".join(f"{name} is on {p.device}" for name, p in named)
-            raise RuntimeError(f"parameters must be on one device, but {places}")
-        dtype = functools.reduce(torch.promote_types, (p.dtype for p in params))
-        return [p.to(anchors[0]) for p in params], dtype

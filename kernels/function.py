@@ -64,3 +64,29 @@ def wants_derivative(tensors: Sequence[Tensor]) -> bool:
             if t.requires_grad:
                 return True
     return forward_ad._current_level >= 0
+
+
+# The shape, dtype and device of each parameter of a draw that is linear in them.
+Like = Sequence[tuple[torch.Size, torch.dtype, torch.device]]
+
+
+def stand_ins(like: Like, grad: Tensor) -> list[Tensor]:
+    """Tensors with these shapes, dtypes and devices, which is all that a linear map's gradient reads.
+
+    Args:
+        grad: stands in where it is such a tensor.
+    """
+    return [
+        grad
+        if shape == grad.shape and dtype == grad.dtype
+        else torch.empty_strided(shape, (0,) * len(shape), dtype=dtype, device=device)
+        for shape, dtype, device in like
+    ]
+
+
+def or_zeros(tensors: Sequence[Tensor | None], like: Like) -> list[Tensor]:
+    """`tensors`, with zeros in the place of those that are None."""
+    return [
+        torch.zeros((), dtype=dtype, device=device).expand(shape) if t is None else t
+        for t, (shape, dtype, device) in zip(tensors, like, strict=True)
+    ]

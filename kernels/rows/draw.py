@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import keys
 from ..dtensor import any_dtensor
 from ..function import wants_derivative
-from ..noise import SIGNIFICAND_BITS, elements_per_block
+from ..noise import elements_per_block
+from ..parameters import reconciled
 from .autograd import RaceDraw, RelaxedDraw
 from .ops import Kind, Race, run_below_autograd
 
@@ -46,14 +47,8 @@ def draw_rows(
         ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
         RuntimeError: parameters, key or generator on different devices.
     """
-    tensors = list(params.values())
-    for name, p in params.items():
-        if p.dtype not in SIGNIFICAND_BITS:
-            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {p.dtype}")
-    device, dtype = tensors[0].device, tensors[0].dtype
-    if any(p.device != device for p in tensors):
-        places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
-        raise RuntimeError(f"parameters must be on one device, but {places}")
+    tensors, dtype = reconciled(tuple(params), tuple(params.values()))
+    device = tensors[0].device
     if any_dtensor(tensors):
         from .. import sharded
 
