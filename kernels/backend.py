@@ -19,6 +19,8 @@ TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 COMPILED_MIN_NUMEL = 2**10
 # But for draws that loop: eagerly each round is a hundred operations on what is left, a millisecond and more.
 COMPILED_MIN_NUMEL_OF_LOOPS = 1
+# And for products, which cost several calls of torch; the smallest draw what Normal draws for the identity.
+COMPILED_MIN_NUMEL_OF_PRODUCTS = 2**7
 
 CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 

@@ -15,15 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..function import LeanFunction, wants_derivative
-from ..vmapping import aligned, batch_first, each_example, is_a_draw_an_example
+from ..function import LeanFunction, or_zeros, stand_ins, wants_derivative
+from ..vmapping import vmapped_backward, vmapped_draw
 from . import ops
 from .kind import KINDS, Kind
-
-# Dimensions of loc, factor and scale that are no batch dimensions.
-EVENT_DIMS = (1, 2, 1)
-
-_Like = Sequence[tuple[torch.Size, torch.dtype, torch.device]]
 
 
 class MatrixDraw(LeanFunction):
@@ -54,8 +49,8 @@ class MatrixDraw(LeanFunction):
         needs = tuple(ctx.needs_input_grad[-len(ctx.like) :])
         grad = grads[0]
         if grad is None:
-            return None, None, None, None, None, *_or_zeros([None] * len(ctx.like), ctx.like)
-        like = _stand_ins(ctx.like)
+            return None, None, None, None, None, *or_zeros([None] * len(ctx.like), ctx.like)
+        like = stand_ins(ctx.like, grad)
         if torch._C._are_functorch_transforms_active() or wants_derivative((grad,)):
             computed = MatrixDrawBackward.apply(ctx.kind, tuple(key), marker, needs, grad, *like)
         else:
@@ -66,24 +61,14 @@ class MatrixDraw(LeanFunction):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
         *key, marker = ctx.saved_tensors
-        given = _or_zeros(tangents[-len(ctx.like) :], ctx.like)
+        given = or_zeros(tangents[-len(ctx.like) :], ctx.like)
         sample, *norm = MatrixDraw.apply(ctx.kind, tuple(key), marker, ctx.shape, ctx.dtype, *given)
         return (sample, *(torch.zeros_like(x) for x in norm))
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        kind, key, marker, shape, dtype, *params = args
-        _, key_dims, marker_dim, _, _, *param_dims = in_dims
-        out_dims = (0,) * (1 + kind.norm)
-        if is_a_draw_an_example(key_dims, marker_dim):
-            examples = each_example(MatrixDraw, info, in_dims, args)
-            return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
-        params = [
-            p if d is None else aligned(p.movedim(d, 0), len(shape) + own)
-            for p, d, own in zip(params, param_dims, EVENT_DIMS, strict=False)
-        ]
-        marker = batch_first(marker, marker_dim, info.batch_size)
-        return MatrixDraw.apply(kind, key, marker, (info.batch_size, *shape), dtype, *params), out_dims
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
+        kind = args[0]
+        return vmapped_draw(MatrixDraw, info, in_dims, args, kind.events, (0,) * (1 + kind.norm))
 
 
 class MatrixDrawBackward(LeanFunction):
@@ -111,7 +96,7 @@ class MatrixDrawBackward(LeanFunction):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
         *key, marker = ctx.saved_tensors
         given = iter(cotangents)
-        params = _or_zeros([next(given) if needed else None for needed in ctx.needs], ctx.like)
+        params = or_zeros([next(given) if needed else None for needed in ctx.needs], ctx.like)
         sample = MatrixDraw.apply(ctx.kind, tuple(key), marker, ctx.shape, ctx.dtype, *params)[0]
         return None, None, None, None, sample, *(None for _ in ctx.like)
 
@@ -119,37 +104,13 @@ class MatrixDrawBackward(LeanFunction):
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
         *key, marker = ctx.saved_tensors
         result: tuple[Tensor, ...] = MatrixDrawBackward.apply(
-            ctx.kind, tuple(key), marker, ctx.needs, tangents[4], *_stand_ins(ctx.like)
+            ctx.kind, tuple(key), marker, ctx.needs, tangents[4], *stand_ins(ctx.like, tangents[4])
         )
         return result
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        kind, key, marker, needs, grad, *like = args
-        _, key_dims, marker_dim, _, grad_dim, *like_dims = in_dims
-        out_dims = (0,) * sum(needs)
-        if is_a_draw_an_example(key_dims, marker_dim):
-            examples = each_example(MatrixDrawBackward, info, in_dims, args)
-            return tuple(torch.stack(grads) for grads in zip(*examples, strict=True)), out_dims
-        marker = batch_first(marker, marker_dim, info.batch_size)
-        grad = batch_first(grad, grad_dim, info.batch_size)
-        batched = [batch_first(p, d, info.batch_size) for p, d in zip(like, like_dims, strict=True)]
-        full = [aligned(p, grad.dim() - 1 + own) for p, own in zip(batched, EVENT_DIMS, strict=False)]
-        grads = MatrixDrawBackward.apply(kind, key, marker, needs, grad, *full)
-        shapes = [p.shape for p, needed in zip(batched, needs, strict=True) if needed]
-        return tuple(g.reshape(shape) for g, shape in zip(grads, shapes, strict=True)), out_dims
-
-
-def _stand_ins(like: _Like) -> list[Tensor]:
-    """Tensors with the parameters' shapes, dtypes and devices, which is all that a linear map's gradient reads."""
-    return [torch.empty((), dtype=dtype, device=device).expand(shape) for shape, dtype, device in like]
-
-
-def _or_zeros(tensors: Sequence[Tensor | None], like: _Like) -> list[Tensor]:
-    return [
-        torch.zeros((), dtype=dtype, device=device).expand(shape) if t is None else t
-        for t, (shape, dtype, device) in zip(tensors, like, strict=True)
-    ]
+        return vmapped_backward(MatrixDrawBackward, info, in_dims, args, args[0].events, 1)
 
 
 def _register(kind: Kind) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -12,7 +11,8 @@ from torch import Tensor
 from .. import keys
 from ..dtensor import any_dtensor
 from ..function import wants_derivative
-from ..noise import SIGNIFICAND_BITS, elements_per_block
+from ..noise import elements_per_block
+from ..parameters import reconciled
 from . import ops
 from .autograd import MatrixDraw
 from .kind import Kind
@@ -48,31 +48,35 @@ def draw_product(
         ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
         RuntimeError: parameters, key or generator on different devices.
     """
-    tensors = list(params.values())
-    for name, p in params.items():
-        if p.dtype not in SIGNIFICAND_BITS:
-            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {p.dtype}")
+    tensors, dtype = reconciled(tuple(params), tuple(params.values()))
     device = tensors[0].device
-    if any(p.device != device for p in tensors):
-        places = ", ".join(f"{name} is on {p.device}" for name, p in params.items())
-        raise RuntimeError(f"parameters must be on one device, but {places}")
     if any_dtensor(tensors):
         raise NotImplementedError(
             f"draws that are a matrix product do not take DTensor parameters; draw with the full_tensor() of "
             f"{' and '.join(name for name, p in params.items() if any_dtensor((p,)))}"
         )
-    dtype = functools.reduce(torch.promote_types, (p.dtype for p in tensors))
     generator = keys.check_source(key, generator, device)
     # Streams beside the draw's own count from the same block.
-    per_row = max(shape[-1], tensors[1].shape[-1])
-    per_block = elements_per_block(dtype)
-    source = keys.take(key, generator, device, (math.prod(shape[:-1]) * per_row + per_block - 1) // per_block)
-    if not differentiable:
-        tensors = [p.detach() for p in tensors]
-    if source.compiling:
-        output = ops.operator(kind)(list(source.key), *tensors, shape, dtype)
-        return tuple(output) if kind.norm else (output,)
-    if source.transformed or (differentiable and wants_derivative(tensors)):
-        outputs: tuple[Tensor, ...] = MatrixDraw.apply(kind, source.key, source.marker, tuple(shape), dtype, *tensors)
+    per_row, per_block = max(shape[-1], tensors[1].shape[-1]), elements_per_block(dtype)
+    blocks = (math.prod(shape[:-1]) * per_row + per_block - 1) // per_block
+    if keys.watched():
+        source = keys.take(key, generator, device, blocks)
+        if source.compiling or source.transformed:
+            if not differentiable:
+                tensors = [p.detach() for p in tensors]
+            if source.compiling:
+                output = ops.operator(kind)(list(source.key), *tensors, shape, dtype)
+                return tuple(output) if kind.norm else (output,)
+            outputs: tuple[Tensor, ...] = MatrixDraw.apply(
+                kind, source.key, source.marker, tuple(shape), dtype, *tensors
+            )
+            return outputs
+        taken = source.key
+    else:
+        taken = keys.reserve(device, blocks, generator) if key is None else (key,)
+    if not wants_derivative(tensors):
+        return ops.forward(kind, taken, tensors, shape, dtype)
+    if differentiable:
+        outputs = MatrixDraw.apply(kind, taken, None, tuple(shape), dtype, *tensors)
         return outputs
-    return ops.forward(kind, source.key, tensors, shape, dtype)
+    return ops.forward(kind, taken, [p.detach() for p in tensors], shape, dtype)

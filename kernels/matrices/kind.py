@@ -27,6 +27,11 @@ class Kind:
     stream: int
     norm: bool = False
 
+    @property
+    def events(self) -> tuple[int, ...]:
+        """How many dimensions of each parameter are no batch dimensions."""
+        return (1, 2, 1)[: len(self.parameters)]
+
 
 MULTIVARIATE_NORMAL = Kind("multivariate_normal", ("loc", "scale_tril"), triangular=True, stream=0)
 MULTIVARIATE_NORMAL_WITH_NORM = Kind(

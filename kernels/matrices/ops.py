@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import backend_for
+from ..backend import COMPILED_MIN_NUMEL_OF_LOOPS, COMPILED_MIN_NUMEL_OF_PRODUCTS, backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
 from ..ops import is_plain
-from . import reference
+from . import compiled, reference
 from .kind import KINDS, Kind
 
 if HAS_TRITON:
@@ -69,21 +69,35 @@ def register_autograd(kind: Kind, kernel: Callable[..., Any]) -> None:
 def _run_forward(
     kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    backend = backend_for(params[0].device, math.prod(shape))
+    backend = backend_for(params[0].device, math.prod(shape), _compiled_min_numel(kind))
     if backend == "triton":
         return product.forward(kind, key, params, shape, dtype)
     with _without_autocast(params[0].device):
+        if backend == "compiled" and not _is_batched(params):
+            return compiled.forward(kind, packed_key(key), params, shape, dtype)
         return reference.forward(kind, backend, packed_key(key), params, shape, dtype)
 
 
 def _run_backward(
     kind: Kind, key: Sequence[Tensor], grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor]:
-    backend = backend_for(grad.device, grad.numel())
+    backend = backend_for(grad.device, grad.numel(), _compiled_min_numel(kind))
     if backend == "triton":
         return product.backward(kind, key, grad, like, needs)
     with _without_autocast(grad.device):
+        if backend == "compiled" and not _is_batched((grad,)):
+            return compiled.backward(kind, packed_key(key), grad, like, needs)
         return reference.backward(kind, backend, packed_key(key), grad, like, needs)
+
+
+def _compiled_min_numel(kind: Kind) -> int:
+    # Eagerly a stream beside the draw's own takes some hundred operations, as a draw that loops does.
+    return COMPILED_MIN_NUMEL_OF_PRODUCTS if kind.stream == 0 else COMPILED_MIN_NUMEL_OF_LOOPS
+
+
+def _is_batched(tensors: Sequence[Tensor]) -> bool:
+    """Whether a tensor stands for several and has no address: the vmap of torch.autograd.gradcheck, not functorch's."""
+    return any(map(torch._C._functorch.is_legacy_batchedtensor, tensors))
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from .. import compiled
 from .. import reference as elementwise
 from ..maps.normal import NORMAL_MAP
 from ..noise import compute_dtype
@@ -29,15 +29,17 @@ def forward(
         key: a packed key, uint64.
         params: as `kind.parameters` names them; their batch dimensions broadcast to those of `shape`.
     """
-    compute, shape = compute_dtype(dtype), torch.Size(shape)
-    loc, factor, *scale = (p.to(compute) for p in params)
-    eps = normal_noise(backend, key, (*shape[:-1], factor.shape[-1]), dtype, loc.device, kind.stream)
+    compute = compute_dtype(dtype)
+    loc, factor, *scale = (p if p.dtype == compute else p.to(compute) for p in params)
+    eps = normal_noise(backend, key, (*shape[:-1], factor.shape[-1]), dtype, loc, kind.stream)
+    if kind.triangular:
+        factor = factor.tril()
     # No sum in place: torch.autograd.gradcheck has batched parameters beside unbatched noise.
-    x = loc + times(factor.tril() if kind.triangular else factor, eps)
+    x = linear(eps, factor, loc) if factor.dim() == 2 and loc.dim() == 1 else loc + times(factor, eps)
     if scale:
-        own = normal_noise(backend, key, shape, dtype, loc.device, 0)
+        own = normal_noise(backend, key, shape, dtype, loc, 0)
         x = torch.addcmul(x, scale[0], own)
-    sample = x.to(dtype)
+    sample = x if dtype == compute else x.to(dtype)
     return (sample, eps.square().sum(-1).to(dtype)) if kind.norm else (sample,)
 
 
@@ -53,15 +55,27 @@ def backward(
     loc, factor, *scale = like
     grads: list[Tensor] = []
     if needs[0]:
-        grads.append(grad.sum_to_size(loc.shape).to(loc.dtype))
+        grads.append(of_loc(grad, loc))
     if needs[1]:
-        eps = normal_noise(backend, key, (*grad.shape[:-1], factor.shape[-1]), grad.dtype, grad.device, kind.stream)
-        product = outer(grad.to(eps.dtype), eps, factor.shape)
-        grads.append((product.tril_() if kind.triangular else product).to(factor.dtype))
+        grads.append(of_factor(kind, backend, key, grad, factor))
     if scale and needs[2]:
-        module = compiled if backend == "compiled" else elementwise
-        grads += module.backward(NORMAL_MAP, key, (grad,), (loc, scale[0]), (False, True))
+        grads += elementwise.backward(NORMAL_MAP, key, (grad,), (loc, scale[0]), (False, True))
     return grads
+
+
+def of_loc(grad: Tensor, loc: Tensor) -> Tensor:
+    """The gradient of loc."""
+    total = grad.sum_to_size(loc.shape)
+    return total if total.dtype == loc.dtype else total.to(loc.dtype)
+
+
+def of_factor(kind: Kind, backend: str, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
+    """The gradient of the factor; `backend` makes the noise."""
+    eps = normal_noise(backend, key, (*grad.shape[:-1], factor.shape[-1]), grad.dtype, grad, kind.stream)
+    product = outer(grad if grad.dtype == eps.dtype else grad.to(eps.dtype), eps, factor.shape)
+    if kind.triangular:
+        product.tril_()
+    return product if product.dtype == factor.dtype else product.to(factor.dtype)
 
 
 def own_and_shared(factor_batch: Sequence[int], batch: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -77,7 +91,7 @@ def times(factor: Tensor, eps: Tensor) -> Tensor:
     own, shared = own_and_shared(factor.shape[:-2], batch)
     matrices = factor.reshape(*(batch[d] for d in own), n, k)
     if not own:
-        return (eps.reshape(-1, k) @ matrices.mT).reshape(*batch, n)
+        return linear(eps, matrices)
     order = own + shared
     product = _by_matrix(eps, own, shared) @ matrices.mT
     rows = product.reshape(*(batch[d] for d in order), n)
@@ -86,6 +100,9 @@ def times(factor: Tensor, eps: Tensor) -> Tensor:
 
 def outer(grad: Tensor, eps: Tensor, shape: torch.Size) -> Tensor:
     """The sum of grad eps^T over the rows that share a factor, of the factor's shape."""
+    if len(shape) == 2:
+        rows = grad.shape[:-1].numel()
+        return grad.reshape(rows, shape[0]).mT @ eps.reshape(rows, shape[1])
     own, shared = own_and_shared(shape[:-2], grad.shape[:-1])
     return (_by_matrix(grad, own, shared).mT @ _by_matrix(eps, own, shared)).reshape(shape)
 
