@@ -48,6 +48,7 @@ RANGES = {
 }
 # Other intervals, where another algorithm is at work.
 VARIANTS = {"large rate": {"rate": (80.0, 120.0)}}
+A_FACTOR_A_ROW = "a factor a row"  # the variant with a matrix of its own for every row
 # Parameters with one value for all samples, or one matrix.
 SHARED = {"temperature", "scale_tril", "cov_factor", "cov_diag"}
 TEMPERATURE = 0.5
@@ -74,7 +75,10 @@ OVERHEAD = _sweep(torch.float32, 10)
 # Rows of categories, all of which count as samples: a language model's logits, one long row, many short ones.
 SHORT_ROWS = ((torch.float32, (4096, 128)),)
 ROWS = ((torch.float32, (64, 50257)), (torch.float32, (1, 262144)), *SHORT_ROWS)
-ROW_SWEEPS = (SHORT_ROWS, ROWS)
+# Rows that a matrix is multiplied by: short, long enough for a matrix library, and one; and with a matrix each.
+PRODUCTS = ((torch.float32, (4096, 3)), (torch.float32, (4096, 64)), (torch.float32, (1, 1024)), *SHORT_ROWS)
+FACTORS = ((torch.float32, (4096, 16)),)
+ROW_SWEEPS = (SHORT_ROWS, ROWS, PRODUCTS, FACTORS)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Draw:
         distribution: a class of rsample.distributions.
         parameters: the names of its arguments, with blanks between them.
         method: "rsample", or "sample" where there is no other or it is the one to time.
-        variant: which intervals the parameters' numbers lie in; see VARIANTS.
+        variant: which intervals the parameters' numbers lie in, see VARIANTS; or A_FACTOR_A_ROW.
         work: what is timed beside the draw: "" for nothing; "construct" for the distribution's construction, with its
             default validation; "graph" for the recording of a graph; "backward" for the parameters' gradients, given
             the sample's; "log_prob" for the sample's log-density.
@@ -110,7 +114,7 @@ class Draw:
         """Numbers a sample that must cross memory whatever the implementation.
 
         Parameters are read and the sample is written; of a backward pass the gradient is read and the parameters' are
-        written. A category's number, one a row, does not count.
+        written. A category's number, one a row, does not count, nor does a row's matrix.
         """
         dense = len([name for name in self.parameters.split() if name not in SHARED])
         written = 0 if self.distribution == "Categorical" else 1
@@ -122,6 +126,9 @@ class Draw:
         parameters: dict[str, Any] = {
             name: _parameter(name, ranges, shape, dtype, device) for name in self.parameters.split()
         }
+        if self.variant == A_FACTOR_A_ROW:
+            factor = parameters["scale_tril"]
+            parameters["scale_tril"] = factor.expand(*shape[:-1], *factor.shape).contiguous()
         if self.distribution == "Multinomial":
             parameters["total_count"] = 100  # takes one number for all
         if self.work in ("graph", "backward"):
@@ -237,7 +244,10 @@ DRAWS = (
     Draw("ExpRelaxedCategorical", "temperature logits", sweep=SHORT_ROWS),
     Draw("Dirichlet", "concentration", sweep=SHORT_ROWS),
     Draw("Multinomial", "logits", "sample", sweep=SHORT_ROWS),
-    Draw("MultivariateNormal", "loc scale_tril", sweep=SHORT_ROWS),
+    Draw("MultivariateNormal", "loc scale_tril", sweep=PRODUCTS),
+    Draw("MultivariateNormal", "loc scale_tril", work="backward", sweep=PRODUCTS),
+    Draw("MultivariateNormal", "loc scale_tril", sweep=FACTORS, variant=A_FACTOR_A_ROW),
+    Draw("MultivariateNormal", "loc scale_tril", work="backward", sweep=FACTORS, variant=A_FACTOR_A_ROW),
     Draw("LowRankMultivariateNormal", "loc cov_factor cov_diag", sweep=SHORT_ROWS),
     Draw("LogisticNormal", "loc scale", sweep=SHORT_ROWS),
 )
@@ -280,7 +290,8 @@ def _chosen(draw: Draw, exponents: set[int] | None) -> Sweep:
         return draw.sweep
     if draw.sweep in ROW_SWEEPS:
         # Rows as short as those of the sweep.
-        return tuple((torch.float32, (2 ** max(e - 7, 0), 128)) for e in sorted(exponents))
+        log_width = 4 if draw.sweep == FACTORS else 7
+        return tuple((torch.float32, (2 ** max(e - log_width, 0), 2**log_width)) for e in sorted(exponents))
     numbers = {2**e for e in exponents}
     swept = tuple((dtype, shape) for dtype, shape in draw.sweep if math.prod(shape) in numbers)
     if draw.sweep == OVERHEAD:

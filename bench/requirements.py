@@ -53,6 +53,13 @@ ROWS = {
     (64, 50257): {"Categorical(logits).sample": 8.0},
     (1, 262144): {"Categorical(logits).sample": 9.0},
     (4096, 128): {"Categorical(logits).sample": 9.0, "Dirichlet.rsample": 4.0},
+    (4096, 3): {"MultivariateNormal.rsample": 1.0, "MultivariateNormal.rsample, backward": 1.0},
+    (4096, 16): {
+        "MultivariateNormal.rsample, a factor a row": 1.0,
+        "MultivariateNormal.rsample, backward, a factor a row": 1.0,
+    },
+    (4096, 64): {"MultivariateNormal.rsample": 1.0, "MultivariateNormal.rsample, backward": 1.0},
+    (1, 1024): {"MultivariateNormal.rsample": 1.0, "MultivariateNormal.rsample, backward": 1.0},
 }
 
 # Where one call is all overhead: our time is at most this many times torch's.
