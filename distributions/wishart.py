@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
+
+from rsample.kernels.function import wants_derivative
+from rsample.kernels.keys import watched
 
 from ._delegation import two_keys
 from ._sampling import KeyedSampling, checked_sample_shape
@@ -58,9 +63,9 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         shape = checked_sample_shape(sample_shape)
         p = self._event_shape[-1]
         first, second = two_keys(key, generator)
-        factor = self._unbroadcasted_scale_tril
-        degrees = self.df.unsqueeze(-1) - torch.arange(p, dtype=factor.dtype, device=factor.device)
-        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+
+        def draw(df: Tensor, factor: Tensor) -> Tensor:
+            degrees = df.unsqueeze(-1) - torch.arange(p, dtype=factor.dtype, device=factor.device)
             squares = Chi2(degrees, validate_args=False).rsample(shape, generator=generator, key=first)
             roots = squares.clamp(min=torch.finfo(squares.dtype).eps).sqrt()
             zero = torch.zeros((), dtype=factor.dtype, device=factor.device)
@@ -68,8 +73,14 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
                 shape + self._batch_shape + (p, p), generator=generator, key=second
             )
             chol = factor @ (below.tril(-1) + roots.diag_embed())
-            sample = chol @ chol.transpose(-2, -1)
-        return (sample,)
+            return chol @ chol.transpose(-2, -1)
+
+        params = (self.df, self._unbroadcasted_scale_tril)
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+            if wants_derivative(params) and generator is None and not watched() and forward_ad._current_level < 0:
+                # Backward draws again rather than keep the products' factors.
+                return (checkpoint(draw, *params, use_reentrant=False, preserve_rng_state=key is None),)
+            return (draw(*params),)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""

@@ -37,11 +37,25 @@ inline float multiply_add(float a, float b, float c) {
 #endif
 }
 
+inline double multiply_add(double a, double b, double c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 // `condition ? yes : no` that compilers never turn into a jump, which would keep a loop from being vectorised.
 inline float select(bool condition, float yes, float no) {
   const uint32_t mask = -static_cast<uint32_t>(condition);
   return as_float((as_bits(yes) & mask) | (as_bits(no) & ~mask));
 }
+
+// So that templates over both types have one name for each function; those of float are below.
+inline double select(bool condition, double yes, double no) { return condition ? yes : no; }
+inline double log(double x) { return std::log(x); }
+inline double log1p(double x) { return std::log1p(x); }
+inline double exp(double x) { return std::exp(x); }
 
 // ------------------------------------------------------------------------------------------------------- logarithms
 

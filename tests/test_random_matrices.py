@@ -38,6 +38,28 @@ def test_wishart_gradients_are_those_of_the_sample():
     torch.testing.assert_close(of_df, V.trace(), atol=0.1, rtol=0)
 
 
+def test_wishart_draws_the_same_again_in_backward():
+    """With a key, and from the default generator, whose state backward leaves alone."""
+    df = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    factor = torch.eye(3, dtype=torch.float64).mul_(0.7).requires_grad_()
+    d = dist.Wishart(df, scale_tril=factor)
+    grads = []
+    for key in (KEY, None):
+        torch.manual_seed(3)
+        x = d.rsample((4,), key=key)
+        torch.manual_seed(4)
+        state = torch.get_rng_state()
+        grads.append(torch.autograd.grad(x.square().sum(), (df, factor)))
+        assert torch.equal(torch.get_rng_state(), state)
+        # X is quadratic in L: <dX/dL, L> = 2 X.
+        torch.testing.assert_close((grads[-1][1] * factor).sum(), 4 * x.square().sum())
+    assert not torch.equal(grads[0][0], grads[1][0])
+    # A given generator cannot be put back: what backward needs is kept.
+    x = d.rsample((4,), generator=torch.Generator().manual_seed(3))
+    (grad,) = torch.autograd.grad(x.square().sum(), factor)
+    torch.testing.assert_close((grad * factor).sum(), 4 * x.square().sum())
+
+
 @pytest.mark.parametrize("concentration", [0.5, 1.0, 4.0])
 def test_lkj_follows_its_law(concentration):
     """Each correlation of a d x d matrix is 2 b - 1, b Beta(eta - 1 + d / 2, the same): p > 1e-3 each."""

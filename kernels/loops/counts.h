@@ -3,18 +3,6 @@
 namespace rsample {
 namespace counts {
 
-using rsample::exp;
-using rsample::log;
-using rsample::log1p;
-using rsample::multiply_add;
-using rsample::select;
-
-inline double exp(double x) { return std::exp(x); }
-inline double log(double x) { return std::log(x); }
-inline double log1p(double x) { return std::log1p(x); }
-inline double multiply_add(double a, double b, double c) { return a * b + c; }
-inline double select(bool condition, double yes, double no) { return condition ? yes : no; }
-
 // std::floor, which may raise a floating-point exception, keeps a loop from being vectorised.
 template <class T>
 inline T floor(T x) {

@@ -94,7 +94,7 @@ inline bool rejected(float y, float u, float d) {
 
 inline bool rejected(double y, double u, double d) {
   if (y <= -1) return true;
-  return u > std::exp(-3 * d * (y - y * y * (0.5 - y / 3) - std::log1p(y)));
+  return u > exp(-3 * d * (y - y * y * (0.5 - y / 3) - log1p(y)));
 }
 
 // A tile of concentrations a makes ratios and powers of which g is a * ratio * exp(power).
@@ -208,13 +208,10 @@ inline float cotangent(float t) {  // of pi t, as in maps/cauchy.py
 
 inline double cotangent(double t) { return 1 / std::tan(3.141592653589793 * t); }
 
-inline float exponential_function(float x) { return exp(x); }
-inline double exponential_function(double x) { return std::exp(x); }
-
 template <class T>
 inline bool angle_rejected(T q, T u, T base, T twice) {
   const T c = base + twice / (1 + 1 / (q * q));
-  return u > c * exponential_function(1 - c);
+  return u > c * exp(1 - c);
 }
 
 // The tangent of half an angle.

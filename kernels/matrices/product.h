@@ -25,14 +25,6 @@ constexpr int64_t LARGE = 1 << 20;        // elements of a factor that are cut, 
 constexpr int64_t PARTS = 64;             // partial sums of the gradient of one factor, at most
 constexpr int64_t PARTIAL = 1 << 22;      // elements of all partial sums, at most
 
-inline double multiply_add(double a, double b, double c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return __builtin_fma(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
-
 template <class T>
 inline T sum_of_lanes(const Vector<T>& x) {
   return at::vec::vec_reduce_all<T>([](const Vector<T>& a, const Vector<T>& b) { return a + b; }, x);
