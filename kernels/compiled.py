@@ -146,6 +146,12 @@ def backward(
         return reference.backward(map, key.view(torch.uint64), given, params, needs, window)
     shape = grad.shape
     loop = _Loop(library.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
+    fields = _readable((*given, *params), shape, compute) if grad.dtype == compute else None
+    if fields is not None and all(p.shape == shape for p in params):
+        gradients = [empty(shape, compute) if needed else None for needed in needs]
+        written = [field for g in gradients for field in ((0, _UNUSED) if g is None else (g.data_ptr(), _DENSE))]
+        loop.run(fields, written, 0, grad.numel())
+        return [g for g in gradients if g is not None]
     inputs = [_Input(t, shape, compute) for t in (*given, *params)]
     outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
     if all(i.ready for i in inputs) and all(o.ready for o in outputs):
