@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 PYTEST_ARGS ?=
+# Processes that share out the test files.
+WORKERS ?= 2
 BENCH_ARGS ?=
 MODELS_ARGS ?=
 
@@ -15,6 +17,8 @@ MODELS_ARGS ?=
 # and distributions/ from the path. A new or removed file needs a new installation, an edited one does not.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict
 SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
+
+SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: help test field bench models readme lint format clean FORCE
 .DELETE_ON_ERROR:
@@ -32,8 +36,8 @@ help:
 # The tests of bench/ need its packages too. A selection by PYTEST_ARGS may leave no kernel test: pytest then says 5.
 # The libraries of `make field` change torch.distributions on import: their tests have a process of their own.
 test: $(VENV)/test.stamp
-	$(BIN)/pytest --ignore=tests/field $(PYTEST_ARGS)
-	TRITON_INTERPRET=1 $(BIN)/pytest --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+	$(BIN)/pytest $(SHARED_OUT) --ignore=tests/field $(PYTEST_ARGS)
+	TRITON_INTERPRET=1 $(BIN)/pytest $(SHARED_OUT) --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 
 field: $(VENV)/field.stamp
 	$(BIN)/pytest tests/field $(PYTEST_ARGS)

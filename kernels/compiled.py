@@ -319,7 +319,8 @@ class _Input:
 
     def __init__(self, tensor: Tensor, shape: torch.Size, compute: torch.dtype):
         one = tensor.ndim == 0
-        if not one and all(s == 0 or size == 1 for size, s in zip(tensor.shape, tensor.stride(), strict=True)):
+        same = (s == 0 or size == 1 for size, s in zip(tensor.shape, tensor.stride(), strict=True))
+        if not one and tensor.numel() > 0 and all(same):
             one, tensor = True, tensor.as_strided((), ())
         if one and tensor.dtype != compute:
             tensor = tensor.to(compute)

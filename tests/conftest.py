@@ -53,6 +53,12 @@ def pytest_collection_modifyitems(items):
             )
 
 
+@pytest.fixture(autouse=True)
+def _validation():
+    """Validation by default: torch.compile switches it off for the whole process, and so a test for those after it."""
+    torch.distributions.Distribution.set_default_validate_args(True)
+
+
 @pytest.fixture
 def runner():
     """What runs the kernels: "interpreter", "emulator" or "cuda"."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,14 +25,21 @@ COLUMNS |= {"torch", "triton", "rsample", "python", "timestamp"}
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # A pytest of its own, which must not take itself for a worker of this one; and nothing is to be compiled.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     return subprocess.run(
-        [sys.executable, str(BENCH / script), *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(BENCH / script), *arguments],
+        env=environment | {"RSAMPLE_BACKEND": "reference"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """(output, folder) of a run of two sizes, too small to compile anything."""
+    """(output, folder) of a run of two small sizes."""
     folder = tmp_path_factory.mktemp("results")
     done = run("run.py", "--results", str(folder), "--device", "cpu", "--sizes", "8,10", "--budget", "0.001")
     assert done.returncode == 0, done.stdout + done.stderr

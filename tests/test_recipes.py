@@ -1,4 +1,4 @@
-"""The code of RECIPES.md, as it stands there, does what it is said to do.
+"""The recipes of the README, as they stand there, do what they are said to do.
 
 Statistical tests draw from fixed seeds and fail at p < 1e-4.
 """
@@ -14,8 +14,9 @@ from saved_bytes import saved_for_backward
 from scipy import stats
 from torch.utils.checkpoint import checkpoint
 
-RECIPES = Path(__file__).parents[1] / "RECIPES.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", RECIPES.read_text(encoding="utf-8"), re.DOTALL)
+README = Path(__file__).parents[1] / "README.md"
+(SECTION,) = re.findall(r"\n## Recipes\n(.*?)\n## ", README.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 P = 1e-4
 
 
@@ -29,7 +30,7 @@ def recipes():
     """Everything that the blocks define."""
     defined = {}
     for block in BLOCKS:
-        exec(compile(block, str(RECIPES), "exec"), defined)
+        exec(compile(block, str(README), "exec"), defined)
     return defined
 
 

@@ -12,15 +12,6 @@ import rsample.distributions as dist
 from rsample.distributions import _validation
 
 
-@pytest.fixture(autouse=True)
-def _validating():
-    # torch.compile, in a test before, switches it off for the whole process.
-    before = td.Distribution._validate_args
-    td.Distribution.set_default_validate_args(True)
-    yield
-    td.Distribution.set_default_validate_args(before)
-
-
 class Arrival:
     """An event that comes when it is told to."""
 
