@@ -46,7 +46,8 @@ class KeyedSampling(CheckedArguments):
             ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
             RuntimeError: generator, key or parameters on different devices.
         """
-        PENDING.raise_arrived()
+        if PENDING.checks:
+            PENDING.raise_arrived()
         return self._draw(sample_shape, generator, key, differentiable=False, log_prob=False)[0]
 
     def rsample(
@@ -64,7 +65,8 @@ class KeyedSampling(CheckedArguments):
         Raises:
             NotImplementedError: the distribution has no reparameterisation (`has_rsample` is False).
         """
-        PENDING.raise_arrived()
+        if PENDING.checks:
+            PENDING.raise_arrived()
         self._check_reparameterised()
         return self._draw(sample_shape, generator, key, differentiable=True, log_prob=False)[0]
 
@@ -84,7 +86,8 @@ class KeyedSampling(CheckedArguments):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
-        PENDING.raise_arrived()
+        if PENDING.checks:
+            PENDING.raise_arrived()
         return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=False, log_prob=True))
 
     def rsample_with_log_prob(
@@ -102,7 +105,8 @@ class KeyedSampling(CheckedArguments):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
-        PENDING.raise_arrived()
+        if PENDING.checks:
+            PENDING.raise_arrived()
         self._check_reparameterised()
         return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=True, log_prob=True))
 
@@ -182,8 +186,8 @@ class FusedSampling(KeyedSampling):
         self._check_arguments(validate_args)
         self._given = {}
         self._choice = 0
-        while self._samplers[self._choice].map.parameters != tuple(given):
-            self._choice += 1
+        if len(self._samplers) > 1:
+            self._choice = [s.map.parameters for s in self._samplers].index(tuple(given))
         for name, value in given.items():
             broadcast = getattr(self, name)
             self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))

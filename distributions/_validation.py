@@ -37,16 +37,14 @@ class CheckedArguments(Distribution):
         self._adopt(validate_args)
         if not self._validate_args:
             return
-        plain = not watched()
+        own, plain = self.__dict__, not watched()
         for name, constraint in self.arg_constraints.items():
-            if constraints.is_dependent(constraint):
-                continue
-            value = self.__dict__.get(name)
+            value = own.get(name)
             if value is None:
-                if isinstance(getattr(type(self), name, None), lazy_property):
-                    continue  # follows from the parameter that was given
+                if isinstance(getattr(type(self), name, None), lazy_property) or constraints.is_dependent(constraint):
+                    continue  # the former follows from the parameter that was given
                 value = getattr(self, name)
-            if not (plain and _satisfied(value, constraint)):
+            if not (plain and _satisfied(value, constraint)) and not constraints.is_dependent(constraint):
                 self._require_all(constraint.check(value), name, value, constraint)
 
     def _adopt(self, validate_args: bool | None) -> None:
@@ -126,13 +124,13 @@ class _Check(NamedTuple):
 
 
 class PendingChecks:
-    """Checks whose outcome has not been looked at, oldest first."""
+    """Checks whose outcome has not been looked at, oldest first in `checks`."""
 
     # So many outcomes on their way mean that the device is far behind; the next one waits.
     MOST = 4096
 
     def __init__(self) -> None:
-        self._checks: deque[_Check] = deque()
+        self.checks: deque[_Check] = deque()
         self._lock = threading.Lock()
 
     def add(self, valid: Tensor, message: str) -> None:
@@ -145,10 +143,10 @@ class PendingChecks:
             return
         check = _Check(*_to_host(valid), message)
         with self._lock:
-            self._checks.append(check)
+            self.checks.append(check)
         self.raise_arrived()
-        if len(self._checks) > self.MOST:
-            self._checks[0].arrived.synchronize()
+        if len(self.checks) > self.MOST:
+            self.checks[0].arrived.synchronize()
 
     def raise_arrived(self) -> None:
         """Look at the outcomes that are there.
@@ -156,18 +154,18 @@ class PendingChecks:
         Raises:
             ValueError: a check has failed.
         """
-        while self._checks:
+        while self.checks:
             with self._lock:
-                if not self._checks or not self._checks[0].arrived.query():
+                if not self.checks or not self.checks[0].arrived.query():
                     return
-                check = self._checks.popleft()
+                check = self.checks.popleft()
             if not check.valid:
                 raise ValueError(check.message)
 
     def warn_of_failures(self) -> None:
         """Wait for all that is left, and warn of what nobody would hear of otherwise."""
-        while self._checks:
-            check = self._checks.popleft()
+        while self.checks:
+            check = self.checks.popleft()
             check.arrived.synchronize()
             if not check.valid:
                 warnings.warn(check.message, stacklevel=2)

@@ -135,4 +135,15 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
   }
 }
 
+// `run` with its arguments in one array of 8-byte numbers: seed, offset, bits, first, n, how many numbers a window has,
+// and then inputs, outputs and window.
+template <class T, class Noise, class Map>
+void called(const int64_t* call) {
+  const auto* inputs = reinterpret_cast<const Input<T>*>(call + 6);
+  const auto* outputs = reinterpret_cast<const Output*>(inputs + Map::INPUTS);
+  const auto* window = reinterpret_cast<const int64_t*>(outputs + Map::OUTPUTS);
+  run<T, Noise, Map>(inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]), static_cast<uint64_t>(call[1]),
+                     static_cast<int>(call[2]), call[5] ? window : nullptr);
+}
+
 }  // namespace rsample

@@ -23,9 +23,13 @@ _MADV_HUGEPAGE = 14  # linux/mman.h
 _madvise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """`torch.empty` on the CPU; from `FRESH_BYTES` on in huge pages, where the system grants them."""
-    tensor = torch.empty(tuple(shape), dtype=dtype)  # of a torch.Size it takes half as long again
+def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor | None = None) -> Tensor:
+    """`torch.empty` on the CPU; from `FRESH_BYTES` on in huge pages, where the system grants them.
+
+    A contiguous tensor of the same shape and dtype makes it faster.
+    """
+    # Of a torch.Size it takes half as long again.
+    tensor = torch.empty(tuple(shape), dtype=dtype) if like is None else torch.empty_like(like)
     if tensor.nbytes >= FRESH_BYTES and _madvise is not None:
         first = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
         last = (tensor.data_ptr() + tensor.nbytes) // _HUGE_PAGE * _HUGE_PAGE

@@ -8,6 +8,7 @@ offset, intragraph offset), the offsets counting 32-bit words. Operators take ei
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -120,10 +121,25 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]
         return generator.philox_state(WORDS_PER_BLOCK * blocks * _vmapped_draws())
-    bits = torch.empty(2, dtype=torch.int64, device=device)
-    # Of the two ways to say the same, the second saves a small draw some of its time.
-    bits.random_(-(2**63), None, generator=generator) if generator is not None else bits.random_(-(2**63), None)
+    bits = torch.empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
     return (bits.view(torch.uint64),)
+
+
+def borrow(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
+    """`reserve` for a draw that keeps no key: on the CPU the tensor is this thread's, for every such draw again."""
+    if device != CPU:
+        return reserve(device, blocks, generator)
+    if not hasattr(_BORROWED, "key"):
+        # A tensor made in inference mode cannot be written outside of it.
+        with torch.inference_mode(False):
+            _BORROWED.bits = torch.empty(2, dtype=torch.int64, device=device)
+        _BORROWED.key = (_BORROWED.bits.view(torch.uint64),)
+    _BORROWED.bits.random_(-(2**63), None, generator=generator)
+    key: Key = _BORROWED.key
+    return key
+
+
+_BORROWED = threading.local()
 
 
 def reserve_traceable(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:

@@ -45,18 +45,19 @@ class Operators:
     Attributes:
         forward_op: `rsample::<name>`.
         backward_op: `rsample::<name>_backward`, or None where there is no pathwise gradient.
+        run_forward: what the forward operator runs; it may be called with what :func:`is_plain` at no cost of dispatch.
         tangent: the operators of a linear map without the bounds of its support, which do not apply to tangents.
     """
 
     def __init__(self, map: Map) -> None:
         self.map = map
-        self._run_forward = _forward(map)
+        self.run_forward = _forward(map)
         self._run_backward = _backward(map)
         parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
         result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
         self.forward_op = _define(
             f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}",
-            lambda key, *args: self._run_forward(key, args[:-2], *args[-2:]),
+            lambda key, *args: self.run_forward(key, args[:-2], *args[-2:]),
             lambda key, *args: _fake_forward(map, *args),
         )
         self.backward_op: Any = None
@@ -80,7 +81,7 @@ class Operators:
     ) -> Outputs:
         """The forward operator below autograd; nothing in it builds a graph as long as no parameter requires grad."""
         if is_plain(params):
-            return self._run_forward(key, params, shape, dtype)
+            return self.run_forward(key, params, shape, dtype)
         with torch._C._AutoDispatchBelowAutograd():
             return self.forward_op(list(key), *params, shape, dtype)
 

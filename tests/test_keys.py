@@ -1,5 +1,7 @@
 """Keys and generators: what a key means, and what a draw takes from a generator."""
 
+import threading
+
 import pytest
 import torch
 import torch.func._random as stateless
@@ -168,3 +170,23 @@ def test_compiled_cuda_draw_without_key():
 
     first, second = draw(torch.zeros(4096, device="cuda")), draw(torch.zeros(4096, device="cuda"))
     assert not torch.equal(first, second)
+
+
+def test_a_threads_first_draw_may_be_in_inference_mode():
+    """Draws that keep no key share the tensor that their keys are drawn into: one a thread."""
+    drawn = {}
+
+    def draw(name):
+        with torch.inference_mode():
+            first = dist.Normal(0.0, 1.0).sample((5,))
+        drawn[name] = (first, dist.Normal(0.0, 1.0).sample((5,)), dist.Normal(0.0, 1.0).sample((5,)))
+
+    threads = [threading.Thread(target=draw, args=(name,)) for name in "ab"]
+    torch.manual_seed(0)
+    for thread in threads:
+        thread.start()
+        thread.join()
+    torch.manual_seed(0)
+    one_after_the_other = [dist.Normal(0.0, 1.0).sample((5,)) for _ in range(6)]
+    assert all(torch.equal(x, y) for x, y in zip(drawn["a"] + drawn["b"], one_after_the_other, strict=True))
+    assert len({tuple(x.tolist()) for x in one_after_the_other}) == 6

@@ -38,7 +38,7 @@ def arrivals(monkeypatch):
     monkeypatch.setattr(_validation, "watched", lambda: True)  # no glance at numbers
     monkeypatch.setattr(_validation, "_to_host", to_host)
     yield events
-    _validation.PENDING._checks.clear()
+    _validation.PENDING.checks.clear()
 
 
 BAD = {
@@ -169,7 +169,7 @@ def test_a_device_far_behind_is_waited_for(arrivals, monkeypatch):
     monkeypatch.setattr(_validation.PendingChecks, "MOST", 3)
     for _ in range(8):
         dist.Exponential(torch.tensor(1.0))
-    assert len(_validation.PENDING._checks) <= 4
+    assert len(_validation.PENDING.checks) <= 4
     assert arrivals[0].there
 
 
