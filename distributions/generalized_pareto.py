@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.generalized_pareto import (
     GENERALIZED_PARETO_MAP,
+    generalized_pareto_end,
     generalized_pareto_log_prob_at,
     generalized_pareto_log_survival,
 )
@@ -60,9 +61,8 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:
         # The end is no float16 or bfloat16 in general, and a sample may lie above the one nearest to it.
-        loc, scale, concentration = (p.to(compute_dtype(p.dtype)) for p in (self.loc, self.scale, self.concentration))
-        end = loc - scale / torch.where(concentration < 0, concentration, -1.0)
-        return constraints.interval(loc, torch.where(concentration < 0, end, torch.inf))
+        params = [p.to(compute_dtype(p.dtype)) for p in (self.loc, self.scale, self.concentration)]
+        return constraints.interval(params[0], generalized_pareto_end(0.0, *params))
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._at(generalized_pareto_log_prob_at, value)

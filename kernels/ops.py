@@ -27,7 +27,7 @@ from .keys import packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
-from .window import is_windowed, split_key
+from .window import split_key
 
 if HAS_TRITON:
     from . import elementwise
@@ -123,9 +123,7 @@ def _forward(map: Map) -> Callable[..., Outputs]:
     least = _compiled_min_numel(map)
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
-        numel, window = math.prod(shape), None
-        if is_windowed(key):
-            key, numel, window = split_key(key)
+        key, numel, window = split_key(key, math.prod(shape))
         backend = backend_for(params[0].device, numel, least)
         if backend == "triton":
             outputs = _kernels(map).forward(map, key, params, shape, dtype, window)
@@ -144,9 +142,7 @@ def _backward(map: Map) -> Callable[..., list[Tensor]]:
     def backward(
         key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
-        numel, window = given[0].numel(), None
-        if is_windowed(key):
-            key, numel, window = split_key(key)
+        key, numel, window = split_key(key, given[0].numel())
         backend = backend_for(given[0].device, numel, least)
         if backend == "triton":
             return _kernels(map).backward(map, key, given, params, needs, window)

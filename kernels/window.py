@@ -55,12 +55,14 @@ def windowed_key(key: Sequence[Tensor], numel: int, strides: Sequence[int] = ())
     return (*key, torch.tensor((numel, *strides), dtype=torch.int64))
 
 
-def is_windowed(key: Sequence[Tensor]) -> bool:
-    """Whether it is a box's key: one tensor more than a packed key, which is one, or a reservation, which is three."""
-    return len(key) % 2 == 0
+def split_key(key: Sequence[Tensor], numel: int) -> tuple[Sequence[Tensor], int, Window | None]:
+    """The key that a box's key begins with, how many elements the whole sample has, and the window if it has gaps.
 
-
-def split_key(key: Sequence[Tensor]) -> tuple[Sequence[Tensor], int, Window | None]:
-    """The key that a box's key begins with, how many elements the whole sample has, and the window if it has gaps."""
+    Args:
+        key: of a draw of `numel` elements, which is the whole sample unless it is a box's key: that has one tensor more
+            than a packed key, which is one, or a reservation, which is three.
+    """
+    if len(key) % 2 == 1:
+        return key, numel, None
     numel, *strides = key[-1].tolist()
     return key[:-1], numel, Window(tuple(strides)) if strides else None

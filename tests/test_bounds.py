@@ -83,6 +83,21 @@ def test_generalized_pareto_ends_where_its_concentration_is_negative(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_generalized_pareto_has_no_end_where_its_distance_overflows(dtype):
+    """Then it is an exponential distribution to rounding."""
+    scale = tensor(1e3, dtype)
+    concentration = tensor(-torch.finfo(dtype).smallest_normal, dtype)
+    d = dist.GeneralizedPareto(tensor(0.0, dtype), scale, concentration)
+    x = d.sample((N,), key=KEY)
+    exponential = dist.Exponential(torch.ones((), dtype=dtype)).sample((N,), key=KEY)
+    # Each is rounded once, the product again; small numbers of float16 to a multiple of the second tolerance.
+    eps, normal = torch.finfo(dtype).eps, torch.finfo(dtype).smallest_normal
+    torch.testing.assert_close(x, scale * exponential, rtol=2 * eps, atol=1e3 * eps * normal)
+    assert d.support.check(x).all()
+    assert torch.isfinite(d.log_prob(x)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_unit_intervals_are_open(dtype):
     for d in (
         dist.RelaxedBernoulli(tensor(0.05, dtype), logits=tensor(0.0, dtype)),

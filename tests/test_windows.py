@@ -7,7 +7,7 @@ from kernel_cases import packed, values
 from rsample.distributions import Bernoulli, Exponential, Gamma, Normal, StudentT
 from rsample.kernels import use_backend
 from rsample.kernels.layout import row_major_strides
-from rsample.kernels.window import Window, is_windowed, split_key, windowed_key
+from rsample.kernels.window import Window, split_key, windowed_key
 
 SHAPE, STARTS, SIZES = (6, 5, 48), (2, 0, 16), (3, 5, 24)
 BOX = tuple(slice(start, start + size) for start, size in zip(STARTS, SIZES, strict=True))
@@ -101,7 +101,7 @@ def test_a_window_walks_in_blocks():
     assert window.blocks((2, 4, 8), 4, torch.device("cpu")).tolist() == [[6 * i, 6 * i + 1] for i in range(8)]
     assert Window((7, 1)).runs((3, 1)) == ([3, 1], [7, 1])  # runs of one element
     key = windowed_key((packed(),), 192, window.strides)
-    assert is_windowed(key)
-    assert split_key(key)[1:] == (192, window)
-    assert not is_windowed((packed(),))
-    assert split_key(windowed_key((packed(),), 8))[1:] == (8, None)
+    assert split_key(key, 5)[1:] == (192, window)
+    whole = (packed(),)
+    assert split_key(whole, 5) == (whole, 5, None)
+    assert split_key(windowed_key(whole, 8), 5)[1:] == (8, None)

@@ -75,9 +75,10 @@ def generalized_pareto_reference_grad(
 
 def generalized_pareto_end(step: Any, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
     """loc - scale / c where c is negative, and loc where no number of the dtype lies between the two."""
-    finite = concentration < 0
-    end = loc - scale / torch.where(finite, concentration, -1.0)
-    return torch.where(finite, torch.maximum(below(end, step), loc), math.inf)
+    negative = concentration < 0
+    end = torch.where(negative, loc - scale / torch.where(negative, concentration, -1.0), math.inf)
+    # A small c can have the quotient overflow, too.
+    return torch.where(end < math.inf, torch.maximum(below(end, step), loc), math.inf)
 
 
 def generalized_pareto_log_prob_reference(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def generalized_pareto_log_survival(x: Tensor, loc: Tensor, scale: Tensor, conce
     bound = 0.05 if s.dtype == torch.float64 else 0.2
     near = torch.abs(s) < bound
     # The end is at s = -1, which rounding can lead to and past from inside.
-    before_end = x <= loc - scale / torch.where(concentration < 0, concentration, -1.0)
+    before_end = x <= generalized_pareto_end(0.0, loc, scale, concentration)
     s = torch.where((s <= -1) & before_end, torch.finfo(s.dtype).eps / 2 - 1, s)
     small, large = torch.where(near, s, 0.0), torch.where(near, bound, s)
     series = polynomial(small, [(-1.0) ** n / (n + 1) for n in range(11)])
@@ -153,8 +154,8 @@ def generalized_pareto_transform(x, loc, scale, concentration, HARDWARE: tl.cons
 @triton.jit
 def generalized_pareto_end_device(params, STEP: tl.constexpr):
     loc, scale, concentration = params
-    end = tl.maximum(below_device(loc - scale / concentration, STEP), loc, propagate_nan=tl.PropagateNan.ALL)
-    return tl.where(concentration < 0, end, float("inf"))
+    end = tl.where(concentration < 0, loc - scale / concentration, float("inf"))
+    return tl.where(end < float("inf"), tl.maximum(below_device(end, STEP), loc), float("inf"))
 
 
 @triton.jit

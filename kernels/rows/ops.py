@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from ..backend import backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
-from ..window import is_windowed, split_key
+from ..ops import is_plain
+from ..window import split_key
 from . import compiled, reference
 
 if HAS_TRITON:
@@ -54,9 +54,7 @@ class Race:
         """The draw itself, below the dispatcher."""
         (weights,) = params
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
-        numel = math.prod(shape)
-        if is_windowed(key):
-            key, numel, _ = split_key(key)
+        key, numel, _ = split_key(key, math.prod(shape))
         backend = backend_for(weights.device, numel)
         if backend == "triton":
             return race_kernels.race(key, weights, shape, **options)
@@ -83,9 +81,7 @@ class Relaxed:
         """The draw itself, below the dispatcher."""
         logits, temperature = params
         options: dict[str, Any] = {"exponentiated": self.exponentiated, "log_prob": self.log_prob}
-        numel = math.prod(shape)
-        if is_windowed(key):
-            key, numel, _ = split_key(key)
+        key, numel, _ = split_key(key, math.prod(shape))
         backend = backend_for(logits.device, numel)
         if backend == "triton":
             return relaxed_kernels.relaxed(key, logits, temperature, shape, **options)
@@ -100,9 +96,7 @@ def run_below_autograd(
     kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]
 ) -> tuple[Tensor, ...]:
     """The operator of a draw below autograd: no graph is built."""
-    plain = all(type(p) in (Tensor, Parameter) and not p.is_neg() for p in params)
-    if plain and torch._C._len_torch_dispatch_stack() == 0:
-        # Nobody else would see the call, so the dispatcher's microseconds can be saved.
+    if is_plain(params):
         return tuple(kind.run(key, params, shape))
     with torch._C._AutoDispatchBelowAutograd():
         return tuple(kind.op(list(key), *params, shape, *astuple(kind)))
