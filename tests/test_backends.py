@@ -10,6 +10,7 @@ import torch
 
 import rsample.distributions as dist
 from rsample.kernels import ops, use_backend
+from rsample.kernels.backend import COMPILED_MIN_NUMEL
 
 KEY = torch.tensor([11, 2**64 - 5], dtype=torch.uint64)
 
@@ -60,8 +61,8 @@ def backends_called(monkeypatch):
 
 
 def test_size_alone_decides_between_the_cpu_backends(backends_called):
-    dist.Normal(0.0, 1.0).sample((2**10 - 1,))
-    dist.Normal(0.0, 1.0).sample((2**10,))
+    dist.Normal(0.0, 1.0).sample((COMPILED_MIN_NUMEL - 1,))
+    dist.Normal(0.0, 1.0).sample((COMPILED_MIN_NUMEL,))
     assert backends_called == ["reference", "compiled"]
 
 
@@ -71,12 +72,16 @@ def test_use_backend_forces_and_restores(backends_called):
         with use_backend("reference"):
             dist.Normal(0.0, 1.0).sample((2**15,))
         dist.Normal(0.0, 1.0).sample((4,))
-    dist.Normal(0.0, 1.0).sample((4,))
+    dist.Normal(0.0, 1.0).sample((COMPILED_MIN_NUMEL - 1,))
     assert backends_called == ["compiled", "reference", "compiled", "reference"]
 
 
 def test_environment_variable_sets_the_default():
-    code = "from rsample.kernels import backend; import torch; print(backend.backend_for(torch.device('cpu'), 2**20))"
+    code = """
+import torch
+from rsample.kernels.backend import backend_for
+print(backend_for(torch.device("cpu"), 2**20, [torch.zeros(3)]))
+"""
     run = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"RSAMPLE_BACKEND": "reference"},

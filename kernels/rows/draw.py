@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple
 
 import torch
 from torch import Tensor
@@ -59,7 +58,7 @@ def draw_rows(
     if not differentiable:
         tensors = [p.detach() for p in tensors]
     if source.compiling:
-        return tuple(kind.op(list(source.key), *tensors, shape, *astuple(kind)))
+        return tuple(kind.op(list(source.key), *tensors, shape, *kind.options))
     recorded = source.transformed or (differentiable and wants_derivative(tensors))
     return draw_with_key(kind, source.key, tensors, shape, source.marker, recorded=recorded)
 

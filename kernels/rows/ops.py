@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,6 +50,11 @@ class Race:
     def op(self) -> Any:
         return torch.ops.rsample.categorical.default
 
+    @property
+    def options(self) -> tuple[bool, ...]:
+        """The operator's last arguments."""
+        return self.from_probs, self.one_hot, self.log_prob, self.straight_through
+
     def run(self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
         """The draw itself, below the dispatcher."""
         (weights,) = params
@@ -77,6 +82,11 @@ class Relaxed:
     def op(self) -> Any:
         return torch.ops.rsample.relaxed_categorical.default
 
+    @property
+    def options(self) -> tuple[bool, ...]:
+        """The operator's last arguments."""
+        return self.exponentiated, self.log_prob, self.pathwise
+
     def run(self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
         """The draw itself, below the dispatcher."""
         logits, temperature = params
@@ -99,7 +109,7 @@ def run_below_autograd(
     if is_plain(params):
         return tuple(kind.run(key, params, shape))
     with torch._C._AutoDispatchBelowAutograd():
-        return tuple(kind.op(list(key), *params, shape, *astuple(kind)))
+        return tuple(kind.op(list(key), *params, shape, *kind.options))
 
 
 def register_autograd(kind: type[Kind], kernel: Callable[..., list[Tensor]]) -> None:
