@@ -61,7 +61,7 @@ def noise_tile(
     zero = tl.full((), 0, tl.uint32)
     stream = tl.full((), STREAM, tl.uint32)
     w0, w1, w2, w3 = philox4x32_words(
-        block.to(tl.uint32), (block >> 32).to(tl.uint32), zero, stream, k0, k1, DEVICE_ROUNDS
+        block.to(tl.uint32), (block >> 32).to(tl.uint32), zero, stream, k0, k1, DEVICE_ROUNDS, HARDWARE
     )
     place = element.to(tl.uint32)
     if DTYPE == tl.float64:
