@@ -296,6 +296,7 @@ def product_backward_kernel(
     column = n_tile * BLOCK_N + tl.arange(0, BLOCK_N)
     i = k_tile * BLOCK_K + tl.arange(0, BLOCK_K)
     part = tl.program_id(1)
+    r = tl.arange(0, BLOCK_ROWS).to(tl.int64)  # from a tile's first row on
     own_row = walked(factor, own_sizes, own_strides, 0, WIDE)
     own_grad = walked(factor, own_sizes, own_strides, 1, WIDE)
     run_tiles = tl.cdiv(rows, BLOCK_ROWS).to(tl.int32)
@@ -306,12 +307,13 @@ def product_backward_kernel(
     x = tl.zeros((BLOCK_N, BLOCK_K), COMPUTE)
     for t in range(first, last):
         other = t // run_tiles
-        r = (t % run_tiles).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-        row = own_row + walked(other, shared_sizes, shared_strides, 0, WIDE) + r * row_step
-        at = own_grad + walked(other, shared_sizes, shared_strides, 1, WIDE) + r * grad_row_step
+        first_row = (t % run_tiles).to(tl.int64) * BLOCK_ROWS
+        row = own_row + walked(other, shared_sizes, shared_strides, 0, WIDE) + first_row * row_step + r * row_step
+        at = own_grad + walked(other, shared_sizes, shared_strides, 1, WIDE) + first_row * grad_row_step
+        at += r * grad_row_step
         eps = noise_tile(row, k_tile * BLOCK_K, k, offset, k0, k1, STREAM, GROUP, DTYPE, HARDWARE, BLOCK_K)
         at = at[None, :] + (column * grad_step)[:, None]
-        mask = (column < n)[:, None] & (r < rows)[None, :]
+        mask = (column < n)[:, None] & (r < rows - first_row)[None, :]
         grad = tl.load(grad_ptr + at, mask=mask, other=0.0).to(COMPUTE)
         x = tl.dot(grad, eps, x, input_precision="ieee", out_dtype=COMPUTE)
     if TRIANGULAR:
