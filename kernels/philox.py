@@ -99,5 +99,6 @@ def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr, HARDWARE: tl.
             product_a += STEP * DEVICE_MULTIPLIER_A
         low_a, high_a = halves(product_a, HARDWARE)
         low_b, high_b = halves(c2.to(tl.uint64) * DEVICE_MULTIPLIER_B, HARDWARE)
-        c0, c1, c2, c3 = high_b ^ c1 ^ k0, low_b, high_a ^ c3 ^ k1, low_a
+        # The key before the other word: where the high half is uniform too, the lanes are left one exclusive or.
+        c0, c1, c2, c3 = high_b ^ k0 ^ c1, low_b, high_a ^ k1 ^ c3, low_a
     return c0, c1, c2, c3
