@@ -18,6 +18,12 @@ NEGATIVE_TWO_LN_2 = tl.constexpr(-1.3862943611198906)
 
 
 @triton.jit
+def negative(x):
+    """-x as the sign of an operand: Triton 3.6 makes of a unary minus a subtraction from 0, an instruction of its own."""
+    return x * -1.0
+
+
+@triton.jit
 def negative_two_log(u, HARDWARE: tl.constexpr):
     """-2 log(u) for float32 u in [2**-33, 1].
 
@@ -41,11 +47,11 @@ def exponential_of_centered(t, COARSE: tl.constexpr, HARDWARE: tl.constexpr):
         u = t + (t < 0).to(tl.float32)
         far = libdevice.fast_log2f(u) * NEGATIVE_LN_2
         if COARSE:
-            return tl.where(u > 0.99942, -t, far)
+            return tl.where(u > 0.99942, negative(t), far)
         else:
             # Minimax on [0, 0.0677], where the relative errors of both branches meet.
             ratio = tl.fma(tl.fma(t, 0.36042812, -0.49929723), t, 1.00000267)
-            return tl.where(u > 0.9323, -t * ratio, far)
+            return tl.where(u > 0.9323, negative(t) * ratio, far)
     else:
         return tl.where(t > 0, -tl.log(tl.where(t > 0, t, 1.0)), -log1p(tl.where(t < 0, t, 0.0), HARDWARE))
 

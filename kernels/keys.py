@@ -180,7 +180,7 @@ def packed_on_device(reservation: Sequence[Tensor], device: torch.device) -> Ten
     packed = torch.empty(2, dtype=torch.uint64, device=device)
     kind, *words = key_arguments(reservation, device)
     with current(device):
-        pack_key_kernel[(1,)](packed, *words, KEY=kind, num_warps=1)
+        pack_key_kernel[(1,)](packed, *words, KEY=kind, num_warps=1, enable_fp_fusion=False)
     return packed
 
 

@@ -70,7 +70,20 @@ def philox_blocks(seed: Tensor, block: Tensor, c2: int = 0, c3: int = 0) -> Word
 
 
 @triton.jit
-def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr, STEP: tl.constexpr = 0):
+def halves(x, HARDWARE: tl.constexpr):
+    """(low, high): the two words of a uint64.
+
+    On NVIDIA a move of registers, which costs nothing and which LLVM does not look through: what it knows to be halves
+    of a product it may widen again, to an exclusive or of 64 bits, and the product then takes three instructions.
+    """
+    if HARDWARE:
+        return tl.inline_asm_elementwise("mov.b64 {$0, $1}, $2;", "=r,=r,l", [x], (tl.uint32, tl.uint32), True, 1)
+    else:
+        return x.to(tl.uint32), (x >> 32).to(tl.uint32)
+
+
+@triton.jit
+def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr, HARDWARE: tl.constexpr, STEP: tl.constexpr = 0):
     """Device twin of :func:`philox4x32` on uint32 values of broadcastable shapes.
 
     The product is one 64-bit multiplication, of which both halves are used: `tl.umulhi` beside `*` would compile to
@@ -84,11 +97,8 @@ def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr, STEP: tl.cons
         product_a = c0.to(tl.uint64) * DEVICE_MULTIPLIER_A
         if i == 0:
             product_a += STEP * DEVICE_MULTIPLIER_A
-        product_b = c2.to(tl.uint64) * DEVICE_MULTIPLIER_B
-        c0, c1, c2, c3 = (
-            (product_b >> 32).to(tl.uint32) ^ c1 ^ k0,
-            product_b.to(tl.uint32),
-            (product_a >> 32).to(tl.uint32) ^ c3 ^ k1,
-            product_a.to(tl.uint32),
-        )
+        low_a, high_a = halves(product_a, HARDWARE)
+        low_b, high_b = halves(c2.to(tl.uint64) * DEVICE_MULTIPLIER_B, HARDWARE)
+        # The key before the other word: where the high half is uniform too, the lanes are left one exclusive or.
+        c0, c1, c2, c3 = high_b ^ k0 ^ c1, low_b, high_a ^ k1 ^ c3, low_a
     return c0, c1, c2, c3

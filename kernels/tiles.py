@@ -65,7 +65,7 @@ def block_noise(
 ):
     """The noise of the Philox blocks with counter words (c0 + STEP, c1, 0, 0): a tuple in element order."""
     zero = tl.full((), 0, tl.uint32)
-    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS, STEP)
+    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS, HARDWARE, STEP)
     return NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
 
 

@@ -5,6 +5,7 @@ import oracle
 import pytest
 import torch
 
+from rsample.kernels import launch
 from rsample.kernels.language import tl, triton
 from rsample.kernels.philox import philox4x32, philox4x32_words, philox_blocks
 
@@ -12,7 +13,15 @@ KNOWN_ANSWERS = list(oracle.known_answers())
 
 
 @triton.jit
-def words_kernel(out_ptr, counter_ptr, key_ptr, ROUNDS: tl.constexpr, STEP: tl.constexpr, N: tl.constexpr):
+def words_kernel(
+    out_ptr,
+    counter_ptr,
+    key_ptr,
+    ROUNDS: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    STEP: tl.constexpr,
+    N: tl.constexpr,
+):
     i = tl.arange(0, N)
     c0 = tl.load(counter_ptr + 4 * i).to(tl.uint32)
     c1 = tl.load(counter_ptr + 4 * i + 1).to(tl.uint32)
@@ -20,7 +29,7 @@ def words_kernel(out_ptr, counter_ptr, key_ptr, ROUNDS: tl.constexpr, STEP: tl.c
     c3 = tl.load(counter_ptr + 4 * i + 3).to(tl.uint32)
     k0 = tl.load(key_ptr).to(tl.uint32)
     k1 = tl.load(key_ptr + 1).to(tl.uint32)
-    w0, w1, w2, w3 = philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS, STEP)
+    w0, w1, w2, w3 = philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS, HARDWARE, STEP)
     tl.store(out_ptr + 4 * i, w0.to(tl.int64))
     tl.store(out_ptr + 4 * i + 1, w1.to(tl.int64))
     tl.store(out_ptr + 4 * i + 2, w2.to(tl.int64))
@@ -31,7 +40,7 @@ def device_words(counters, key, device, rounds=10, step=0):
     counters = torch.tensor(counters, dtype=torch.int64, device=device)
     out = torch.full_like(counters, -1)
     key = torch.tensor(key, dtype=torch.int64, device=device)
-    words_kernel[(1,)](out, counters, key, rounds, step, len(counters))
+    words_kernel[(1,)](out, counters, key, rounds, launch.hardware(), step, len(counters), enable_fp_fusion=False)
     return out.tolist()
 
 

@@ -114,7 +114,7 @@ _exponential_device = EXPONENTIAL.device
 
 @triton.jit
 def exponentials_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1)
+    w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1, HARDWARE)
     return _exponential_device(w0, w1, w2, w3, DTYPE, HARDWARE)
 
 
@@ -155,7 +155,7 @@ def transformed_rejection_device(
     count = tl.zeros_like(center)
     t = tl.full((), 0, tl.uint32)
     while any_of(pending):
-        candidates = _candidates_device(c0, c1, t, STREAM, k0, k1, DTYPE)
+        candidates = _candidates_device(c0, c1, t, STREAM, k0, k1, DTYPE, HARDWARE)
         for j in tl.static_range(0, len(candidates), 2):
             s = tl.abs(candidates[j])
             inverse = divide(tl.full(s.shape, 1.0, s.dtype), s, HARDWARE)
@@ -169,9 +169,9 @@ def transformed_rejection_device(
 
 
 @triton.jit
-def _candidates_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.constexpr):
+def _candidates_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`_candidates`, one pair after the other."""
-    w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1)
+    w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1, HARDWARE)
     if DTYPE == tl.float64:
         return centered_of_words(w0, w1, DTYPE), open_unit_device(w2, w3, DTYPE)
     else:

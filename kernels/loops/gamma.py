@@ -89,10 +89,10 @@ _normal_device = NORMAL.device
 
 @triton.jit
 def _candidates_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1)
+    w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM, k0, k1, HARDWARE)
     if DTYPE == tl.float64:
         first, second = _normal_device(w0, w1, w2, w3, DTYPE, HARDWARE)
-        w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM + 1, k0, k1)
+        w0, w1, w2, w3 = attempt_words(c0, c1, t, STREAM + 1, k0, k1, HARDWARE)
         return first, second, open_unit_device(w0, w1, DTYPE), open_unit_device(w2, w3, DTYPE)
     else:
         first, second = box_muller(w0, w1, HARDWARE)
@@ -143,7 +143,7 @@ def gamma_noise_device(
     ratio = divide(d, concentration, HARDWARE) * (y * y * y)
     power = tl.zeros_like(y)
     if any_of(small):
-        w0, w1, _, _ = attempt_words(c0, c1, tl.full((), DEVICE_ONCE, tl.uint32), STREAM, k0, k1)
+        w0, w1, _, _ = attempt_words(c0, c1, tl.full((), DEVICE_ONCE, tl.uint32), STREAM, k0, k1, HARDWARE)
         e = exponential_of_centered(centered_of_words(w0, w1, DTYPE), False, HARDWARE)
         power = tl.where(small, -divide(e, concentration, HARDWARE), 0.0)
     return ratio, power

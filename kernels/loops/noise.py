@@ -93,9 +93,9 @@ def loop_noise(
 
 
 @triton.jit
-def attempt_words(c0, c1, t, STREAM: tl.constexpr, k0, k1):
+def attempt_words(c0, c1, t, STREAM: tl.constexpr, k0, k1, HARDWARE: tl.constexpr):
     """The four words of each lane's attempt t."""
-    return philox4x32_words(c0, c1, t, tl.full((), STREAM, tl.uint32), k0, k1, DEVICE_ROUNDS)
+    return philox4x32_words(c0, c1, t, tl.full((), STREAM, tl.uint32), k0, k1, DEVICE_ROUNDS, HARDWARE)
 
 
 @triton.jit

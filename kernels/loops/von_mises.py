@@ -95,7 +95,7 @@ def von_mises_noise_device(c0, c1, k0, k1, concentration, DTYPE: tl.constexpr, H
     pending = tl.full(s.shape, 1, tl.int1)
     t = tl.full((), 0, tl.uint32)
     while any_of(pending):
-        w0, w1, w2, w3 = attempt_words(c0, c1, t, 0, k0, k1)
+        w0, w1, w2, w3 = attempt_words(c0, c1, t, 0, k0, k1, HARDWARE)
         if DTYPE == tl.float64:
             u = open_unit_device(w2, w3, DTYPE)
             proposed = s * standard_cauchy_device(centered_of_words(w0, w1, DTYPE), HARDWARE)

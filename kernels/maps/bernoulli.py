@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log, log1p
+from ..devicemath import divide, exp, log, log1p, negative
 from ..language import tl, triton
 from ..noise import UNIFORM
 from .map import Density, Map
@@ -45,7 +45,7 @@ def bernoulli_probs_transform(u, probs, HARDWARE: tl.constexpr):
 
 @triton.jit
 def bernoulli_logits_transform(u, logits, HARDWARE: tl.constexpr):
-    return (u * exp(-logits, HARDWARE) < 1.0 - u).to(u.dtype)
+    return (u * exp(negative(logits), HARDWARE) < 1.0 - u).to(u.dtype)
 
 
 @triton.jit

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, log
+from ..devicemath import divide, log, negative
 from ..language import tl, triton
 from ..noise import CENTERED
 from .location_scale import Standard, location_scale_map, scale_map
@@ -47,7 +47,7 @@ def standard_cauchy_device(t, HARDWARE: tl.constexpr):
         q = tl.fma(q, t2, 0.64527685)
         q = tl.fma(q, t2, 0.68908119)
         q = tl.fma(q, t2, 1.0471974)
-        return divide(tl.fma(-t2, q, _RECIPROCAL_PI), t, HARDWARE)
+        return divide(tl.fma(negative(t2), q, _RECIPROCAL_PI), t, HARDWARE)
 
 
 @triton.jit

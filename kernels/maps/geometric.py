@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..devicemath import divide, exp, log, log1p
+from ..devicemath import divide, exp, log, log1p, negative
 from ..language import HAS_TRITON, tl, triton
 from ..noise import EXPONENTIAL, open_unit_device
 from .map import Density, Map
@@ -86,7 +86,7 @@ def _exponential_of_word(w):
     million falls below even where the rate is 1e-6.
     """
     u = open_unit_device(w, w, tl.float32)
-    return -tl.where(u > 0.99942, tl.fma(u, 1.4426950, -1.4426950), libdevice.fast_log2f(u))
+    return negative(tl.where(u > 0.99942, tl.fma(u, 1.4426950, -1.4426950), libdevice.fast_log2f(u)))
 
 
 @triton.jit
@@ -112,7 +112,7 @@ def _rate(x, HARDWARE: tl.constexpr):
 
 @triton.jit
 def _probs_rate_device(probs, HARDWARE: tl.constexpr):
-    return -_rate(-probs, HARDWARE)
+    return negative(_rate(negative(probs), HARDWARE))
 
 
 @triton.jit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import log
+from ..devicemath import log, negative
 from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
 from .location_scale import Standard, location_scale_map
@@ -26,7 +26,7 @@ def standard_gumbel_slope(x: Tensor) -> Tensor:
 
 @triton.jit
 def standard_gumbel_device(x, HARDWARE: tl.constexpr):
-    return -log(x, HARDWARE)
+    return negative(log(x, HARDWARE))
 
 
 @triton.jit

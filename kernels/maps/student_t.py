@@ -48,7 +48,7 @@ def _noise(blocks: Blocks, df: Tensor, loc: Tensor, scale: Tensor, dtype: torch.
 
 @triton.jit
 def _noise_device(c0, c1, k0, k1, df, loc, scale, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    w0, w1, w2, w3 = attempt_words(c0, c1, tl.full((), 0, tl.uint32), 0, k0, k1)
+    w0, w1, w2, w3 = attempt_words(c0, c1, tl.full((), 0, tl.uint32), 0, k0, k1, HARDWARE)
     e = exponential_of_centered(centered_of_words(w0, w1, DTYPE), False, HARDWARE)
     if DTYPE == tl.float64:
         return e, tl.cos(open_unit_device(w2, w3, DTYPE) * 6.283185307179586)

@@ -61,7 +61,7 @@ def noise_tile(
     zero = tl.full((), 0, tl.uint32)
     stream = tl.full((), STREAM, tl.uint32)
     w0, w1, w2, w3 = philox4x32_words(
-        block.to(tl.uint32), (block >> 32).to(tl.uint32), zero, stream, k0, k1, DEVICE_ROUNDS
+        block.to(tl.uint32), (block >> 32).to(tl.uint32), zero, stream, k0, k1, DEVICE_ROUNDS, HARDWARE
     )
     place = element.to(tl.uint32)
     if DTYPE == tl.float64:
@@ -173,12 +173,15 @@ def product_forward_kernel(
     # The columns' tiles of a triangular factor are taken from the longest on.
     column_tile = tl.num_programs(1) - 1 - tl.program_id(1)
     tiles = tl.cdiv(rows, BLOCK_ROWS).to(tl.int32)
-    number, tile = tl.program_id(0) // tiles, (tl.program_id(0) % tiles).to(tl.int64)
+    number, first_row = tl.program_id(0) // tiles, (tl.program_id(0) % tiles).to(tl.int64) * BLOCK_ROWS
     own, other = number // shared, number % shared
     row0 = walked(own, own_sizes, own_strides, 0, WIDE) + walked(other, shared_sizes, shared_strides, 0, WIDE)
+    row0 += first_row * row_step
     factor_ptr += walked(own, own_sizes, own_strides, 1, WIDE)
 
-    r = tile * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    # The rows count from the tile's first on: as 64-bit numbers, those that a thread stores would have to live through
+    # the loop, and would not fit into registers beside the product.
+    r = tl.arange(0, BLOCK_ROWS).to(tl.int64)
     row = row0 + r * row_step
     column = column_tile * BLOCK_N + tl.arange(0, BLOCK_N)
     end = k
@@ -208,15 +211,17 @@ def product_forward_kernel(
         x = tl.sum(products, axis=1)[None, :]
 
     at = walked(own, own_sizes, own_strides, 2, WIDE) + walked(other, shared_sizes, shared_strides, 2, WIDE)
-    at = (at + r * loc_row_step)[:, None] + (column * loc_step)[None, :]
-    mask = (r < rows)[:, None] & (column < n)[None, :]
+    at = (at + first_row * loc_row_step + r * loc_row_step)[:, None] + (column * loc_step)[None, :]
+    exists = r < rows - first_row
+    mask = exists[:, None] & (column < n)[None, :]
     x += tl.load(loc_ptr + at, mask=mask, other=0.0).to(COMPUTE)
     if scale_ptr is not None:
         at = walked(own, own_sizes, own_strides, 3, WIDE) + walked(other, shared_sizes, shared_strides, 3, WIDE)
-        at = (at + r * scale_row_step)[:, None] + (column * scale_step)[None, :]
+        at = (at + first_row * scale_row_step + r * scale_row_step)[:, None] + (column * scale_step)[None, :]
         scale = tl.load(scale_ptr + at, mask=mask, other=0.0).to(COMPUTE)
         x += scale * noise_tile(row, column_tile * BLOCK_N, n, offset, k0, k1, 0, OWN_GROUP, DTYPE, HARDWARE, BLOCK_N)
-    tl.store(out_ptr + row[:, None] * n + column[None, :], x.to(DTYPE), mask=mask)
+    at = (row0 * n + r * (row_step * n))[:, None] + column[None, :]
+    tl.store(out_ptr + at, x.to(DTYPE), mask=mask)
     if norm_ptr is not None:
         if column_tile == 0:
             # A loop of its own: the sum would not fit into registers beside the product. The first tile of a triangular
@@ -224,9 +229,9 @@ def product_forward_kernel(
             squares = tl.zeros((BLOCK_ROWS, BLOCK_K), COMPUTE)
             for first in range(0, k, BLOCK_K):
                 eps = noise_tile(row, first, k, offset, k0, k1, STREAM, GROUP, DTYPE, HARDWARE, BLOCK_K)
-                exists = first + tl.arange(0, BLOCK_K) < k
-                squares += tl.where(exists[None, :], eps * eps, 0.0)
-            tl.store(norm_ptr + row, tl.sum(squares, axis=1).to(DTYPE), mask=r < rows)
+                within = first + tl.arange(0, BLOCK_K) < k
+                squares += tl.where(within[None, :], eps * eps, 0.0)
+            tl.store(norm_ptr + row, tl.sum(squares, axis=1).to(DTYPE), mask=exists)
 
 
 @triton.jit(
@@ -291,6 +296,7 @@ def product_backward_kernel(
     column = n_tile * BLOCK_N + tl.arange(0, BLOCK_N)
     i = k_tile * BLOCK_K + tl.arange(0, BLOCK_K)
     part = tl.program_id(1)
+    r = tl.arange(0, BLOCK_ROWS).to(tl.int64)  # from a tile's first row on
     own_row = walked(factor, own_sizes, own_strides, 0, WIDE)
     own_grad = walked(factor, own_sizes, own_strides, 1, WIDE)
     run_tiles = tl.cdiv(rows, BLOCK_ROWS).to(tl.int32)
@@ -301,12 +307,13 @@ def product_backward_kernel(
     x = tl.zeros((BLOCK_N, BLOCK_K), COMPUTE)
     for t in range(first, last):
         other = t // run_tiles
-        r = (t % run_tiles).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-        row = own_row + walked(other, shared_sizes, shared_strides, 0, WIDE) + r * row_step
-        at = own_grad + walked(other, shared_sizes, shared_strides, 1, WIDE) + r * grad_row_step
+        first_row = (t % run_tiles).to(tl.int64) * BLOCK_ROWS
+        row = own_row + walked(other, shared_sizes, shared_strides, 0, WIDE) + first_row * row_step + r * row_step
+        at = own_grad + walked(other, shared_sizes, shared_strides, 1, WIDE) + first_row * grad_row_step
+        at += r * grad_row_step
         eps = noise_tile(row, k_tile * BLOCK_K, k, offset, k0, k1, STREAM, GROUP, DTYPE, HARDWARE, BLOCK_K)
         at = at[None, :] + (column * grad_step)[:, None]
-        mask = (column < n)[:, None] & (r < rows)[None, :]
+        mask = (column < n)[:, None] & (r < rows - first_row)[None, :]
         grad = tl.load(grad_ptr + at, mask=mask, other=0.0).to(COMPUTE)
         x = tl.dot(grad, eps, x, input_precision="ieee", out_dtype=COMPUTE)
     if TRIANGULAR:

@@ -9,7 +9,7 @@ Distribution", 2017, section 2). The winner of many has a small E, so that E mus
 # ruff: noqa: SIM300
 from __future__ import annotations
 
-from ..devicemath import exponential_of_centered
+from ..devicemath import exponential_of_centered, negative
 from ..language import HAS_TRITON, tl, triton
 from ..noise import open_unit_device
 
@@ -35,7 +35,7 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
         u = open_unit_device(high, high, tl.float32)
         s = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), -(2.0**-32), -(2.0**-33))
         near_one = s * tl.fma(s, 0.50333333 * LOG2_E, 0.99999583 * LOG2_E)
-        return tl.where(u > 0.99, near_one, -libdevice.fast_log2f(u))
+        return tl.where(u > 0.99, near_one, negative(libdevice.fast_log2f(u)))
     else:
         t = tl.fma(high.to(tl.int32, bitcast=True).to(tl.float32), 2.0**-32, 2.0**-33)
         return exponential_of_centered(t, False, HARDWARE) * LOG2_E
@@ -70,7 +70,7 @@ def logits_score(time, logit, HARDWARE: tl.constexpr):
     if time.dtype == tl.float64:
         return logit * LOG2_E - log2(time, HARDWARE)  # fma would round the constant to float32
     else:
-        return tl.fma(logit, LOG2_E, -log2(time, HARDWARE))
+        return tl.fma(logit, LOG2_E, negative(log2(time, HARDWARE)))
 
 
 @triton.jit
