@@ -1,7 +1,8 @@
-# Each command makes .venv, installs what it needs into it, and runs. Nothing but Python >= 3.10 is needed before.
+# Each command but `make gpu` makes .venv, installs what it needs into it, and runs. Nothing but Python >= 3.10 is needed
+# before.
 #
 #   make test PYTEST_ARGS="-k normal"       make bench BENCH_ARGS="--sizes 10,20"       make PYTHON=python3.12 test
-#   make models MODELS_ARGS="--slices 20"
+#   make models MODELS_ARGS="--slices 20"   make gpu GPU_ARGS="--parts checks,timings"
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,6 +13,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 BENCH_ARGS ?=
 MODELS_ARGS ?=
+GPU_ARGS ?=
 
 # Strict: the installed package is a tree of links to the source files, which mypy can read and which hides kernels/
 # and distributions/ from the path. A new or removed file needs a new installation, an edited one does not.
@@ -20,7 +22,7 @@ SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_AL
 
 SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help test field bench models readme lint format clean FORCE
+.PHONY: help test field bench models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +30,7 @@ help:
 	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
+	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite what it can"
@@ -49,6 +52,10 @@ bench: $(VENV)/bench.stamp
 
 models: $(VENV)/bench.stamp
 	$(BIN)/python bench/train.py $(MODELS_ARGS)
+
+# A machine with a GPU has its own torch and Triton, which are the ones to measure: nothing is installed.
+gpu:
+	$(PYTHON) bench/gpu/run.py $(GPU_ARGS)
 
 readme: $(VENV)/bench.stamp
 	$(BIN)/python bench/readme.py
