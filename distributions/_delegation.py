@@ -10,8 +10,8 @@ import torch.distributions as td
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import _sum_rightmost
-from torch.func._random import fold_in
 
+from rsample.kernels import fold_in
 from rsample.kernels.keys import check_source
 
 from ._sampling import KeyedSampling, checked_sample_shape

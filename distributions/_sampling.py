@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -113,8 +112,9 @@ class KeyedSampling(CheckedArguments):
     def _with_log_prob(self, sample: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The sample and its log-density, which is computed where the draw has not made it."""
         if log_prob is None:
-            unchecked = copy.copy(self)  # a draw is inside of the support, and looking would wait for a GPU
-            unchecked._validate_args = False
+            # A draw is inside of the support, and looking would wait for a GPU. torch.compile cannot trace copy.copy.
+            unchecked = object.__new__(type(self))
+            unchecked.__dict__.update(self.__dict__, _validate_args=False)
             log_prob = unchecked.log_prob(sample)
         return sample, log_prob
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -314,7 +315,9 @@ def _is_made_as(theirs: type[td.Distribution], d: Any) -> bool:
     if theirs not in _MADE_OF:
         return True
     base, transforms = _MADE_OF[theirs]
-    return _draws_as(base, d.base_dist) and [type(t) for t in d.transforms] == list(transforms)
+    given = [type(t) for t in d.transforms]
+    # torch.compile cannot compare lists of types before torch 2.14.
+    return _draws_as(base, d.base_dist) and len(given) == len(transforms) and all(map(operator.is_, given, transforms))
 
 
 def _draws_as(theirs: type[td.Distribution], d: td.Distribution) -> bool:

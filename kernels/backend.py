@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
+from .compatibility import FILLS_ON_CPU
 from .language import HAS_TRITON, triton
 
 BACKENDS = ("triton", "compiled", "reference")
@@ -16,11 +18,11 @@ TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 
 # Compiling costs seconds once, so that the smallest draws on the CPU, which gain little, stay eager. The choice depends
 # on the size alone: the same program draws the same numbers whether or not something was compiled before.
-COMPILED_MIN_NUMEL = 2**10
+COMPILED_MIN_NUMEL = 2**10 if FILLS_ON_CPU else 1
 # But for draws that loop: eagerly each round is a hundred operations on what is left, a millisecond and more.
 COMPILED_MIN_NUMEL_OF_LOOPS = 1
 # And for products, which cost several calls of torch; the smallest draw what Normal draws for the identity.
-COMPILED_MIN_NUMEL_OF_PRODUCTS = 2**7
+COMPILED_MIN_NUMEL_OF_PRODUCTS = 2**7 if FILLS_ON_CPU else 1
 
 CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 
@@ -58,8 +60,24 @@ def use_backend(name: str) -> Iterator[None]:
         _forced = previous
 
 
-def backend_for(device: torch.device, numel: int, compiled_min_numel: int = COMPILED_MIN_NUMEL) -> str:
-    """The backend of a draw of `numel` elements on `device`; compiled on the CPU from `compiled_min_numel` on."""
+def backend_for(
+    device: torch.device, numel: int, tensors: Sequence[Tensor], compiled_min_numel: int = COMPILED_MIN_NUMEL
+) -> str:
+    """The backend of a draw of `numel` elements on `device`; compiled on the CPU from `compiled_min_numel` on.
+
+    Args:
+        tensors: what a kernel would read. The reference runs where one of them has no memory.
+    """
+    backend = _preferred(device, numel, compiled_min_numel)
+    return backend if backend == "reference" or all(map(_has_memory, tensors)) else "reference"
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Not where a tensor stands for several, under the vmap of `is_grads_batched=`, nor has forward mode's zeros."""
+    return torch._C._has_storage(tensor) and not tensor._is_zerotensor()
+
+
+def _preferred(device: torch.device, numel: int, compiled_min_numel: int) -> str:
     if _forced is not None:
         if _forced == "compiled" and device.type != "cpu":
             raise RuntimeError(f"backend 'compiled' runs on CPU tensors only; got a draw on {device}")

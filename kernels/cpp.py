@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from .compatibility import load_cpp
+
 _works = True  # as far as is known
 
 
@@ -32,14 +34,12 @@ def build(source: str, what: str) -> Any:
     if not _works:
         return None
     try:
-        # Slow to import, so not before they are needed.
-        from torch._inductor.codecache import CppCodeCache
-        from torch._inductor.cpp_builder import is_gcc
+        from torch._inductor.cpp_builder import is_gcc  # slow to import, so not before it is needed
 
         # The sources are written for the loop vectoriser, which Inductor turns off in gcc, and a square root that must
         # be able to set errno is not vectorised.
         flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
-        return CppCodeCache.load(source, device_type="cpu", needs_vec_isa=True, extra_flags=flags)
+        return load_cpp(source, flags)
     except Exception as error:
         # No compiler, one that does not know the language extensions of noise.h (MSVC), or no room for the cache:
         # nothing that another source or another try would meet differently.

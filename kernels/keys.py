@@ -17,6 +17,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
 
 from .backend import CPU
+from .compatibility import philox_state
 from .language import HAS_TRITON, tl, triton
 from .launch import current, key_arguments
 from .tiles import load_key
@@ -120,7 +121,7 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
         if generator is None:
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]
-        return generator.philox_state(WORDS_PER_BLOCK * blocks * _vmapped_draws())
+        return philox_state(generator, WORDS_PER_BLOCK * blocks * _vmapped_draws())
     bits = torch.empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
     return (bits.view(torch.uint64),)
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import compatibility
 from .devicemath import bits_or, exponential_of_centered, negative_two_log, sincos
 from .language import tl, triton
 from .philox import MASK32, Words
@@ -52,7 +53,7 @@ class Noise:
 
     name: str
     from_words: Callable[[Words, torch.dtype], tuple[Tensor, ...]]
-    aten_fill: Callable[[Tensor, Tensor], Tensor] | None = None
+    aten_fill: compatibility.Fill | None = None
     of_element: Callable[[Tensor, torch.dtype], Tensor] | None = None
     native_resolution: bool = False
     device: Any = None
@@ -268,15 +269,15 @@ def _exponentials(t, COARSE: tl.constexpr, HARDWARE: tl.constexpr):
     return noise
 
 
-UNIFORM = Noise("uniform", uniform_from_words, aten_fill=torch._philox_uniform_, device=_uniform_device)
+UNIFORM = Noise("uniform", uniform_from_words, aten_fill=compatibility.fill_uniform, device=_uniform_device)
 NATIVE_UNIFORM = Noise(
     "native_uniform",
     native_uniform_from_words,
-    aten_fill=torch._philox_uniform_,
+    aten_fill=compatibility.fill_uniform,
     native_resolution=True,
     device=_native_uniform_device,
 )
-NORMAL = Noise("normal", normal_from_words, aten_fill=torch._philox_normal_, device=_normal_device)
+NORMAL = Noise("normal", normal_from_words, aten_fill=compatibility.fill_normal, device=_normal_device)
 CENTERED = Noise("centered", _from_words(centered_of_element), of_element=centered_of_element, device=_centered_device)
 EXPONENTIAL = Noise(
     "exponential", _from_words(exponential_of_element), of_element=exponential_of_element, device=_exponential_device

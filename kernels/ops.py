@@ -124,7 +124,7 @@ def _forward(map: Map) -> Callable[..., Outputs]:
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
         key, numel, window = split_key(key, math.prod(shape))
-        backend = backend_for(params[0].device, numel, least)
+        backend = backend_for(params[0].device, numel, params, least)
         if backend == "triton":
             outputs = _kernels(map).forward(map, key, params, shape, dtype, window)
         elif backend == "compiled":
@@ -143,7 +143,7 @@ def _backward(map: Map) -> Callable[..., list[Tensor]]:
         key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         key, numel, window = split_key(key, given[0].numel())
-        backend = backend_for(given[0].device, numel, least)
+        backend = backend_for(given[0].device, numel, (*given, *params), least)
         if backend == "triton":
             return _kernels(map).backward(map, key, given, params, needs, window)
         if backend == "compiled":

@@ -28,9 +28,13 @@ def scaled_add(x, FACTOR: tl.constexpr, y):
 
 @triton.jit
 def polynomial_device(x, COEFFICIENTS: tl.constexpr):
-    """Device twin of :func:`polynomial`."""
-    N: tl.constexpr = len(COEFFICIENTS)
-    p = scaled_add(x, COEFFICIENTS[N - 1], COEFFICIENTS[N - 2])
+    """Device twin of :func:`polynomial`; COEFFICIENTS is a `tl.constexpr` of a tuple.
+
+    Not the tuple itself, which Triton takes for an argument of run time before 3.8.
+    """
+    C: tl.constexpr = COEFFICIENTS.value
+    N: tl.constexpr = len(C)
+    p = scaled_add(x, C[N - 1], C[N - 2])
     for i in tl.static_range(2, N):
-        p = p * x + COEFFICIENTS[N - 1 - i] if x.dtype == tl.float64 else tl.fma(p, x, COEFFICIENTS[N - 1 - i])
+        p = p * x + C[N - 1 - i] if x.dtype == tl.float64 else tl.fma(p, x, C[N - 1 - i])
     return p

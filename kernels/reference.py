@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .backend import CPU
+from .compatibility import fills_on, split
 from .loops.noise import LoopNoise, loop_noise
 from .maps.map import Map
 from .noise import Noise, compute_dtype, elements_per_block, signed64
@@ -115,7 +115,7 @@ def eager_noise(
         key = key.to(device)
     if window is not None:
         return _noise_in_window(kind, key, shape, dtype, window)
-    if device == CPU or device.type == "cuda":
+    if fills_on(device):
         compute = compute_dtype(dtype)
         if kind.of_element is not None:
             return kind.of_element(_signed_words(key, shape, dtype), dtype)
@@ -133,10 +133,10 @@ def _noise_in_window(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torc
     """`eager_noise` of a window: every run of it has a key of its own."""
     device, bits, per_block = key.device, key.view(torch.int64), elements_per_block(dtype)
     blocks = bits[1] + window.blocks(shape, per_block, device)
-    if device == CPU or device.type == "cuda":
+    if fills_on(device):
         runs = torch.stack((bits[0].expand(len(blocks)), blocks[:, 0]), -1).view(torch.uint64)
         if kind.of_element is not None:
-            words = torch._philox_key_split(runs, blocks.shape[1]).transpose(0, 1).contiguous()
+            words = split(runs, blocks.shape[1]).transpose(0, 1).contiguous()
             return kind.of_element(_joined(words, per_block).view(shape), dtype)
         compute = compute_dtype(dtype)
         out = torch.empty(
@@ -153,7 +153,7 @@ def _signed_words(key: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tens
     Splitting a key makes each new one from the block that its offset counts to: the words are those of the stream.
     """
     numel, per_block = math.prod(shape), elements_per_block(dtype)
-    words = torch._philox_key_split(key, max(-(-numel // per_block), 1))
+    words = split(key, max(-(-numel // per_block), 1))
     return _joined(words, per_block)[:numel].view(shape)
 
 

@@ -1,8 +1,8 @@
 """Gradients of draws: values, every order and mode, and what is kept for backward."""
 
 import pytest
+import stateless
 import torch
-import torch.func._random as stateless
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 import rsample.distributions as dist
@@ -156,3 +156,27 @@ def test_forward_mode_within_forward_mode_is_refused(family):
     with pytest.raises(NotImplementedError, match="forward-mode"):
         tangent(tangent(draw))(t)
     torch.testing.assert_close(torch.func.grad(tangent(draw))(t), tangent(torch.func.grad(draw))(t))
+
+
+@pytest.mark.parametrize("n", [4, 2**11])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: dist.Normal(p - 1, p),
+        lambda p: dist.Weibull(p, p + 1),
+        lambda p: dist.Gamma(p, p + 1),
+        lambda p: dist.RelaxedOneHotCategorical(torch.tensor(0.5), logits=p),
+        lambda p: dist.OneHotCategoricalStraightThrough(logits=p),
+        lambda p: dist.MultivariateNormal(p[:64], scale_tril=(torch.eye(len(p[:64])) + p[:64, None]).tril()),
+    ],
+    ids=["affine", "pathwise", "loop", "relaxed", "straight through", "product"],
+)
+def test_batched_gradients_are_those_of_each_example(make, n):
+    """`is_grads_batched=` hands backward a tensor that stands for several and has no memory."""
+    p = torch.linspace(1, 2, n).requires_grad_()
+    sample = make(p).rsample((2,), key=KEY)
+    grads = torch.randn(3, *sample.shape, generator=torch.Generator().manual_seed(0))
+    (batched,) = torch.autograd.grad(sample, p, grads, is_grads_batched=True, retain_graph=True)
+    each = [torch.autograd.grad(sample, p, grad, retain_graph=True)[0] for grad in grads]
+    # The noise is made by other code, whose elementary functions differ in the last places; sums are in another order.
+    torch.testing.assert_close(batched, torch.stack(each), rtol=1e-4, atol=1e-4)

@@ -1,8 +1,8 @@
 """Any shapes that broadcast, in any memory layout, on both CPU backends: the sample and its gradients."""
 
 import pytest
+import stateless
 import torch
-import torch.func._random as stateless
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

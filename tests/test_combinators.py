@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.distributions as td
 from scipy import stats
-from torch.func._random import fold_in
 
 import rsample.distributions as dist
+from rsample.kernels import fold_in
 
 KEY = torch.tensor([4, 2], dtype=torch.uint64)
 

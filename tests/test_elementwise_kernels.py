@@ -3,8 +3,8 @@
 import numpy as np
 import oracle
 import pytest
+import stateless
 import torch
-import torch.func._random as stateless
 from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 
 from rsample.kernels import elementwise, launch, layout, reference

@@ -2,12 +2,15 @@
 
 import threading
 
+import numpy as np
+import oracle
 import pytest
+import stateless
 import torch
-import torch.func._random as stateless
 
 import rsample.distributions as dist
-from rsample.kernels import keys
+from rsample import kernels
+from rsample.kernels import compatibility, keys
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
@@ -36,9 +39,29 @@ def test_standard_normal_is_torchs_stateless_one(key, dtype, n):
     assert difference.abs().max() <= NORMAL_BOUND[dtype]
 
 
-def test_keys_derived_by_torch_work_and_are_not_changed():
-    root = stateless.key(42)
-    first, second = stateless.split(root)
+@pytest.fixture(params=["installed", "without"])
+def fills(request, monkeypatch):
+    """The installed torch, and one whose ATen fills nothing from a key."""
+    if request.param == "without":
+        monkeypatch.setattr(compatibility, "_FILLED", {})
+
+
+@pytest.mark.usefixtures("fills")
+def test_keys_are_derived_as_torch_derives_them(key):
+    root = kernels.key(2**64 - 3)
+    assert (root.dtype, root.tolist()) == (torch.uint64, [2**64 - 3, 0])
+    seed, offset = key.tolist()
+    words = oracle.words(seed, offset, 5)
+    expected = torch.from_numpy(np.stack((words[:, 0] | words[:, 1] << 32, words[:, 2] | words[:, 3] << 32), -1))
+    assert torch.equal(kernels.split(key, 5), expected)
+    assert torch.equal(kernels.split(torch.stack((key, root)), 5)[:, 0], expected)
+    for i in (0, 4):
+        assert torch.equal(kernels.fold_in(key, i), expected[i])
+
+
+def test_derived_keys_draw_other_numbers_and_are_not_changed():
+    root = kernels.key(42)
+    first, second = kernels.split(root)
     before = first.clone()
     a = dist.Normal(0.0, 1.0).sample((8,), key=first)
     assert torch.equal(first, before)
@@ -75,7 +98,7 @@ def test_generator_is_used_and_leaves_the_default_one_alone():
 
 def test_an_explicit_key_consumes_no_generator_state():
     state = torch.get_rng_state()
-    dist.Normal(0.0, 1.0).sample((8,), key=stateless.key(1))
+    dist.Normal(0.0, 1.0).sample((8,), key=kernels.key(1))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -110,6 +133,30 @@ def test_words_reserved_cover_the_sample(monkeypatch):
     assert taken == [0, 4, 1000]
 
 
+def test_a_generator_that_hands_out_no_state_is_moved_on(monkeypatch):
+    """What stands in for `Generator.philox_state` before torch 2.14."""
+
+    class Generator:
+        device = torch.device("cuda", 0)
+        offset = 8
+
+        def initial_seed(self):
+            return 2**64 - 5
+
+        def get_offset(self):
+            return self.offset
+
+        def set_offset(self, offset):
+            self.offset = offset
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    generator = Generator()
+    first, second = (keys.reserve(torch.device("cuda", 0), blocks, generator) for blocks in (250, 1))
+    assert keys.packed_key(first).tolist() == [2**64 - 5, 2]
+    assert keys.packed_key(second).tolist() == [2**64 - 5, 252]
+    assert generator.offset == 8 + 4 * 251
+
+
 @pytest.mark.cuda
 def test_cuda_draws_advance_the_generator_by_their_words():
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
@@ -121,7 +168,7 @@ def test_cuda_draws_advance_the_generator_by_their_words():
 
 @pytest.mark.cuda
 def test_cuda_sample_equals_the_cpu_sample_of_the_same_key():
-    key = stateless.key(17)
+    key = kernels.key(17)
     for dtype in DTYPES:
         zero, one = torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)
         on_cpu = dist.Uniform(zero, one).sample((1001,), key=key)

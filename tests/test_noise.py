@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from rsample.kernels import reference
+from rsample.kernels.compatibility import FILLS_ON_CPU
 from rsample.kernels.noise import NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 N = 100_003
 
 
+@pytest.mark.skipif(not FILLS_ON_CPU, reason="this torch fills no CPU tensor from a key; 2.14 does")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [UNIFORM, NATIVE_UNIFORM, NORMAL], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("offset", [0, 2**32 - 100, 2**64 - 100])

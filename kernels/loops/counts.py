@@ -122,7 +122,7 @@ def exponentials_device(c0, c1, t, STREAM: tl.constexpr, k0, k1, DTYPE: tl.const
 def stirling_device(k, HARDWARE: tl.constexpr):
     """Device twin of :func:`stirling`."""
     inverse = divide(tl.full(k.shape, 1.0, k.dtype), tl.where(k < 1.0, 1.0, k), HARDWARE)
-    near = inverse * polynomial_device(inverse * inverse, _DEVICE_STIRLING.value)
+    near = inverse * polynomial_device(inverse * inverse, _DEVICE_STIRLING)
     return tl.where(k < 1.0, -_DEVICE_HALF_LOG_2_PI, near)
 
 
@@ -131,7 +131,7 @@ def deviance_device(k, mean, difference, HARDWARE: tl.constexpr):
     """Device twin of :func:`deviance`."""
     v = divide(difference, k + mean, HARDWARE)
     square = v * v
-    near = difference * v + 2.0 * k * v * square * polynomial_device(square, _DEVICE_ARTANH.value)
+    near = difference * v + 2.0 * k * v * square * polynomial_device(square, _DEVICE_ARTANH)
     far = k * log(divide(tl.where(k < 1.0, 1.0, k), mean, HARDWARE), HARDWARE) - difference
     return tl.where(tl.abs(v) < 0.1, near, far)
 

@@ -108,7 +108,7 @@ def _rejected_device(y, u, d, HARDWARE: tl.constexpr):
     else:
         series = tl.fma(square, tl.fma(y, 1.0 / 3, -0.5), y)
         far = tl.fma(log2(1.0 + y, HARDWARE), -0.69314718, series)
-        r = tl.where(tl.abs(y) < 0.25, square * square * polynomial_device(y, _DEVICE_REJECTION.value), far)
+        r = tl.where(tl.abs(y) < 0.25, square * square * polynomial_device(y, _DEVICE_REJECTION), far)
         taken = tl.exp2(d * (-3.0 * 1.44269504) * r)
     return (y <= -1.0) | (u > taken)
 

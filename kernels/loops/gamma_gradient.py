@@ -128,7 +128,7 @@ _DEVICE_DIGAMMA = tl.constexpr(_DIGAMMA)
 @triton.jit
 def _asymptotic_device(a, HARDWARE: tl.constexpr):
     r = divide(tl.full(a.shape, 1.0, a.dtype), a, HARDWARE)
-    return r * (r * polynomial_device(r * r, _DEVICE_DIGAMMA.value) + 0.5)
+    return r * (r * polynomial_device(r * r, _DEVICE_DIGAMMA) + 0.5)
 
 
 @triton.jit
@@ -148,7 +148,7 @@ def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
     noise = tl.log(ratio) + power
     WIDE: tl.constexpr = a.dtype == tl.float64
     RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
-    REMAINDER: tl.constexpr = _DEVICE_REMAINDER64.value if WIDE else _DEVICE_REMAINDER.value
+    REMAINDER: tl.constexpr = _DEVICE_REMAINDER64 if WIDE else _DEVICE_REMAINDER
     CUTOFF: tl.constexpr = 38.0 if WIDE else 17.0
     difference, difference_above = _log_minus_digamma_device(a, HARDWARE)
     bounded = tl.minimum(tl.maximum(noise, -1e4), 700.0 if WIDE else 85.0)

@@ -236,7 +236,7 @@ def from_logits_transform_grad(t, grad, logits, HARDWARE: tl.constexpr):
 def _mean_device(logits, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.05 if logits.dtype == tl.float64 else 0.5
     square = logits * logits
-    series = tl.fma(polynomial_device(square, _MEAN_SERIES.value), logits, 0.5)
+    series = tl.fma(polynomial_device(square, _MEAN_SERIES), logits, 0.5)
     magnitude = tl.abs(logits)
     one = tl.full(logits.shape, 1.0, logits.dtype)
     of_magnitude = -divide(one, expm1(-magnitude, HARDWARE), HARDWARE) - divide(one, magnitude, HARDWARE)

@@ -123,21 +123,21 @@ def generalized_pareto_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor, concen
 @triton.jit
 def _growth_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
-    p = polynomial_device(s, _DEVICE_GROWTH.value)
+    p = polynomial_device(s, _DEVICE_GROWTH)
     return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE), s, HARDWARE))
 
 
 @triton.jit
 def _growth_slope_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
-    p = polynomial_device(s, _DEVICE_SLOPE.value)
+    p = polynomial_device(s, _DEVICE_SLOPE)
     return tl.where(tl.abs(s) < BOUND, p, divide(tl.fma(s - 1.0, expm1(s, HARDWARE), s), s * s, HARDWARE))
 
 
 @triton.jit
 def _growth_excess_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
-    p = polynomial_device(s, _DEVICE_EXCESS.value)
+    p = polynomial_device(s, _DEVICE_EXCESS)
     return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE) - s, s * s, HARDWARE))
 
 

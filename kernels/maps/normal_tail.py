@@ -78,13 +78,13 @@ def tail_start(s: Tensor) -> Tensor:
 def scaled_tail_device(z, HARDWARE: tl.constexpr):
     if z.dtype == tl.float64:
         inverse = 1.0 / (z + 5.0)
-        return polynomial_device(tl.fma(inverse, -10.0, 1.0), _DEVICE_64.value) * inverse
+        return polynomial_device(tl.fma(inverse, -10.0, 1.0), _DEVICE_64) * inverse
     else:
         inverse = divide(tl.full(z.shape, 1.0, tl.float32), z + 3.5, HARDWARE)
-        return polynomial_device(tl.fma(inverse, -7.0, 1.0), _DEVICE_32.value) * inverse
+        return polynomial_device(tl.fma(inverse, -7.0, 1.0), _DEVICE_32) * inverse
 
 
 @triton.jit
 def tail_start_device(s, HARDWARE: tl.constexpr):
-    p, q = polynomial_device(s, _DEVICE_START_P.value), polynomial_device(s, _DEVICE_START_Q.value)
+    p, q = polynomial_device(s, _DEVICE_START_P), polynomial_device(s, _DEVICE_START_Q)
     return s - divide(p, q, HARDWARE)

@@ -98,7 +98,7 @@ def student_t_transform(noise, df, loc, scale, HARDWARE: tl.constexpr):
 def student_t_transform_grad(noise, grad, df, loc, scale, HARDWARE: tl.constexpr):
     standard = _standard_device(noise, df, HARDWARE)
     q = divide(2.0 * noise[0], df, HARDWARE)
-    series = q * polynomial_device(q, _DEVICE_SLOPE.value)
+    series = q * polynomial_device(q, _DEVICE_SLOPE)
     slope = tl.where(q < 0.5, series, 1.0 + divide(q, expm1(-q, HARDWARE), HARDWARE))
     return divide(grad * scale * standard * slope, 2.0 * df, HARDWARE), grad, grad * standard
 

@@ -69,11 +69,11 @@ def register_autograd(kind: Kind, kernel: Callable[..., Any]) -> None:
 def _run_forward(
     kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    backend = backend_for(params[0].device, math.prod(shape), _compiled_min_numel(kind))
+    backend = backend_for(params[0].device, math.prod(shape), params, _compiled_min_numel(kind))
     if backend == "triton":
         return product.forward(kind, key, params, shape, dtype)
     with _without_autocast(params[0].device):
-        if backend == "compiled" and not _is_batched(params):
+        if backend == "compiled":
             return compiled.forward(kind, packed_key(key), params, shape, dtype)
         return reference.forward(kind, backend, packed_key(key), params, shape, dtype)
 
@@ -81,11 +81,11 @@ def _run_forward(
 def _run_backward(
     kind: Kind, key: Sequence[Tensor], grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor]:
-    backend = backend_for(grad.device, grad.numel(), _compiled_min_numel(kind))
+    backend = backend_for(grad.device, grad.numel(), (grad,), _compiled_min_numel(kind))
     if backend == "triton":
         return product.backward(kind, key, grad, like, needs)
     with _without_autocast(grad.device):
-        if backend == "compiled" and not _is_batched((grad,)):
+        if backend == "compiled":
             return compiled.backward(kind, packed_key(key), grad, like, needs)
         return reference.backward(kind, backend, packed_key(key), grad, like, needs)
 
@@ -93,11 +93,6 @@ def _run_backward(
 def _compiled_min_numel(kind: Kind) -> int:
     # Eagerly a stream beside the draw's own takes some hundred operations, as a draw that loops does.
     return COMPILED_MIN_NUMEL_OF_PRODUCTS if kind.stream == 0 else COMPILED_MIN_NUMEL_OF_LOOPS
-
-
-def _is_batched(tensors: Sequence[Tensor]) -> bool:
-    """Whether a tensor stands for several and has no address: the vmap of torch.autograd.gradcheck, not functorch's."""
-    return any(map(torch._C._functorch.is_legacy_batchedtensor, tensors))
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -55,7 +55,7 @@ class Race:
         (weights,) = params
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
         key, numel, _ = split_key(key, math.prod(shape))
-        backend = backend_for(weights.device, numel)
+        backend = backend_for(weights.device, numel, params)
         if backend == "triton":
             return race_kernels.race(key, weights, shape, **options)
         module = compiled if backend == "compiled" else reference
@@ -82,7 +82,7 @@ class Relaxed:
         logits, temperature = params
         options: dict[str, Any] = {"exponentiated": self.exponentiated, "log_prob": self.log_prob}
         key, numel, _ = split_key(key, math.prod(shape))
-        backend = backend_for(logits.device, numel)
+        backend = backend_for(logits.device, numel, params)
         if backend == "triton":
             return relaxed_kernels.relaxed(key, logits, temperature, shape, **options)
         module = compiled if backend == "compiled" else reference

@@ -200,6 +200,7 @@ def race_kernel(
     ROWS: tl.constexpr = LANES // LPR
     TILE: tl.constexpr = LPR * GROUP
     WIDE_GROUPS: tl.constexpr = ALIGNED and EVEN
+    KINDS: tl.constexpr = ("dense",)  # written in a call, Triton takes it for an argument of run time before 3.8
     # Who has no more than this does not run.
     NO_SCORE: tl.constexpr = 0.0 if FROM_PROBS else float("-inf")
 
@@ -240,7 +241,7 @@ def race_kernel(
             best = tl.full((TILE,), float("-inf"), COMPUTE)
             for u in tl.static_range(UNROLL):
                 x = lane_noise(c0, c1, k0, k1, race_time, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS)
-                w = load_tile((weights_ptr,), at, (), (), u, ("dense",), WIDE, COMPUTE, LANES, GROUP)[0]
+                w = load_tile((weights_ptr,), at, (), (), u, KINDS, WIDE, COMPUTE, LANES, GROUP)[0]
                 score = SCORE(interleave(x), w, HARDWARE)
                 if u == 0:
                     best = score

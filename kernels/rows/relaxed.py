@@ -171,13 +171,13 @@ def relaxed_kernel(
         element_norm = tl.reshape(norm[:, None].broadcast_to(ROWS, TILE), (LANES * GROUP,))
         for t in range(first, last):
             p = t * TILE + element - element_lead
-            if PHASE == "tile":
-                mask = (p >= 0) & (p < k)
-            else:
+            if PHASE != "tile":
                 at = block + ((t * LPR + lane) * STREAMS).to(tl.uint64)
                 time = group_noise(at, k0, k1, race_time, DTYPE, HARDWARE, STREAMS)
-                w, mask = load_categories(row_ptr, p, k, step, COMPUTE, GROUP, ALIGNED and EVEN)
+                w, _ = load_categories(row_ptr, p, k, step, COMPUTE, GROUP, ALIGNED and EVEN)
                 score = logits_score(time, w, HARDWARE) * inverse
+            # Not the mask that load_categories returns: Triton 3.9 puts a hint about it on the weights beside it.
+            mask = (p >= 0) & (p < k)
             x = score - element_norm
             value = tl.exp2(x) if EXPONENTIATED else x * LN_2
             value = value.to(DTYPE)
