@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md: what is supported, the results of one device with whole trainings, and a GPU's.
+"""Write the generated parts of README.md: what is supported, the results of one device, trainings too, and a GPU's.
 
 python bench/readme.py [FRAGMENT] [--readme FILE] [--instructions FILE]
 """

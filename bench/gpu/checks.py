@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from gpu.bandwidth import copy_bandwidth
-from gpu.part_options import DEVICE, part_options
-from gpu.pool import results_of
 from torch import Tensor
 
 import rsample.distributions as dist
+from gpu.bandwidth import copy_bandwidth
+from gpu.part_options import DEVICE, part_options
+from gpu.pool import results_of
 from rsample.kernels import use_backend
 
 LIMIT = 50.0

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from cases import Case, Draw
 from counterparts import constructor
+from torch import Tensor
+
 from gpu.plan import Plan
 from gpu.prediction import Kernel
-from torch import Tensor
 
 COMPILED = "torch.compile"
 # The reference first, as in cases.LIBRARIES; the last is torch.compile of the reference, its construction too.

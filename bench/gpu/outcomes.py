@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from gpu.part_options import facts
 from gpu.table import Table
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe
+
 from gpu.plan import FULL, REHEARSAL, Plan
 from gpu.table import Table
-from machine import describe
 
 DEVICE = torch.device("cuda", 0)
 

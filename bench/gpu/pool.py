@@ -1,4 +1,4 @@
-"""Runs tasks in many processes for a limited time: compiling takes a core for each kernel, and a GPU serves them all."""
+"""Runs tasks in many processes for a limited time: each kernel takes a core to compile, and one GPU serves them all."""
 
 from __future__ import annotations
 

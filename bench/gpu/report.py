@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from markdown_table import pipe_table
+from results import size_label
+
 from gpu.figure import draw_figure
 from gpu.part_options import results_file
 from gpu.prediction import TOLERANCE, disagreements
 from gpu.table import read
-from markdown_table import pipe_table
-from results import size_label
 
 Row = dict[str, str]
 # Of each draw and dtype the tuning table shows the default and so many of the fastest configurations.
@@ -178,7 +179,7 @@ def _tuning(rows: list[Row]) -> list[str]:
             cells.append(
                 [
                     f"{draw}, {dtype}",
-                    f"{row['warps']} x {row['unroll']} x {row['passes']}" + (f" ({row['table']})" if row["table"] else ""),
+                    f"{row['warps']} x {row['unroll']} x {row['passes']} {row['table']}".rstrip(),
                     f"{float(row['p50']) * 1e6:.4g}",
                     f"{float(row['of_copy']):.0%}",
                     row["registers"],

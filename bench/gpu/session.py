@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from machine import slug
+
 from gpu.part import Outcome, run_part
 from gpu.part_options import DEVICE, facts, results_file
 from gpu.table import Table
-from machine import slug
 
 HERE = Path(__file__).resolve().parent
 

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def files() -> list[str]:
     """The files that hold such tests: others may need packages that are not there, and take time to collect."""
-    return [str(f) for f in sorted((ROOT / "tests").glob("test_*.py")) if re.search(r"mark\.(kernel|cuda)", f.read_text())]
+    found = sorted((ROOT / "tests").glob("test_*.py"))
+    return [str(path) for path in found if re.search(r"mark\.(kernel|cuda)\b", path.read_text())]
 
 
 def main() -> None:
@@ -34,7 +35,8 @@ def main() -> None:
     ]
     status = subprocess.run(command, check=False).returncode
     rows = read(outcomes)
-    print(", ".join(f"{n} {outcome}" for outcome, n in Counter(row["outcome"] for row in rows).items()) or "no test ran")
+    counts = Counter(row["outcome"] for row in rows)
+    print(", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "no test ran")
     if not options.rehearsing:
         sys.exit(status)
     broken = unexpected(rows)

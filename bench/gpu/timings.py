@@ -22,6 +22,10 @@ import instructions
 import numpy as np
 import torch
 from cases import Case
+from pairing import interleaved
+from results import size_label
+from timers import EventTimer
+
 from gpu.bandwidth import copy_bandwidth
 from gpu.draws import LIBRARIES, TIMED, Timed, setup, timed_cases
 from gpu.driver import clock_hz
@@ -29,9 +33,6 @@ from gpu.part_options import DEVICE, PartOptions, part_options
 from gpu.plan import FULL, REHEARSAL
 from gpu.pool import results_of
 from gpu.prediction import Gpu, predicted
-from pairing import interleaved
-from results import size_label
-from timers import EventTimer
 
 COMPILE_LIMIT = 80.0
 HOST_CALLS = 50  # queued, less than the device's queue holds
@@ -102,7 +103,7 @@ def compile_all(options: PartOptions) -> int:
     function = functools.partial(warm, rehearsing=options.rehearsing)
     for (number, library, dtype), _, error in results_of(function, list(known), options.plan.workers, limit):
         if error:
-            print(f"{TIMED[number].draw.name} {dtype}, {library}, did not compile:\n{error}", file=sys.stderr, flush=True)
+            print(f"{TIMED[number].draw.name} {dtype}, {library}:\n{error}", file=sys.stderr, flush=True)
             failed += 1
     print(f"compiled {len(known) - failed} of {len(known)} in {time.monotonic() - start:.0f} s", flush=True)
     return failed

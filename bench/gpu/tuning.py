@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timers import EventTimer
+
 from gpu.bandwidth import copy_bandwidth
 from gpu.driver import blocks_per_multiprocessor
 from gpu.part_options import DEVICE, part_options
 from gpu.plan import Plan
 from gpu.pool import results_of
-from timers import EventTimer
-
 from rsample.kernels import elementwise, launch
 from rsample.kernels.launch import Config
 from rsample.kernels.layout import describe
