@@ -14,6 +14,7 @@ pytest.importorskip("triton")
 from gpu.checks import CHECKS, Check, differing, run_check, worst
 from gpu.draws import TIMED, timed_cases
 from gpu.figure import draw_figure
+from gpu.links import environment, link_packages
 from gpu.outcomes import OutcomeRow
 from gpu.part import Outcome, run_part
 from gpu.part_options import results_file
@@ -21,7 +22,6 @@ from gpu.plan import FULL, REHEARSAL
 from gpu.prediction import Gpu, Kernel, bound, disagreements, predicted
 from gpu.rehearsal import unexpected
 from gpu.report import Results, fragment
-from gpu.run import environment, link_packages
 from gpu.table import Table, read
 from gpu.timings import Timing, known_instructions
 from gpu.tuning import Tuned, configurations
@@ -201,10 +201,10 @@ time.sleep(60)
 """
 
 
-def test_a_part_that_is_cut_off_leaves_its_rows_and_no_process(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", environment(tmp_path)["PYTHONPATH"])
+def test_a_part_that_is_cut_off_leaves_its_rows_and_no_process(tmp_path):
     table, child = tmp_path / "rows.csv", tmp_path / "child"
-    outcome = run_part("slow", [sys.executable, "-c", SLOW_PART, str(table), str(child)], 5.0, tmp_path)
+    command = [sys.executable, "-c", SLOW_PART, str(table), str(child)]
+    outcome = run_part("slow", command, 5.0, tmp_path, environment(tmp_path))
     assert outcome.outcome == "cut off"
     assert 5 <= outcome.seconds < 30
     assert read(table) == [{"x": "0.5", "device": "none"}]
@@ -225,16 +225,16 @@ def test_a_part_passes_by_its_status(status, expected, tmp_path):
     assert run_part("x", [sys.executable, "-c", f"raise SystemExit({status})"], 60.0, tmp_path).outcome == expected
 
 
-def test_the_package_is_found_in_a_folder_of_links(tmp_path, monkeypatch):
+def test_the_package_is_found_in_a_folder_of_links(tmp_path):
     link_packages(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", environment(tmp_path)["PYTHONPATH"])
     find = f"""
 import importlib.util
 for name in ("kernels", "distributions"):
     assert importlib.util.find_spec("rsample." + name).origin.startswith({str(tmp_path)!r})
 import gpu.part, results
 """
-    assert run_part("x", [sys.executable, "-c", find], 60.0, tmp_path).outcome == "passed"
+    found = run_part("x", [sys.executable, "-c", find], 60.0, tmp_path, environment(tmp_path))
+    assert found.outcome == "passed"
 
 
 # -- what is checked, timed and tuned

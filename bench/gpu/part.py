@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,13 @@ class Outcome:
     limit: float
 
 
-def run_part(name: str, command: Sequence[str], limit: float, folder: Path) -> Outcome:
+def run_part(
+    name: str, command: Sequence[str], limit: float, folder: Path, environment: Mapping[str, str] | None = None
+) -> Outcome:
     """Run a command in `folder` for at most `limit` seconds; its status 0 says that it passed."""
     start = time.monotonic()
     # A session of its own, so that the end of the part is that of its workers too.
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True)
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
     try:
         outcome = "passed" if process.wait(limit) == 0 else "failed"
     except subprocess.TimeoutExpired:

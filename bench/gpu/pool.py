@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +21,6 @@ def results_of(
     """
     deadline = time.monotonic() + limit
     left = list(tasks)
-    # Inductor's own pools, one in each of these processes, would be more processes than cores.
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(min(workers, len(tasks))) as pool:
         running = pool.imap_unordered(partial(_caught, function), tasks)
         while left:

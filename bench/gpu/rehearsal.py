@@ -6,6 +6,8 @@ or Triton lacks. A test passes it that fails because of the numbers it got.
 
 from __future__ import annotations
 
+import torch
+
 # Exceptions that numbers cause, by the names of their types.
 OF_VALUES = {
     "AssertionError": "a comparison of values",
@@ -32,3 +34,11 @@ def unexpected(rows: list[dict[str, str]]) -> list[dict[str, str]]:
         and row["error"] not in OF_VALUES
         and not (row["error"] == "RuntimeError" and any(part in row["message"] for part in OF_DEVICE))
     ]
+
+
+def pytest_configure() -> None:
+    """Shows tensors without their numbers, in failed comparisons and in what torch.compile logs.
+
+    How many of them are finite is itself counted on the device: nobody has, and memory for any number is asked for.
+    """
+    torch.Tensor.__repr__ = lambda self, **options: f"tensor(of shape {tuple(self.shape)}, {self.dtype}, {self.device})"

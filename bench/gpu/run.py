@@ -2,8 +2,7 @@
 
 python bench/gpu/run.py [--results FOLDER] [--parts NAMES] [--rehearse]
 
-Nothing of the repository need be installed, only the packages that it uses: the parts find `rsample` in a temporary
-folder of links. They are, the most telling first:
+Nothing of the repository need be installed, only the packages that it uses. The parts are, the most telling first:
 
     checks     draws against the CPU's of the same key, gradients too; the bandwidth of a large copy
     tests      the tests marked `cuda` and `kernel`, on all cores
@@ -17,36 +16,19 @@ code, shorter, on a machine whose GPU computes nothing, so that values are not j
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def link_packages(folder: Path) -> None:
-    """Make `folder` a place that rsample can be imported from, as an installation would lay it out."""
-    (folder / "rsample").mkdir()
-    for name in ("kernels", "distributions"):
-        (folder / "rsample" / name).symlink_to(ROOT / name, target_is_directory=True)
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """That of a process which imports rsample from `folder`, and the modules of bench."""
-    path = [str(folder), str(ROOT / "bench"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+BENCH = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
     if {"-h", "--help"}.intersection(sys.argv):
         print(__doc__)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        link_packages(folder)
-        command = [sys.executable, "-m", "gpu.session", *sys.argv[1:]]
-        sys.exit(subprocess.run(command, env=environment(folder), check=False).returncode)
+    # The same process, with the modules of bench on its path.
+    path = os.pathsep.join(filter(None, [str(BENCH), os.environ.get("PYTHONPATH")]))
+    os.execve(sys.executable, [sys.executable, "-m", "gpu.session", *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
 
 
 if __name__ == "__main__":

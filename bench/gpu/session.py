@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 from machine import slug
 
+from gpu.links import environment, link_packages
 from gpu.part import Outcome, run_part
 from gpu.part_options import DEVICE, facts, results_file
 from gpu.table import Table
@@ -46,16 +48,21 @@ def parse() -> Options:
 
 
 def main() -> None:
+    # Whoever ends a session ends its part with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = parse()
     table = Table(results_file(options.base, "parts"), Outcome, facts())
     arguments = [str(options.base), *(["--rehearse"] if options.rehearsing else [])]
     outcomes = []
-    # Parts run in an empty folder: in the repository's, `kernels` and `distributions` would be packages themselves.
-    with tempfile.TemporaryDirectory() as folder:
+    # Parts run in the folder of links: in the repository's, `kernels` and `distributions` would be packages themselves.
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        link_packages(folder)
         for name in options.parts:
             print(f"\n== {name}", flush=True)
             limit = REHEARSAL_LIMIT if options.rehearsing else LIMITS[name]
-            outcome = run_part(name, [sys.executable, "-m", f"gpu.{name}", *arguments], limit, Path(folder))
+            command = [sys.executable, "-m", f"gpu.{name}", *arguments]
+            outcome = run_part(name, command, limit, folder, environment(folder))
             table.add(outcome)
             outcomes.append(outcome)
         print(flush=True)

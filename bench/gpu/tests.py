@@ -6,13 +6,11 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
+from gpu.links import ROOT
 from gpu.part_options import part_options, results_file
 from gpu.rehearsal import unexpected
 from gpu.table import read
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def files() -> list[str]:
@@ -33,6 +31,8 @@ def main() -> None:
         *("-p", "gpu.outcomes", "--outcomes", str(outcomes), "-p", "no:cacheprovider"),
         *("--quiet", "--no-header", "--tb", "short", "-r", "fE"),
     ]
+    if options.rehearsing:
+        command += ["-p", "gpu.rehearsal"]
     status = subprocess.run(command, check=False).returncode
     rows = read(outcomes)
     counts = Counter(row["outcome"] for row in rows)
