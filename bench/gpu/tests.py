@@ -29,7 +29,7 @@ def main() -> None:
         # One test at a time for each worker, so that the order is kept and none waits behind a long one.
         *("--numprocesses", str(options.plan.workers), "--dist", "load", "--maxschedchunk", "1"),
         *("-p", "gpu.outcomes", "--outcomes", str(outcomes), "-p", "no:cacheprovider"),
-        *("--quiet", "--no-header", "--tb", "short", "-r", "fE"),
+        *("--quiet", "--no-header", "--tb", "short", "--show-capture", "no"),
     ]
     if options.rehearsing:
         command += ["-p", "gpu.rehearsal"]
