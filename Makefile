@@ -2,11 +2,14 @@
 # before.
 #
 #   make test PYTEST_ARGS="-k normal"       make bench BENCH_ARGS="--sizes 10,20"       make PYTHON=python3.12 test
-#   make models MODELS_ARGS="--slices 20"   make gpu GPU_ARGS="--parts checks,timings"
+#   make models MODELS_ARGS="--slices 20"       make VENV=.venv-newest CONSTRAINTS=tests/newest.txt test
+#   make gpu GPU_ARGS="--parts checks,timings"
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A pip constraints file, where other versions are wanted than the newest that pip finds.
+CONSTRAINTS ?=
 
 PYTEST_ARGS ?=
 # Processes that share out the test files.
@@ -17,16 +20,22 @@ GPU_ARGS ?=
 
 # Strict: the installed package is a tree of links to the source files, which mypy can read and which hides kernels/
 # and distributions/ from the path. A new or removed file needs a new installation, an edited one does not.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict \
+	$(addprefix --constraint ,$(CONSTRAINTS))
 SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
 
 SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: help test field bench models gpu readme lint format clean FORCE
+# What the version of torch or Triton touches.
+VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiled_backend distributions \
+	elementwise_kernels keys noise operators philox race_kernels recorded_bits sharded validation vmap windows)
+
+.PHONY: help test oldest environment versioned field bench models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make test     every test; the kernel tests once more on Triton's interpreter"
+	@echo "make oldest   tests of what depends on torch's version, on the oldest that is supported, in $(VENV)-oldest"
 	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
@@ -41,6 +50,14 @@ help:
 test: $(VENV)/test.stamp
 	$(BIN)/pytest $(SHARED_OUT) --ignore=tests/field $(PYTEST_ARGS)
 	TRITON_INTERPRET=1 $(BIN)/pytest $(SHARED_OUT) --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+
+oldest:
+	$(MAKE) VENV=$(VENV)-oldest CONSTRAINTS=tests/oldest.txt versioned
+
+environment: $(VENV)/test.stamp $(VENV)/lint.stamp
+
+versioned: $(VENV)/test.stamp
+	$(BIN)/pytest $(SHARED_OUT) $(VERSIONED) $(PYTEST_ARGS)
 
 field: $(VENV)/field.stamp
 	$(BIN)/pytest tests/field $(PYTEST_ARGS)
@@ -70,15 +87,15 @@ format: $(VENV)/lint.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest build *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Changes only when a file appears or disappears.
+# Changes only when a file appears or disappears, or where an environment serves another checkout.
 $(VENV)/sources.list: FORCE | $(BIN)/python
-	@printf '%s\n' $(SOURCES) | cmp -s - $@ || printf '%s\n' $(SOURCES) > $@
+	@printf '%s\n' $(CURDIR) $(SOURCES) | cmp -s - $@ || printf '%s\n' $(CURDIR) $(SOURCES) > $@
 
 $(VENV)/test.stamp: EXTRAS := test,bench
 $(VENV)/field.stamp: EXTRAS := test,field

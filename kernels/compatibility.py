@@ -1,6 +1,6 @@
 """All that depends on the version of torch or Triton. It asks what the installed one can do, not which one it is.
 
-torch 2.14 brought kernels that fill a tensor from a key (`torch.func._random`) and generators that hand out their state.
+torch 2.14 brought kernels that fill a tensor from a key (`torch.func._random`) and generators that give out their state.
 Before, the same numbers come from plain torch code and from the compiled loops.
 """
 

@@ -176,16 +176,16 @@ def relaxed_kernel(
                 time = group_noise(at, k0, k1, race_time, DTYPE, HARDWARE, STREAMS)
                 w, _ = load_categories(row_ptr, p, k, step, COMPUTE, GROUP, ALIGNED and EVEN)
                 score = logits_score(time, w, HARDWARE) * inverse
-            # Not the mask that load_categories returns: Triton 3.9 puts a hint about it on the weights beside it.
-            mask = (p >= 0) & (p < k)
+            # Not the mask that load_categories returns: Triton 3.9 puts a hint about that on the weights.
+            inside = (p >= 0) & (p < k)
             x = score - element_norm
             value = tl.exp2(x) if EXPONENTIATED else x * LN_2
             value = value.to(DTYPE)
             if EVEN:
                 ptrs = tl.max_contiguous(tl.multiple_of(row_out_ptr + p, GROUP), GROUP)
-                tl.store(ptrs, value, mask=tl.max_constancy(mask, GROUP))
+                tl.store(ptrs, value, mask=tl.max_constancy(inside, GROUP))
             else:
-                tl.store(row_out_ptr + p, value, mask=mask)
+                tl.store(row_out_ptr + p, value, mask=inside)
         if LOG_PROB and tl.program_id(1) == 0:
             if PHASE == "write":
                 row_times = _add_up_parts(sums_ptr, row_of, parts, PARTS)
