@@ -95,7 +95,7 @@ def setup(timed: Timed, library: str, case: Case, device: torch.device) -> Calla
 @functools.cache
 def compiled(draw: Draw) -> Callable[..., Tensor]:
     """torch.distributions' draw as one compiled function of the parameters, for any size: the first to come is the
-    one that its launches are chosen for. What torch.compile cannot trace, as Gamma's draw before torch 2.12, stays eager.
+    one that its launches are chosen for. What torch.compile cannot trace, as Gamma's draw on torch 2.11, stays eager.
     """
     # The functions made here share their code, whose limit torch.compile counts.
     torch._dynamo.config.recompile_limit = 8 * len(TIMED)
