@@ -113,7 +113,7 @@ def tuned(unroll, seconds, table):
 
 @pytest.fixture
 def base(tmp_path):
-    """The base of a session's results."""
+    """The base of the results of a whole run."""
     path = tmp_path / "nvidia-h200-gpu"
     rows = {
         "parts": [Outcome("checks", "passed", 41.0, 60.0), Outcome("tests", "cut off", 120.0, 120.0)],

@@ -12,7 +12,7 @@ COPIES = 4  # a round
 
 
 def copy_bandwidth(device: torch.device, size: int) -> float:
-    """Bytes a second, read plus written, of copies of `size` bytes: the median of the rounds.
+    """Bytes per second, read plus written, of copies of `size` bytes: the median of the rounds.
 
     The bytes are random: memory may move zeros faster.
     """

@@ -27,7 +27,7 @@ class Timed:
 
     Attributes:
         counted: what instructions.py calls it.
-        multiplies: wide multiplications a sample, of each kernel.
+        multiplies: wide multiplies per sample, of each kernel.
     """
 
     draw: Draw

@@ -1,4 +1,4 @@
-"""One part of a session: a process of its own, ended at its limit together with all that it has started."""
+"""One part of `make gpu`: a process of its own, ended at its limit together with all that it has started."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_part(
 ) -> Outcome:
     """Run a command in `folder` for at most `limit` seconds; its status 0 says that it passed."""
     start = time.monotonic()
-    # A session of its own, so that the end of the part is that of its workers too.
+    # A process group of its own, so that the end of the part is that of its workers too.
     process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
     try:
         outcome = "passed" if process.wait(limit) == 0 else "failed"

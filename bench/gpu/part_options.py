@@ -1,4 +1,4 @@
-"""What every part of a session is told and knows: where its results go, how much to do, on which device."""
+"""What every part is told and knows: where its results go, how much to do, on which device."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 No version of a kernel runs faster than the slowest of what it must do:
 
     bytes           bytes that must move / bandwidth of a large copy, measured on the device
-    issue           instructions a sample * n / (multiprocessors * 128 lanes * clock)
-    multiplies      32 x 32 -> 64-bit multiplies a sample * n / (multiprocessors * 32 lanes * clock), of which the
-                    10 rounds of Philox take two each a block: 5 a sample, 4.5 where the counter's second word is known
+    issue           instructions per sample * n / (multiprocessors * 128 lanes * clock)
+    multiplies      32 x 32 -> 64-bit multiplies per sample * n / (multiprocessors * 32 lanes * clock), of which the
+                    10 rounds of Philox take two each per block: 5 per sample, 4.5 where the counter's second word is known
     least           2 us, from launch to launch, however small the kernel
 
 Timings that others have published of kernels of this kind lie above this bound by a median factor of 1.16 (12 of 14
@@ -28,7 +28,7 @@ TOLERANCE = 1.3
 
 @dataclass(frozen=True)
 class Gpu:
-    """A device. `clock` is in Hz, `bandwidth` in bytes a second, read plus written."""
+    """A device. `clock` is in Hz, `bandwidth` in bytes per second, read plus written."""
 
     multiprocessors: int
     clock: float

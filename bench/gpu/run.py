@@ -28,7 +28,7 @@ def main() -> None:
         return
     # The same process, with the modules of bench on its path.
     path = os.pathsep.join(filter(None, [str(BENCH), os.environ.get("PYTHONPATH")]))
-    os.execve(sys.executable, [sys.executable, "-m", "gpu.session", *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
+    os.execve(sys.executable, [sys.executable, "-m", "gpu.parts", *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
 
 
 if __name__ == "__main__":

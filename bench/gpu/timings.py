@@ -46,7 +46,7 @@ class Timing:
 
     Attributes:
         shape: of the sample, or of the logits.
-        p50, p20, p80: seconds a call, over the rounds.
+        p50, p20, p80: seconds per call, over the rounds.
         host: seconds of the calling thread's CPU for the same call at the smallest size, backward included.
         gbps: counts the bytes that must move.
         of_copy: that over the bandwidth of a large copy.
@@ -74,7 +74,7 @@ class Timing:
 
 
 def known_instructions() -> dict[tuple[str, str, str], float]:
-    """Instructions a sample by draw, kernel and dtype, for dense parameters."""
+    """Instructions per sample by draw, kernel and dtype, for dense parameters."""
     return {
         (row["draw"], row["kernel"], row["dtype"]): float(row["instructions"])
         for row in instructions.read_counts(COUNTS)

@@ -39,7 +39,7 @@ class Tuned:
     """One configuration.
 
     Attributes:
-        p50, p20, p80: seconds a launch, over the rounds.
+        p50, p20, p80: seconds per launch, over the rounds.
         of_copy: the bytes that must move, a second, over the bandwidth of a large copy.
         table: whether launch.CONFIGS has it; the first of these is the default.
         registers: of a thread; spills: what of them goes to memory, in words.

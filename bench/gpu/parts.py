@@ -1,4 +1,4 @@
-"""All parts of a session, one after the other; see run.py, which starts it."""
+"""All parts of `make gpu`, one after the other; see run.py, which starts them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parse() -> Options:
 
 
 def main() -> None:
-    # Whoever ends a session ends its part with it.
+    # Whoever ends this ends its part with it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = parse()
     table = Table(results_file(options.base, "parts"), Outcome, facts())
