@@ -5,7 +5,8 @@ No version of a kernel runs faster than the slowest of what it must do:
     bytes           bytes that must move / bandwidth of a large copy, measured on the device
     issue           instructions per sample * n / (multiprocessors * 128 lanes * clock)
     multiplies      32 x 32 -> 64-bit multiplies per sample * n / (multiprocessors * 32 lanes * clock), of which the
-                    10 rounds of Philox take two each per block: 5 per sample, 4.5 where the counter's second word is known
+                    10 rounds of Philox take two each per block: 5 per sample, or 4.5 where the counter's second word
+                    is the same for all
     least           2 us, from launch to launch, however small the kernel
 
 Timings that others have published of kernels of this kind lie above this bound by a median factor of 1.16 (12 of 14
