@@ -1,7 +1,9 @@
-# Each command makes .venv, installs what it needs into it, and runs. Nothing but Python >= 3.10 is needed before.
+# Each command but `make gpu` makes .venv, installs what it needs into it, and runs. Nothing but Python >= 3.10 is needed
+# before.
 #
 #   make test PYTEST_ARGS="-k normal"       make bench BENCH_ARGS="--sizes 10,20"       make PYTHON=python3.12 test
 #   make models MODELS_ARGS="--slices 20"       make VENV=.venv-newest CONSTRAINTS=tests/newest.txt test
+#   make gpu GPU_ARGS="--parts checks,timings"
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +16,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 BENCH_ARGS ?=
 MODELS_ARGS ?=
+GPU_ARGS ?=
 
 # Strict: the installed package is a tree of links to the source files, which mypy can read and which hides kernels/
 # and distributions/ from the path. A new or removed file needs a new installation, an edited one does not.
@@ -27,7 +30,7 @@ SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiled_backend distributions \
 	elementwise_kernels keys noise operators philox race_kernels recorded_bits sharded validation vmap windows)
 
-.PHONY: help test oldest environment versioned field bench models readme lint format clean FORCE
+.PHONY: help test oldest environment versioned field bench models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -36,6 +39,7 @@ help:
 	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
+	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite what it can"
@@ -65,6 +69,10 @@ bench: $(VENV)/bench.stamp
 
 models: $(VENV)/bench.stamp
 	$(BIN)/python bench/train.py $(MODELS_ARGS)
+
+# A machine with a GPU has its own torch and Triton, which are the ones to measure: nothing is installed.
+gpu:
+	$(PYTHON) bench/gpu/run.py $(GPU_ARGS)
 
 readme: $(VENV)/bench.stamp
 	$(BIN)/python bench/readme.py

@@ -160,16 +160,16 @@ class Draw:
 def _parameter(
     name: str, ranges: dict[str, tuple[float, float]], shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     if name == "temperature":
         return torch.tensor(TEMPERATURE, dtype=dtype, device=device)
     if name == "scale_tril":
-        factor = torch.rand(shape[-1], shape[-1], generator=generator) / shape[-1]
-        return (torch.tril(factor) + torch.eye(shape[-1])).to(device, dtype)
+        factor = torch.rand(shape[-1], shape[-1], generator=generator, device=device) / shape[-1]
+        return (torch.tril(factor) + torch.eye(shape[-1], device=device)).to(dtype)
     if name in SHARED:
         shape = (shape[-1], RANK) if name == "cov_factor" else shape[-1:]
     low, high = ranges[name]
-    return torch.rand(shape, generator=generator).mul_(high - low).add_(low).to(device, dtype)
+    return torch.rand(shape, generator=generator, device=device).mul_(high - low).add_(low).to(dtype)
 
 
 DRAWS = (

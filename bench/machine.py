@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from pathlib import Path
 
 import torch
 
@@ -52,4 +53,10 @@ def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "none"
+        return _checked_out_version() if package == "rsample" else "none"
+
+
+def _checked_out_version() -> str:
+    """rsample's own, where it is used from a checkout and not installed."""
+    project = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text()
+    return re.findall(r'^version = "(.+)"$', project, re.MULTILINE)[0]

@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md: what is supported, and the results of one device, whole trainings too.
+"""Write the generated parts of README.md: what is supported, the results of one device, trainings too, and a GPU's.
 
 python bench/readme.py [FRAGMENT] [--readme FILE] [--instructions FILE]
 """
@@ -6,6 +6,7 @@ python bench/readme.py [FRAGMENT] [--readme FILE] [--instructions FILE]
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import instructions
@@ -13,15 +14,19 @@ from markers import inserted
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
-# What the names of train.py's files end in, before the suffix.
-MODELS = "-models"
+# What the names of train.py's and of gpu/run.py's files end in, before the suffix.
+MODELS, GPU = "-models", "-gpu"
+
+
+def newest(paths: Iterable[Path]) -> Path | None:
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def newest_fragment() -> Path:
-    found = [path for path in (HERE / "results").glob("*.md") if not path.stem.endswith(MODELS)]
-    if not found:
+    found = newest(p for p in (HERE / "results").glob("*.md") if not p.stem.endswith((MODELS, GPU)))
+    if found is None:
         raise SystemExit("no results yet: run `make bench` first")
-    return max(found, key=lambda path: path.stat().st_mtime)
+    return found
 
 
 def main() -> None:
@@ -39,6 +44,8 @@ def main() -> None:
     models = fragment.with_stem(f"{fragment.stem}{MODELS}")
     if models.exists():
         document = inserted(document, "models", models.read_text())
+    if gpu := newest(fragment.parent.glob(f"*{GPU}.md")):
+        document = inserted(document, "gpu", gpu.read_text())
     options.readme.write_text(document)
     print(f"{options.readme} shows {fragment}")
 

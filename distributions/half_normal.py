@@ -32,5 +32,10 @@ class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
     _samplers = (Sampler(HALF_NORMAL_MAP),)
 
     def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(scale, validate_args=False)
+        # torch's own constructor makes the base's loc of a number, and waits for a GPU to have it.
+        loc = torch.zeros((), dtype=scale.dtype, device=scale.device) if isinstance(scale, Tensor) else 0
+        base = torch.distributions.Normal(loc, scale, validate_args=False)
+        torch.distributions.TransformedDistribution.__init__(
+            self, base, torch.distributions.AbsTransform(), validate_args=False
+        )
         self._accept(validate_args, scale=scale)

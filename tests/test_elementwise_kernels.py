@@ -7,7 +7,7 @@ import stateless
 import torch
 from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 
-from rsample.kernels import elementwise, launch, layout, reference
+from rsample.kernels import compatibility, elementwise, launch, layout, reference
 from rsample.kernels.language import tl, triton
 from rsample.kernels.launch import BROADCAST_CONFIGS, CONFIGS, Config
 from rsample.kernels.layout import describe
@@ -368,7 +368,8 @@ def test_a_million_bernoulli_draws_from_logits(device):
     logits = torch.randn(n, generator=torch.Generator().manual_seed(1)) * 4
     ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits.to(device)], (n,), torch.float32)[0]
     u = stateless.uniform(packed(), n).double()
-    assert torch.equal(ours.cpu() == 1, u < torch.sigmoid(logits.double()))
+    flipped = (ours.cpu() == 1) != (u < torch.sigmoid(logits.double()))
+    assert flipped.sum() <= (2 if torch.cuda.is_available() else 0)  # hardware's exp: about one in ten million
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")  # numpy's, on the interpreter
@@ -393,7 +394,8 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
     blocks = -(-n // 4)
 
     def draw():
-        return elementwise.forward(NORMAL_MAP, generator.philox_state(4 * blocks), [zero, one], (n,), torch.float32)[0]
+        key = compatibility.philox_state(generator, 4 * blocks)
+        return elementwise.forward(NORMAL_MAP, key, [zero, one], (n,), torch.float32)[0]
 
     torch.cuda.manual_seed(11)
     draw()  # compiles and loads the kernel, which a capture cannot
@@ -401,10 +403,16 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
     with torch.cuda.graph(graph):
         drawn = draw()
     torch.cuda.manual_seed(11)
+    replays = []
     for replay in range(3):
         graph.replay()
-        key = torch.tensor([11, replay * blocks], dtype=torch.uint64)
-        torch.testing.assert_close(drawn.cpu(), stateless.normal(key, n), rtol=0, atol=NOISE_BOUND[torch.float32])
+        replays.append(drawn.cpu())
+        if hasattr(generator, "philox_state"):  # without it, a replay draws the key of each of its draws
+            key = torch.tensor([11, replay * blocks], dtype=torch.uint64)
+            expected = stateless.normal(key, n)
+            torch.testing.assert_close(replays[-1], expected, rtol=0, atol=NOISE_BOUND[torch.float32])
+    assert not torch.equal(replays[0], replays[1])
+    assert not torch.equal(replays[1], replays[2])
 
 
 @pytest.mark.usefixtures("long_loops")
