@@ -19,7 +19,7 @@ NEGATIVE_TWO_LN_2 = tl.constexpr(-1.3862943611198906)
 
 @triton.jit
 def negative(x):
-    """-x as the sign of an operand: Triton 3.6 makes of a unary minus a subtraction from 0, an instruction of its own."""
+    """-x as the sign of an operand: Triton 3.6 compiles a unary minus to a subtraction from 0, which costs one more."""
     return x * -1.0
 
 

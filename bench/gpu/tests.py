@@ -28,7 +28,9 @@ def main() -> None:
         *("-m", "kernel or cuda", "-k", options.plan.tests),
         # One test at a time for each worker, so that the order is kept and none waits behind a long one.
         *("--numprocesses", str(options.plan.workers), "--dist", "load", "--maxschedchunk", "1"),
-        *("-p", "gpu.outcomes", "--outcomes", str(outcomes), "-p", "no:cacheprovider"),
+        # The rows of --outcomes are written one by one, and so are there when the part is cut off.
+        *("-p", "gpu.outcomes", "--outcomes", str(outcomes), "--junitxml", str(outcomes.with_suffix(".xml"))),
+        *("-p", "no:cacheprovider"),
         *("--quiet", "--no-header", "--tb", "short", "--show-capture", "no"),
     ]
     if options.rehearsing:
