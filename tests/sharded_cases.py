@@ -55,7 +55,7 @@ def run_cases(rank: int, ranks: int, folder: str) -> None:
             with use_backend("reference"):
                 function(mesh)
         except pytest.skip.Exception as reason:
-            raised[function.__name__] = reason
+            raised[function.__name__] = (reason.msg,)
         except BaseException:
             raised[function.__name__] = traceback.format_exc()
     torch.save(raised, Path(folder, f"raised{rank}"))
