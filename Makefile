@@ -27,8 +27,8 @@ SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_AL
 SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 
 # What the version of torch or Triton touches.
-VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiled_backend distributions \
-	elementwise_kernels keys noise operators philox race_kernels recorded_bits sharded validation vmap windows)
+VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends elementwise_kernels keys noise operators \
+	philox race_kernels recorded_bits sharded validation windows)
 
 .PHONY: help test oldest environment versioned field bench models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:
