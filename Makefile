@@ -30,7 +30,7 @@ SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends elementwise_kernels keys noise operators \
 	philox race_kernels recorded_bits sharded validation windows)
 
-.PHONY: help test oldest environment versioned field bench models gpu readme lint format clean FORCE
+.PHONY: help test oldest versioned field bench models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -53,8 +53,6 @@ test: $(VENV)/test.stamp
 
 oldest:
 	$(MAKE) VENV=$(VENV)-oldest CONSTRAINTS=tests/oldest.txt versioned
-
-environment: $(VENV)/test.stamp $(VENV)/lint.stamp
 
 versioned: $(VENV)/test.stamp
 	$(BIN)/pytest $(SHARED_OUT) $(VERSIONED) $(PYTEST_ARGS)
