@@ -65,7 +65,8 @@ class CheckedArguments(Distribution):
                 torch._is_all_true(valid),
                 # Its values are not kept: they may be large, and have changed when the outcome is there.
                 f"Expected {given} of a distribution {type(self).__name__} made before this one "
-                f"to satisfy the constraint {constraint!r}. validate_args=True raises where that distribution is made",
+                f"to satisfy the constraint {_described(constraint)}. "
+                "validate_args=True raises where that distribution is made",
             )
             return
         # In this form torch.compile traces it.
@@ -74,6 +75,21 @@ class CheckedArguments(Distribution):
                 f"Expected {given} of distribution {self!r} to satisfy the constraint {constraint!r}, "
                 f"but found invalid values:\n{value}"
             )
+
+
+def _described(constraint: Any) -> str:
+    """A constraint with its bounds, but for the values of tensors: to show these would wait for a GPU."""
+    parts = vars(constraint)
+    if not any(isinstance(part, (Tensor, constraints.Constraint)) for part in parts.values()):
+        return repr(constraint)
+    shown = []
+    for name, part in parts.items():
+        if isinstance(part, Tensor):
+            part = f"a tensor of shape {tuple(part.shape)}"
+        elif isinstance(part, constraints.Constraint):
+            part = _described(part)
+        shown.append(f"{name}={part}")
+    return f"{type(constraint).__name__.lstrip('_')}({', '.join(shown)})"
 
 
 def refuse_dtensors(distribution: Distribution, *params: object) -> None:

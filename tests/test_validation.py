@@ -187,8 +187,13 @@ MAKERS = {str(example): (example.make, len(example.ranges)) for example in EXAMP
 
 
 @pytest.mark.parametrize(("make", "parameters"), MAKERS.values(), ids=MAKERS)
-def test_construction_and_draw_on_a_gpu_read_nothing(make, parameters):
-    """A fake CUDA tensor has no values: reading one raises, in torch's own constructors for one."""
+def test_construction_and_draw_on_a_gpu_read_nothing(make, parameters, monkeypatch):
+    """A fake CUDA tensor has no values: reading one raises, in torch's own constructors for one. So does showing it."""
+
+    def shown(tensor, **options):
+        raise AssertionError("a tensor's numbers are read, to be shown")
+
+    monkeypatch.setattr(torch._tensor_str, "_str", shown)
     with FakeTensorMode(allow_non_fake_inputs=True):
         params = [torch.empty(4, device="cuda") for _ in range(parameters)]
         key = torch.empty(2, dtype=torch.uint64, device="cuda")
