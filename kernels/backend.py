@@ -17,8 +17,8 @@ BACKENDS = ("triton", "compiled", "reference")
 TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 
 # Compiling costs seconds once, so that the smallest draws on the CPU, which gain little, stay eager. The choice depends
-# on the size alone: the same program draws the same numbers whether or not something was compiled before. Where ATen has
-# no kernels that fill a tensor from a key, eager noise takes some eighty operations, and every size compiles.
+# on the size alone: the same program draws the same numbers whether or not something was compiled before. Without
+# ATen's kernels that fill a tensor from a key, eager noise takes some eighty operations, and every size compiles.
 COMPILED_MIN_NUMEL = 2**10 if FILLS_ON_CPU else 1
 # But for draws that loop: eagerly each round is a hundred operations on what is left, a millisecond and more.
 COMPILED_MIN_NUMEL_OF_LOOPS = 1
