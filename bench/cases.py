@@ -24,7 +24,10 @@ LIBRARIES: dict[str, Callable[[str], type]] = {
     "rsample": lambda name: getattr(rsample.distributions, name),
 }
 
-FAMILIES = sorted(name for name in rsample.distributions.__all__ if isinstance(LIBRARIES["rsample"](name), type))
+# All classes that draw, and none of what is torch's.
+FAMILIES = sorted(
+    name for name in rsample.distributions.__all__ if hasattr(LIBRARIES["rsample"](name), "sample_with_log_prob")
+)
 
 # The interval in which a parameter's numbers lie.
 RANGES = {

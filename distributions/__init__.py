@@ -1,9 +1,18 @@
-"""Drop-in replacements of torch.distributions' classes whose draws are one kernel each.
+"""Drop-in replacement of torch.distributions: each class that can be drawn from draws in one kernel.
+
+Whatever torch.distributions has beside those classes is here too, and is torch's: `kl_divergence`, `constraints`,
+transforms, `Distribution`. So it is enough to change the import.
 
 >>> import rsample.distributions as dist
 >>> z = dist.Normal(torch.zeros(3), torch.ones(3)).rsample((16,))
 """
 
+import sys
+
+import torch.distributions
+from torch.distributions import *  # noqa: F403
+
+from ._module_paths import add_module_paths
 from .acceleration import accelerate
 from .bernoulli import Bernoulli
 from .bernoulli_straight_through import BernoulliStraightThrough
@@ -21,7 +30,7 @@ from .geometric import Geometric
 from .gumbel import Gumbel
 from .half_cauchy import HalfCauchy
 from .half_normal import HalfNormal
-from .independent import Independent
+from .independent import Independent  # type: ignore[assignment]  # torch's is generic
 from .inverse_gamma import InverseGamma
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace
@@ -99,3 +108,6 @@ __all__ = [
     "Wishart",
     "accelerate",
 ]
+__all__ += [name for name in torch.distributions.__all__ if name not in __all__]
+
+add_module_paths(sys.modules[__name__])
