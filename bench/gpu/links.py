@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def link_packages(folder: Path) -> None:
     """Make `folder` a place that rsample can be imported from, as an installation would lay it out."""
     (folder / "rsample").mkdir()
+    (folder / "rsample" / "__init__.py").symlink_to(ROOT / "distributions" / "top_level" / "__init__.py")
     for name in ("kernels", "distributions"):
         (folder / "rsample" / name).symlink_to(ROOT / name, target_is_directory=True)
 
