@@ -112,7 +112,7 @@ def trained(tmp_path_factory):
         [sys.executable, str(BENCH / "train.py"), *arguments, "--results", str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -166,7 +166,7 @@ def test_readme_shows_the_trainings_of_the_device_it_shows(trained, tmp_path):
         "\n".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->" for name in ("support", "bench", "models"))
     )
     arguments = [sys.executable, str(BENCH / "readme.py"), str(sweep), "--readme", str(readme)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     assert f"<!-- models:begin -->\n{models.read_text()}<!-- models:end -->" in readme.read_text()
 
