@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.distributions as td
@@ -14,7 +13,7 @@ from torch.distributions.utils import _sum_rightmost
 from rsample.kernels import fold_in
 from rsample.kernels.keys import check_source
 
-from ._sampling import KeyedSampling, checked_sample_shape
+from ._sampling import KeyedSampling, checked_sample_shape, is_overridden, source
 
 
 def draw(
@@ -30,29 +29,40 @@ def draw(
     Raises:
         TypeError: a generator or key for a distribution that cannot use it.
     """
-    shape = checked_sample_shape(sample_shape)
-    delegates = isinstance(distribution, DelegatedSampling)
-    if isinstance(distribution, KeyedSampling) and not delegates:
-        method = distribution.rsample if differentiable else distribution.sample
-        return method(shape, generator=generator, key=key)
-    if generator is None and key is None and not delegates:
-        plain: Tensor = distribution.rsample(shape) if differentiable else distribution.sample(shape)
-        return plain
-    arguments: dict[str, Any] = {"generator": generator, "key": key}
+    given = source(generator, key)
+    name = "rsample" if differentiable else "sample"
+    if given and not isinstance(distribution, KeyedSampling):
+        if isinstance(distribution, _COMBINATORS) and not is_overridden(type(distribution), name):
+            return _draw(distribution, checked_sample_shape(sample_shape), generator, key, differentiable)
+        raise TypeError(
+            f"{type(distribution).__module__}.{type(distribution).__qualname__} takes neither generator nor key; "
+            "the distributions of rsample.distributions do"
+        )
+    x: Tensor = getattr(distribution, name)(checked_sample_shape(sample_shape), **given)
+    return x
+
+
+_COMBINATORS = (td.Independent, td.TransformedDistribution, td.MixtureSameFamily)
+
+
+def _draw(
+    distribution: Distribution,
+    shape: torch.Size,
+    generator: torch.Generator | None,
+    key: Tensor | None,
+    differentiable: bool,
+) -> Tensor:
+    """A draw of a combinator, from those of what it is made of."""
     if isinstance(distribution, td.Independent):
-        return draw(distribution.base_dist, shape, **arguments, differentiable=differentiable)
+        return draw(distribution.base_dist, shape, generator, key, differentiable=differentiable)
     if isinstance(distribution, td.TransformedDistribution):
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-            x = draw(distribution.base_dist, shape, **arguments, differentiable=differentiable)
+            x = draw(distribution.base_dist, shape, generator, key, differentiable=differentiable)
             for transform in distribution.transforms:
                 x = transform(x)
             return x
-    if isinstance(distribution, td.MixtureSameFamily) and not differentiable:
-        return _draw_mixture(distribution, shape, generator, key)
-    raise TypeError(
-        f"{type(distribution).__module__}.{type(distribution).__qualname__} takes neither generator nor key; "
-        "the distributions of rsample.distributions do"
-    )
+    assert isinstance(distribution, td.MixtureSameFamily)
+    return _draw_mixture(distribution, shape, generator, key)
 
 
 def two_keys(key: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor | None, Tensor | None]:
@@ -78,28 +88,38 @@ def _draw_mixture(
         return torch.gather(values, component, which).squeeze(component)
 
 
-def rsample_with_log_prob(
+def _rsample_with_log_prob(
     distribution: Distribution, sample_shape: Sequence[int], generator: torch.Generator | None, key: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """A pathwise draw and its log-density, from the kernel of whoever draws at the bottom."""
-    if isinstance(distribution, KeyedSampling) and not isinstance(distribution, DelegatedSampling):
-        return distribution.rsample_with_log_prob(sample_shape, generator=generator, key=key)
-    if isinstance(distribution, td.Independent):
-        x, log_prob = rsample_with_log_prob(distribution.base_dist, sample_shape, generator, key)
-        return x, _sum_rightmost(log_prob, distribution.reinterpreted_batch_ndims)
-    if isinstance(distribution, td.TransformedDistribution):
-        x, log_prob = rsample_with_log_prob(distribution.base_dist, sample_shape, generator, key)
-        event_dim = len(distribution.base_dist.event_shape)
-        for transform in distribution.transforms:
-            y = transform(x)
-            into = event_dim + transform.codomain.event_dim - transform.domain.event_dim
-            log_det = transform.log_abs_det_jacobian(x, y)
-            log_prob = _sum_rightmost(log_prob, max(transform.domain.event_dim - event_dim, 0))
-            log_prob = log_prob - _sum_rightmost(log_det, max(event_dim - transform.domain.event_dim, 0))
-            x, event_dim = y, max(into, transform.codomain.event_dim)
-        return x, log_prob
+    """A pathwise draw of any distribution and its log-density, from the kernel of whoever draws at the bottom."""
+    if isinstance(distribution, KeyedSampling):
+        return distribution.rsample_with_log_prob(sample_shape, **source(generator, key))
+    cls = type(distribution)
+    overridden = is_overridden(cls, "rsample") or is_overridden(cls, "log_prob")
+    if isinstance(distribution, (td.Independent, td.TransformedDistribution)) and not overridden:
+        return _composed_with_log_prob(distribution, sample_shape, generator, key)
     x = draw(distribution, sample_shape, generator, key, differentiable=True)
     log_prob = distribution.log_prob(x)
+    return x, log_prob
+
+
+def _composed_with_log_prob(
+    distribution: td.Independent[Distribution] | td.TransformedDistribution,
+    sample_shape: Sequence[int],
+    generator: torch.Generator | None,
+    key: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    x, log_prob = _rsample_with_log_prob(distribution.base_dist, sample_shape, generator, key)
+    if isinstance(distribution, td.Independent):
+        return x, _sum_rightmost(log_prob, distribution.reinterpreted_batch_ndims)
+    event_dim = len(distribution.base_dist.event_shape)
+    for transform in distribution.transforms:
+        y = transform(x)
+        into = event_dim + transform.codomain.event_dim - transform.domain.event_dim
+        log_det = transform.log_abs_det_jacobian(x, y)
+        log_prob = _sum_rightmost(log_prob, max(transform.domain.event_dim - event_dim, 0))
+        log_prob = log_prob - _sum_rightmost(log_det, max(event_dim - transform.domain.event_dim, 0))
+        x, event_dim = y, max(into, transform.codomain.event_dim)
     return x, log_prob
 
 
@@ -116,8 +136,9 @@ class DelegatedSampling(KeyedSampling):
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
         if differentiable and log_prob:
-            return rsample_with_log_prob(self, sample_shape, generator, key)
-        x = draw(self, sample_shape, generator, key, differentiable=differentiable)
+            assert isinstance(self, (td.Independent, td.TransformedDistribution))
+            return _composed_with_log_prob(self, sample_shape, generator, key)
+        x = _draw(self, checked_sample_shape(sample_shape), generator, key, differentiable)
         # The sample is a constant, but a transform's own parameters are not: only the density as a function of the
         # sample has their gradients.
         return (x, self.log_prob(x)) if log_prob else (x,)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from rsample.kernels.draw import Sampler
 
@@ -16,11 +17,41 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def is_overridden(cls: type[Distribution], name: str) -> bool:
+    """Whether a class that is neither ours nor torch's gives a method."""
+    owner = next(base for base in cls.__mro__ if name in vars(base))
+    return not owner.__module__.startswith(("torch.", f"{__name__.partition('.')[0]}."))
+
+
+def _samples_by_rsample(cls: type[Distribution]) -> bool:
+    """Whether `sample` of torch's class, as most do, calls `rsample`."""
+    torchs = next(base for base in cls.__mro__ if base.__module__.startswith("torch."))
+    owner = next(base for base in torchs.__mro__ if "sample" in vars(base))
+    return owner in (Distribution, torch.distributions.Gamma)
+
+
+def _sample_by_rsample(self: Any, sample_shape: Sequence[int] = torch.Size(), **source: Any) -> Tensor:
+    with torch.no_grad():
+        x: Tensor = self.rsample(sample_shape, **source)
+        return x
+
+
 class KeyedSampling(CheckedArguments):
     """Mixin: `sample` and `rsample` take `generator=` and `key=`. Stands before the torch.distributions class.
 
     A class gives `_draw`.
+
+    A subclass may override `sample`, `rsample` and `log_prob` as one of torch's class may: whatever calls another of
+    them there calls the override here.
     """
+
+    _overrides: ClassVar[bool] = False  # `sample`, `rsample` or `log_prob`
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._overrides = any(is_overridden(cls, name) for name in ("sample", "rsample", "log_prob"))
+        if is_overridden(cls, "rsample") and not is_overridden(cls, "sample") and _samples_by_rsample(cls):
+            cls.sample = _sample_by_rsample  # type: ignore[method-assign]
 
     def sample(
         self,
@@ -87,6 +118,9 @@ class KeyedSampling(CheckedArguments):
         """
         if PENDING.checks:
             PENDING.raise_arrived()
+        if self._overrides:
+            x = self.sample(sample_shape, **source(generator, key))
+            return x, self.log_prob(x)
         return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=False, log_prob=True))
 
     def rsample_with_log_prob(
@@ -107,6 +141,9 @@ class KeyedSampling(CheckedArguments):
         if PENDING.checks:
             PENDING.raise_arrived()
         self._check_reparameterised()
+        if self._overrides:
+            x = self.rsample(sample_shape, **source(generator, key))
+            return x, self.log_prob(x)
         return self._with_log_prob(*self._draw(sample_shape, generator, key, differentiable=True, log_prob=True))
 
     def _with_log_prob(self, sample: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -201,6 +238,16 @@ class FusedSampling(KeyedSampling):
         for name, param in zip(self._given, self._draw_with()[1], strict=True):
             new._given[name] = (getattr(new, name), param)
         return new
+
+
+def source(generator: torch.Generator | None, key: Tensor | None) -> dict[str, Any]:
+    """The arguments that a caller has given: a method that overrides a draw need not know the others."""
+    given: dict[str, Any] = {}
+    if generator is not None:
+        given["generator"] = generator
+    if key is not None:
+        given["key"] = key
+    return given
 
 
 def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:
