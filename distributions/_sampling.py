@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from rsample.kernels.draw import Sampler
+from rsample.kernels.noise import compute_dtype
 
 from ._validation import PENDING, CheckedArguments
 
@@ -218,6 +220,15 @@ class FusedSampling(KeyedSampling):
             params.append(given if current is broadcast else current)
         return self._samplers[self._choice], params
 
+    def _log_prob_at(self, value: Tensor) -> Tensor:
+        """The log-density at `value` by the map's own formula, from the attributes: what a fused draw gives as well.
+
+        Computed in float32 where `value` and the parameters are narrower.
+        """
+        law = self._draw_with()[0].map
+        assert law.density is not None
+        return widened(law.density.at, value, *(getattr(self, name) for name in law.parameters))
+
     def _accept(self, validate_args: bool | None, **given: object) -> None:
         """Check the parameters; remember each as it was before the constructor broadcast it, in a sampler's order."""
         self._check_arguments(validate_args)
@@ -267,6 +278,13 @@ def check_one_of(**alternatives: object) -> dict[str, object]:
     if len(given) != 1:
         raise ValueError(f"Either `{'` or `'.join(alternatives)}` must be specified, but not both.")
     return given
+
+
+def widened(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """A function of tensors, in float32 where all are narrower; the result is rounded to the dtype they promote to."""
+    dtype = functools.reduce(torch.promote_types, (t.dtype for t in operands))
+    wide = compute_dtype(dtype)
+    return function(*(t.to(wide) for t in operands)).to(dtype)
 
 
 def unexpanded(parameter: Tensor) -> Tensor:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.utils import broadcast_all, clamp_probs
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.continuous_bernoulli import (
     CONTINUOUS_BERNOULLI_LOGITS_MAP,
     CONTINUOUS_BERNOULLI_PROBS_MAP,
+    cdf_of_logits,
+    entropy_of_logits,
+    icdf_of_logits,
+    mean_of_logits,
+    variance_of_logits,
 )
 
-from ._sampling import FusedSampling, check_one_of
+from ._sampling import FusedSampling, check_one_of, widened
 
 
 class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli):
     r"""Continuous Bernoulli distribution: density proportional to :math:`p^x (1 - p)^{1 - x}` on the unit interval.
 
     A draw inverts the distribution function in the kernel that writes the sample, with pathwise gradients to the
-    parameter. It is exact also next to :math:`p = 1/2`, where `lims` has torch's mean, variance, cdf and icdf turn
-    to approximations, and from logits that torch's probs are too coarse for; so is :meth:`log_prob`. Samples lie
+    parameter. It is exact also next to :math:`p = 1/2`, where `lims` has torch's methods turn to approximations, and
+    from logits that torch's probs are too coarse for; so are density, moments, cdf, icdf and entropy. Samples lie
     strictly inside of the interval in every dtype.
 
     Example::
@@ -32,7 +39,7 @@ class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli
     Args:
         probs: parameter in (0, 1); a number or floating-point tensor. torch keeps it off 0 and 1 by the dtype's eps.
         logits: its log-odds; exactly one of `probs` and `logits` is given.
-        lims: where torch's own methods count p as 1/2.
+        lims: where torch counts p as 1/2; nothing here depends on it.
         validate_args: check the arguments; on by default, as everywhere in torch.distributions.
 
     Raises:
@@ -51,16 +58,41 @@ class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli
         lims: tuple[float, float] = (0.499, 0.501),
         validate_args: bool | None = None,
     ) -> None:
-        # torch's constructor checks `probs` if it is told anything, which cannot be traced or mapped.
-        self._validate_args = False
-        super().__init__(probs, logits, lims, validate_args=None)
-        # The probs that count are those that torch has clamped.
-        self._accept(validate_args, **{name: getattr(self, name) for name in check_one_of(probs=probs, logits=logits)})
+        (name,) = check_one_of(probs=probs, logits=logits)
+        given = logits if probs is None else probs
+        assert given is not None
+        (self._param,) = broadcast_all(given)
+        setattr(self, name, self._param)
+        self._lims = lims
+        batch_shape = self._param.shape if isinstance(given, Tensor) else torch.Size()
+        Distribution.__init__(self, batch_shape, validate_args=False)
+        # Checked as it was given: clamped it would always be valid.
+        self._check_arguments(validate_args)
+        if probs is not None:
+            self.probs = self._param = clamp_probs(self._param)
+        self._accept(False, **{name: self._param})
+        self._adopt(validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        sampler, (parameter,) = self._draw_with()
-        density = sampler.map.density
-        assert density is not None
-        return density.at(value, parameter).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+        return self._log_prob_at(value)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return widened(cdf_of_logits, value, self.logits)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return widened(icdf_of_logits, value, self.logits)
+
+    @property
+    def mean(self) -> Tensor:
+        return widened(mean_of_logits, self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        return widened(variance_of_logits, self.logits)
+
+    def entropy(self) -> Tensor:
+        return widened(entropy_of_logits, self.logits)

@@ -17,7 +17,7 @@ from rsample.kernels.maps.generalized_pareto import (
 )
 from rsample.kernels.noise import compute_dtype
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
@@ -65,15 +65,23 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         return constraints.interval(params[0], generalized_pareto_end(0.0, *params))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self._at(generalized_pareto_log_prob_at, value)
+        return self._at(generalized_pareto_log_prob_at, value, -torch.inf)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
-        return self._at(generalized_pareto_log_survival, value)
+        return self._at(generalized_pareto_log_survival, value, 0.0)
 
-    def _at(self, function: Callable[..., Tensor], value: Tensor) -> Tensor:
-        """The function at a sample, its terms in float32 where the result is narrower: they cancel near the end."""
+    def cdf(self, value: Tensor) -> Tensor:
+        return -torch.expm1(self.log_survival_function(value))
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        return torch.log(self.cdf(value))
+
+    def _at(self, function: Callable[..., Tensor], value: Tensor, below: float) -> Tensor:
+        """The function at a sample; `below` where it is less than any, and -inf beyond all."""
         if self._validate_args:
             self._validate_sample(value)
-        dtype = torch.promote_types(value.dtype, self.loc.dtype)
-        operands = (value, self.loc, self.scale, self.concentration)
-        return function(*(t.to(compute_dtype(dtype)) for t in operands)).to(dtype)
+        support = self.support
+        too_small, too_large = value < support.lower_bound, (value > support.upper_bound) | (value == torch.inf)
+        inside = torch.where(too_small | too_large, self.loc, value)
+        at = widened(function, inside, self.loc, self.scale, self.concentration)
+        return torch.where(too_small, below, torch.where(too_large, -torch.inf, at))

@@ -11,9 +11,9 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.logistic import LOGISTIC_MAP, logistic_log_prob
+from rsample.kernels.maps.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class _Logistic(torch.distributions.Distribution):
@@ -49,12 +49,12 @@ class _Logistic(torch.distributions.Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        return logistic_log_prob((value - self.loc) / self.scale) - self.scale.log()
+        return widened(logistic_log_prob_at, value, self.loc, self.scale)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        return torch.sigmoid((value - self.loc) / self.scale)
+        return widened(logistic_cdf, value, self.loc, self.scale)
 
     def icdf(self, value: Tensor) -> Tensor:
         return self.loc + self.scale * torch.logit(value)

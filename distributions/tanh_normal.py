@@ -63,12 +63,17 @@ class TanhNormal(FusedSampling, TransformedDistribution):
         return torch.tanh(self.loc)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # The ends of the interval, which others' arithmetic may round to, count as the numbers next to them.
-        limit = 1 - torch.finfo(value.dtype).eps / 2
         if self._validate_args:
             self._validate_sample(value)
-        unchecked = torch.distributions.Normal(self.loc, self.scale, validate_args=False)
-        value = value.clamp(-limit, limit)
-        z = torch.atanh(value)
-        log_prob: Tensor = unchecked.log_prob(z) - TanhTransform().log_abs_det_jacobian(z, value)
-        return log_prob
+        if not value.is_floating_point():
+            value = value.to(self.loc.dtype)
+        # The ends of the interval, which others' arithmetic may round to, count as the numbers next to them.
+        limit = 1 - torch.finfo(value.dtype).eps / 2
+        return torch.where(value.abs() > 1, -torch.inf, self._log_prob_at(value.clamp(-limit, limit)))
+
+    def cdf(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        normal = torch.distributions.Normal(self.loc, self.scale, validate_args=False)
+        cdf: Tensor = normal.cdf(torch.atanh(value.clamp(-1, 1)))
+        return cdf

@@ -18,13 +18,12 @@ from rsample.kernels.maps.truncated_normal import (
     moments,
     narrow_moments,
     origin,
-    sample_at,
-    solve,
     truncated_normal_cdf,
+    truncated_normal_icdf,
     truncated_normal_log_prob,
 )
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class _TruncatedNormal(Distribution):
@@ -95,19 +94,18 @@ class _TruncatedNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        log_prob = truncated_normal_log_prob(value, self.loc, self.scale, self.low, self.high)
+        inside = torch.minimum(torch.maximum(value, self.low), self.high)
+        log_prob = widened(truncated_normal_log_prob, inside, self.loc, self.scale, self.low, self.high)
         return torch.where((value < self.low) | (value > self.high), -torch.inf, log_prob)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
         value = torch.minimum(torch.maximum(value, self.low), self.high)
-        return truncated_normal_cdf(value, self.loc, self.scale, self.low, self.high)
+        return widened(truncated_normal_cdf, value, self.loc, self.scale, self.low, self.high)
 
     def icdf(self, value: Tensor) -> Tensor:
-        params = (self.loc, self.scale, self.low, self.high)
-        cut = interval(*params)
-        return sample_at(solve(cut, value, 1 - value), cut, *params)
+        return widened(truncated_normal_icdf, value, self.loc, self.scale, self.low, self.high)
 
     def _moments(self) -> tuple[Interval, Tensor, Tensor]:
         """The interval, E z - c and E z**2 - c**2: in float64, for their terms nearly cancel."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.von_mises import VON_MISES_MAP
+from rsample.kernels.maps.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class VonMises(FusedSampling, torch.distributions.VonMises):
@@ -16,7 +16,8 @@ class VonMises(FusedSampling, torch.distributions.VonMises):
 
     A draw is by the rejection of Best and Fisher (1979), put so that nothing cancels at any concentration; the result
     is in :math:`[-\pi, \pi)`. Other than torch's it has `rsample`: the gradient with respect to `loc` is 1, that with
-    respect to `concentration` is implicit (Figurnov, Mohamed and Mnih 2018).
+    respect to `concentration` is implicit (Figurnov, Mohamed and Mnih 2018). A concentration beyond 1e36 draws as 1e36
+    does: all angles are `loc` within 1e-17.
 
     Example::
 
@@ -40,3 +41,13 @@ class VonMises(FusedSampling, torch.distributions.VonMises):
         check_broadcast(loc=loc, concentration=concentration)
         super().__init__(loc, concentration, validate_args=False)  # type: ignore[arg-type]
         self._accept(validate_args, loc=loc, concentration=concentration)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Log-density, from :math:`1 - \cos` and the scaled Bessel function: exact at any concentration."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return widened(von_mises_log_prob, value, self.loc, self.concentration)
+
+    @property
+    def variance(self) -> Tensor:
+        return widened(von_mises_variance, self.concentration)

@@ -223,8 +223,9 @@ struct von_mises {
     constexpr int SIZE = TILE<T>;
     T s[SIZE], base[SIZE], twice[SIZE], proposed[SIZE];
     for (int i = 0; i < SIZE; ++i) {
-      twice[i] = 2 * std::min(parameters[1][i], T(1e15));
-      const T root = std::sqrt(1 + twice[i] * twice[i]), further = std::sqrt(2 * (1 + root));
+      twice[i] = 2 * std::min(parameters[1][i], T(1e36));
+      const T root = select(twice[i] > T(2e15), twice[i], std::sqrt(1 + twice[i] * twice[i]));
+      const T further = std::sqrt(2 * (1 + root));
       const T total = 1 + root + further;
       s[i] = (1 + further + 1 / (root + twice[i])) / (total + twice[i]);
       const T distance = s[i] * (1 + twice[i] / total);

@@ -26,14 +26,18 @@ from ..noise import (
 )
 from .noise import Blocks, any_of, attempt_words
 
-# Beyond it an angle is 0 to rounding, and its square would overflow.
+# Beyond it root is twice the concentration to rounding, and its square would overflow.
 _STEEP = 1e15
+# Beyond it, where angles are below 1e-17, float32 overflows.
+_STEEPEST = 1e36
 
 
 def _proposal(concentration: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(s, concentration * (r - 1), 2 * concentration)."""
-    twice = 2 * torch.clamp(concentration, 0.0, _STEEP)
-    root = torch.sqrt(1 + twice * twice)
+    twice = 2 * torch.clamp(concentration, 0.0, _STEEPEST)
+    steep = twice > 2 * _STEEP
+    gentle = torch.where(steep, 0.0, twice)
+    root = torch.where(steep, twice, torch.sqrt(1 + gentle * gentle))
     further = torch.sqrt(2 * (1 + root))
     total = 1 + root + further
     rho = twice / total
@@ -84,8 +88,8 @@ def _rejected_device(q, u, base, twice, HARDWARE: tl.constexpr):
 @triton.jit
 def von_mises_noise_device(c0, c1, k0, k1, concentration, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`von_mises_noise`."""
-    twice = 2.0 * tl.minimum(concentration, tl.full(concentration.shape, 1e15, concentration.dtype))
-    root = tl.sqrt(1.0 + twice * twice)
+    twice = 2.0 * tl.minimum(concentration, tl.full(concentration.shape, 1e36, concentration.dtype))
+    root = tl.where(twice > 2e15, twice, tl.sqrt(1.0 + twice * twice))
     further = tl.sqrt(2.0 * (1.0 + root))
     total = 1.0 + root + further
     s = (1.0 + further + 1.0 / (root + twice)) / (total + twice)

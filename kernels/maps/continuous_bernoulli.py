@@ -9,6 +9,7 @@ Source: Loaiza-Ganem and Cunningham, "The continuous Bernoulli: fixing a pervasi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import CENTERED
-from ..polynomial import polynomial_device
+from ..polynomial import polynomial, polynomial_device
 from .map import Density, Map
 from .support import UNIT_INTERVAL
 
@@ -27,6 +28,9 @@ _STEEP = 80.0
 _FLAT = 1e-20
 # The mean is 1/2 + l times this polynomial of l**2.
 _MEAN_SERIES = tl.constexpr((1 / 12, -1 / 720, 1 / 30240))
+_BERNOULLI_NUMBERS = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
+# The variance, a series of l**2.
+_VARIANCE_SERIES = tuple((2 * n + 1) * b / math.factorial(2 * n + 2) for n, b in enumerate(_BERNOULLI_NUMBERS))
 
 
 def _uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +100,7 @@ def _sensitivity(t: Tensor, logits: Tensor) -> Tensor:
     return torch.where(near, series, (_weight(t, logits) - x) / torch.where(near, 1.0, logits))
 
 
-def _mean(logits: Tensor) -> Tensor:
+def mean_of_logits(logits: Tensor) -> Tensor:
     """1 / (1 - exp(-l)) - 1 / l."""
     bound = 0.5 if logits.dtype == torch.float32 else 0.05
     near = torch.abs(logits) < bound
@@ -104,8 +108,17 @@ def _mean(logits: Tensor) -> Tensor:
     square = small * small
     series = 0.5 + small * (1 / 12 + square * (-1 / 720 + square * (1 / 30240)))
     magnitude = torch.abs(large)
-    of_magnitude = -1 / torch.expm1(-magnitude) - 1 / magnitude
-    return torch.where(near, series, torch.where(large > 0, of_magnitude, 1 - of_magnitude))
+    falling = 1 / magnitude + torch.exp(-magnitude) / torch.expm1(-magnitude)
+    return torch.where(near, series, torch.where(large > 0, 1 - falling, falling))
+
+
+def variance_of_logits(logits: Tensor) -> Tensor:
+    """The derivative of the mean, 1 / l**2 - exp(-l) / (1 - exp(-l))**2."""
+    near = torch.abs(logits) < 1
+    small, magnitude = torch.where(near, logits, 0.0), torch.where(near, 1.0, torch.abs(logits))
+    series = polynomial(small * small, _VARIANCE_SERIES)
+    growth = torch.expm1(-magnitude)
+    return torch.where(near, series, 1 / (magnitude * magnitude) - torch.exp(-magnitude) / (growth * growth))
 
 
 def _log_peak(logits: Tensor) -> Tensor:
@@ -119,11 +132,11 @@ def _log_prob(t: Tensor, logits: Tensor) -> Tensor:
 
 
 def _log_prob_grad(t: Tensor, logits: Tensor) -> Tensor:
-    return _weight(t, logits) - _mean(logits)
+    return _weight(t, logits) - mean_of_logits(logits)
 
 
 def _score(t: Tensor, logits: Tensor) -> Tensor:
-    return _smooth_sample(t, logits) - _mean(logits)
+    return _smooth_sample(t, logits) - mean_of_logits(logits)
 
 
 def _logits(probs: Tensor) -> Tensor:
@@ -138,13 +151,42 @@ def log_prob_of_logits(x: Tensor, logits: Tensor) -> Tensor:
     square = small * small
     series = square * (-1 / 24 + square * (1 / 2880 - square / 181440)) - 0.5 * small
     magnitude = torch.abs(large)
-    log_norm = torch.log(magnitude / -torch.expm1(-magnitude)) - torch.clamp(large, min=0)
-    return logits * x + torch.where(near, series, log_norm)
+    log_peak = torch.log(magnitude / -torch.expm1(-magnitude))
+    # Counted from the likelier end nothing cancels.
+    return torch.where(near, small * x + series, large * torch.where(large > 0, x - 1, x) + log_peak)
 
 
 def log_prob_of_probs(x: Tensor, probs: Tensor) -> Tensor:
     """The same, from probs."""
     return log_prob_of_logits(x, torch.log(probs) - torch.log1p(-probs))
+
+
+def cdf_of_logits(x: Tensor, logits: Tensor) -> Tensor:
+    """(exp(l x) - 1) / (exp(l) - 1), by its series next to l = 0."""
+    x = torch.clamp(x, 0, 1)
+    near = torch.abs(logits) < (0.02 if logits.dtype == torch.float64 else 0.25)
+    small, large = torch.where(near, logits, 0.0), torch.where(near, 1.0, logits)
+    y, slope = x * (1 - x), 1 - 2 * x
+    # The coefficients are Bernoulli's polynomials.
+    series = small * (y * y / 24 + small * (-slope * y * (y + 1 / 3) / 240 + small * (-y * y * (y + 0.5) / 720)))
+    series = x + small * (-y / 2 + small * (slope * y / 12 + series))
+    magnitude = torch.abs(large)
+    fraction = torch.expm1(-magnitude * x) / torch.expm1(-magnitude)
+    rising = torch.exp(-magnitude * (1 - x)) * fraction
+    return torch.where(near, series, torch.where(large > 0, rising, fraction))
+
+
+def icdf_of_logits(u: Tensor, logits: Tensor) -> Tensor:
+    """log(1 + u (exp(l) - 1)) / l."""
+    inside = torch.where((u > 0) & (u < 1), u, 0.5)
+    x = _smooth_sample(torch.where(inside < 0.5, inside, inside - 1), logits)
+    return torch.where(inside == u, x, u)
+
+
+def entropy_of_logits(logits: Tensor) -> Tensor:
+    """The log-density is affine in the sample; the law of -l is the mirrored one."""
+    falling = -torch.abs(logits)
+    return -log_prob_of_logits(mean_of_logits(falling), falling)
 
 
 def from_logits_reference(t: Tensor, logits: Tensor) -> Tensor:

@@ -33,6 +33,14 @@ def logistic_log_prob(e: Tensor) -> Tensor:
     return torch.nn.functional.logsigmoid(e) + torch.nn.functional.logsigmoid(-e)
 
 
+def logistic_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return logistic_log_prob((x - loc) / scale) - torch.log(scale)
+
+
+def logistic_cdf(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return torch.sigmoid((x - loc) / scale)
+
+
 @triton.jit
 def standard_logistic_device(t, HARDWARE: tl.constexpr):
     p = tl.abs(t)
@@ -61,5 +69,5 @@ LOGISTIC_MAP = location_scale_map(
         device_log_density=standard_logistic_log_density_device,
         device_slope=standard_logistic_slope_device,
     ),
-    at=lambda x, loc, scale: logistic_log_prob((x - loc) / scale) - torch.log(scale),
+    at=logistic_log_prob_at,
 )

@@ -10,7 +10,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import TanhTransform, TransformedDistribution
 
 from ..devicemath import copysign, divide, exp, expm1, log, log1p
 from ..language import tl, triton
@@ -51,8 +50,10 @@ def tanh_normal_reference_score(eps: Tensor, grad: Tensor, loc: Tensor, scale: T
 
 
 def tanh_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    base = torch.distributions.Normal(loc, scale, validate_args=False)
-    return TransformedDistribution(base, TanhTransform(), validate_args=False).log_prob(x)
+    z = torch.atanh(x)
+    magnitude = torch.abs(z)
+    log_normal = torch.distributions.Normal(loc, scale, validate_args=False).log_prob(z)
+    return log_normal + 2 * (magnitude + torch.log1p(torch.exp(-2 * magnitude))) - LOG_4
 
 
 @triton.jit

@@ -346,6 +346,12 @@ def truncated_normal_cdf(x: Tensor, loc: Tensor, scale: Tensor, low: Tensor, hig
     return torch.where(cut.flip, 1 - fraction, fraction)
 
 
+def truncated_normal_icdf(u: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The inverse of the distribution function."""
+    cut = interval(loc, scale, low, high)
+    return sample_at(solve(cut, u, 1 - u), cut, loc, scale, low, high)
+
+
 @triton.jit
 def _clamped(x, LIMIT: tl.constexpr):
     return tl.minimum(tl.maximum(x, -LIMIT), LIMIT)

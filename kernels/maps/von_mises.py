@@ -22,7 +22,14 @@ from ..language import tl, triton
 from ..loops.noise import Blocks, LoopNoise
 from ..loops.quadrature import CUTOFF, CUTOFF64, RULE, RULE64
 from ..loops.von_mises import von_mises_noise, von_mises_noise_device
+from ..polynomial import polynomial
 from .map import Map
+
+# Hankel's expansions of root(2 pi k) exp(-k) I0(k), and of its difference from I1's, in 1 / k: to float64 from here on.
+_FAR = 50.0
+_BESSEL_0 = tuple(math.prod((2 * i - 1) ** 2 / (8 * i) for i in range(1, n + 1)) for n in range(12))
+_BESSEL_1 = tuple(math.prod(((2 * i - 1) ** 2 - 4) / (8 * i) for i in range(1, n + 1)) for n in range(12))
+_BESSEL_DIFFERENCE = tuple(a - b for a, b in zip(_BESSEL_0, _BESSEL_1, strict=True))
 
 _DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
 
@@ -39,6 +46,23 @@ def _noise_device(c0, c1, k0, k1, loc, concentration, DTYPE: tl.constexpr, HARDW
 def von_mises_reference(q: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
     x = loc + 2 * torch.atan(q)
     return x - 2 * math.pi * torch.floor((x + math.pi) / (2 * math.pi))
+
+
+def von_mises_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
+    """Log-density k (cos(x - loc) - 1) - log(2 pi exp(-k) I0(k)): its terms do not cancel at large k."""
+    far = concentration > _FAR
+    near_k, far_k = torch.where(far, 1.0, concentration), torch.where(far, concentration, _FAR)
+    far_bessel = torch.log(polynomial(1 / far_k, _BESSEL_0)) - 0.5 * torch.log(2 * math.pi * far_k)
+    log_bessel = torch.where(far, far_bessel, torch.log(torch.special.i0e(near_k)))
+    return -concentration * _versine(x - loc) - math.log(2 * math.pi) - log_bessel
+
+
+def von_mises_variance(concentration: Tensor) -> Tensor:
+    """The circular variance 1 - I1(k) / I0(k)."""
+    far = concentration > _FAR
+    near_k, far_k = torch.where(far, 1.0, concentration), torch.where(far, concentration, _FAR)
+    far_variance = polynomial(1 / far_k, _BESSEL_DIFFERENCE) / polynomial(1 / far_k, _BESSEL_0)
+    return torch.where(far, far_variance, 1 - torch.special.i1e(near_k) / torch.special.i0e(near_k))
 
 
 def _versine(t: Tensor) -> Tensor:
