@@ -88,12 +88,12 @@ def _kernels(request, monkeypatch):
         return
     from rsample.kernels import elementwise, reduction
     from rsample.kernels.loops import kernel as loops
-    from rsample.kernels.rows import race, relaxed
+    from rsample.kernels.rows import inversion_kernels, race, relaxed
 
     def poisoned(shape, dtype, device):
         return torch.full(tuple(shape), float("nan") if dtype.is_floating_point else -1, dtype=dtype, device=device)
 
-    for module in (elementwise, loops, reduction, race, relaxed):
+    for module in (elementwise, loops, reduction, race, inversion_kernels, relaxed):
         monkeypatch.setattr(module, "empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:

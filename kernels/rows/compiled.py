@@ -7,6 +7,7 @@ warning is given and the reference runs instead, for the life of the process.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import threading
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from .. import cpp
 from ..hugepages import empty
 from ..layout import collapse
 from ..noise import SIGNIFICAND_BITS, compute_dtype
+from ..window import Window
 from . import reference
+from .inversion import Walk, describe_walk
 
 _CPP_TYPES = {
     torch.float32: "float",
@@ -71,6 +74,44 @@ def race(
             own = own - log_total
         outputs.append(own.to(dtype))
     return outputs
+
+
+def inversion(
+    key: Tensor,
+    weights: Tensor,
+    shape: Sequence[int],
+    *,
+    from_probs: bool,
+    one_hot: bool,
+    log_prob: bool,
+    window: Window | None = None,
+) -> list[Tensor]:
+    """Several draws from each row; as :func:`rsample.kernels.rows.reference.inversion`."""
+    k = shape[-1]
+    library = _library(weights.dtype) if k > 0 else None
+    options: dict[str, Any] = {"from_probs": from_probs, "one_hot": one_hot, "log_prob": log_prob}
+    if library is None:
+        return reference.inversion(key, weights, shape, **options, window=window)
+    weights = _rows_in_order(weights)
+    index = torch.empty(shape[:-1], dtype=torch.int64, device=weights.device)
+    dimensions, lead = _dimensions(tuple(shape), weights.shape, weights.stride(), window)
+    seed, offset = key.view(torch.int64).tolist()
+    library.inversion(weights.data_ptr(), k, dimensions, seed, offset, lead, from_probs, index.data_ptr())
+    if not (one_hot or log_prob):
+        return [index]
+    return reference.outputs_of(index, weights, shape, **options)
+
+
+@functools.lru_cache(maxsize=256)
+def _dimensions(
+    shape: tuple[int, ...], given: tuple[int, ...], strides: tuple[int, ...], window: Window | None
+) -> tuple[Any, int]:
+    """The dimensions of a batch as inversion.h takes them, those over rows of weights first, and its lead."""
+    walk = describe_walk(shape, given, strides, window)
+    packed = []
+    for dims in (walk.over_rows(), walk.over_draws()):
+        packed += [len(dims), *(number for operand in zip(*dims, strict=True) for number in operand)]
+    return (ctypes.c_int64 * len(packed))(*packed), walk.lead
 
 
 def relaxed(
@@ -147,11 +188,20 @@ def _build(dtype: torch.dtype) -> Any:
     for function, more in ((library.race, (ctypes.c_bool,)), (library.relaxed_scores, (ctypes.c_double,))):
         function.restype = None
         function.argtypes = (*_ROWS, *_DRAW, *more, *(ctypes.c_void_p,) * 3)
+    library.inversion.restype = None
+    library.inversion.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        *(ctypes.c_uint64,) * 3,
+        ctypes.c_bool,
+        ctypes.c_void_p,
+    )
     return library
 
 
 def _source(dtype: torch.dtype) -> str:
-    headers = "".join(cpp.header(name) for name in ("elementary.h", "noise.h", "rows/race.h"))
+    headers = "".join(cpp.header(name) for name in ("elementary.h", "noise.h", "rows/race.h", "rows/inversion.h"))
     weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
     return f"""{headers}
 using Weight = {weight};
@@ -165,6 +215,17 @@ extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* 
                               : (log_total ? rsample::race<Weight, Compute, false, true>
                                            : rsample::race<Weight, Compute, false, false>);
   run({{data, rank, sizes, strides}}, rows, k, seed, offset, index, one_hot, log_total);
+}}
+
+extern "C" void inversion(const Weight* data, std::int64_t k, const std::int64_t* dimensions, std::uint64_t seed,
+                          std::uint64_t offset, std::uint64_t lead, bool from_probs, std::int64_t* index) {{
+  const std::int64_t rank = *dimensions++;
+  const rsample::Dimensions rows{{rank, dimensions, dimensions + rank, dimensions + 2 * rank, dimensions + 3 * rank}};
+  dimensions += 4 * rank;
+  const std::int64_t inner = *dimensions++;
+  const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner, dimensions + 3 * inner}};
+  const auto run = from_probs ? rsample::inversion<Weight, Compute, true> : rsample::inversion<Weight, Compute, false>;
+  run(data, k, rows, draws, seed, offset, lead, index);
 }}
 
 extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,

@@ -20,14 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import backend_for
+from ..backend import COMPILED_MIN_NUMEL_OF_LOOPS, backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
 from ..ops import is_plain
 from ..window import split_key
 from . import compiled, reference
+from .inversion import draws_by_inversion
 
 if HAS_TRITON:
+    from . import inversion_kernels
     from . import race as race_kernels
     from . import relaxed as relaxed_kernels
 
@@ -59,7 +61,15 @@ class Race:
         """The draw itself, below the dispatcher."""
         (weights,) = params
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
-        key, numel, _ = split_key(key, math.prod(shape))
+        boxed = len(key) % 2 == 0
+        key, numel, window = split_key(key, math.prod(shape))
+        # A box's key says how the whole sample is drawn: the draws that share a row need not all be in the box.
+        if (window is not None) if boxed else draws_by_inversion(weights.shape, shape):
+            backend = backend_for(weights.device, numel, params, COMPILED_MIN_NUMEL_OF_LOOPS)
+            if backend == "triton":
+                return inversion_kernels.inversion(key, weights, shape, **options, window=window)
+            module = compiled if backend == "compiled" else reference
+            return module.inversion(packed_key(key), weights, shape, **options, window=window)
         backend = backend_for(weights.device, numel, params)
         if backend == "triton":
             return race_kernels.race(key, weights, shape, **options)

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..backend import CPU
+from ..hugepages import empty
 from ..noise import EXPONENTIAL, SIGNIFICAND_BITS, compute_dtype
 from ..reference import eager_noise
+from ..window import Window
+from . import inversion as specification
 
 
 def race(
@@ -31,19 +35,53 @@ def race(
             of probabilities is clamped to [eps, 1 - eps] before the logarithm, as everywhere in torch.distributions.
     """
     *batch, k = shape
-    dtype, compute = weights.dtype, compute_dtype(weights.dtype)
     if k == 0 or math.prod(batch) == 0:
         index = weights.new_zeros(batch, dtype=torch.int64)
+    else:
+        time = eager_noise(EXPONENTIAL, key, shape, weights.dtype, weights)
+        given = weights.to(compute_dtype(weights.dtype))
+        score = given / time if from_probs else given - time.log()
+        index = torch.where(score.isnan(), -math.inf, score).argmax(-1)
+    return outputs_of(index, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
+
+
+def inversion(
+    key: Tensor,
+    weights: Tensor,
+    shape: Sequence[int],
+    *,
+    from_probs: bool,
+    one_hot: bool,
+    log_prob: bool,
+    window: Window | None = None,
+) -> list[Tensor]:
+    """What :func:`race` gives, of several draws from each row: as :mod:`rsample.kernels.rows.inversion` says.
+
+    Args:
+        window: of a box; see :func:`rsample.kernels.rows.inversion.numbers_of`.
+    """
+    if shape[-1] == 0:
+        index = weights.new_zeros(shape[:-1], dtype=torch.int64)
+    else:
+        index = specification.draw(key, weights, shape, from_probs=from_probs, window=window)
+    return outputs_of(index, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
+
+
+def outputs_of(
+    index: Tensor, weights: Tensor, shape: Sequence[int], *, from_probs: bool, one_hot: bool, log_prob: bool
+) -> list[Tensor]:
+    """The sample that has the categories `index` and, where asked for, its log-probability."""
+    if shape[-1] == 0 or index.numel() == 0:
         sample = weights.new_zeros(shape) if one_hot else index
-        return [sample, weights.new_zeros(batch)] if log_prob else [sample]
-    time = eager_noise(EXPONENTIAL, key, shape, dtype, weights)
-    given = weights.to(compute)
-    score = given / time if from_probs else given - time.log()
-    index = torch.where(score.isnan(), -math.inf, score).argmax(-1)
-    sample = torch.zeros(*shape, dtype=dtype, device=weights.device) if one_hot else index
+        return [sample, weights.new_zeros(shape[:-1])] if log_prob else [sample]
+    sample = index
     if one_hot:
-        sample.scatter_(-1, index.unsqueeze(-1), 1.0)
-    return [sample, log_prob_of(index, given, from_probs, dtype).to(dtype)] if log_prob else [sample]
+        sample = empty(shape, weights.dtype) if index.device == CPU else weights.new_empty(shape)
+        sample.zero_().scatter_(-1, index.unsqueeze(-1), 1.0)
+    if not log_prob:
+        return [sample]
+    given = weights.to(compute_dtype(weights.dtype))
+    return [sample, log_prob_of(index, given, from_probs, weights.dtype).to(weights.dtype)]
 
 
 def log_prob_of(index: Tensor, weights: Tensor, from_probs: bool, dtype: torch.dtype) -> Tensor:
