@@ -1,4 +1,4 @@
-"""What the tests of draws over rows share: an oracle of the race in float64, and weights."""
+"""What the tests of draws over rows share: oracles of the race and of inversion in float64, and weights."""
 
 import numpy as np
 import oracle
@@ -42,6 +42,32 @@ def check_winners(index, weights, shape, *, from_probs=False, key=None):
     assert (ours[clear] == expected.argmax(-1)[clear]).all()
     assert ((ours >= 0) & (ours < shape[-1])).all()
     return int((~clear).sum())
+
+
+def check_inversions(index, weights, shape, *, from_probs=False, key=None):
+    """Each draw is the category whose stretch of [0, 1) its uniform number of 64 bits lies in, unless next to an end."""
+    *batch, k = shape
+    w = weights.detach().cpu().double().numpy()
+    with np.errstate(invalid="ignore"):
+        p = np.nan_to_num(w) if from_probs else np.nan_to_num(np.exp(w - np.nanmax(w, -1, keepdims=True)))
+    ends = np.broadcast_to((p / p.sum(-1, keepdims=True)).cumsum(-1), shape).reshape(-1, k)
+    seed, offset = (int(x) % 2**64 for x in (packed() if key is None else key).view(torch.int64))
+    words = oracle.words(seed, offset, -(-len(ends) // 2)).astype(np.float64).reshape(-1, 2)[: len(ends)]
+    u = (words[:, 0] + words[:, 1] * 2.0**-32) * 2.0**-32
+    ours = index.cpu().numpy().reshape(-1)
+    assert index.shape == tuple(batch)
+    end = ends[np.arange(len(ends)), ours]
+    begin = np.where(ours > 0, ends[np.arange(len(ends)), ours - 1], 0.0)
+    # Roundings of the weights in float32, which add up at random.
+    slack = 1e-6 if weights.dtype != torch.float64 else 1e-13
+    assert ((u >= begin - slack) & (u <= end + slack)).all()
+    assert (end > begin).all()  # of a category that has a probability
+
+
+def check_drawn(index, weights, shape, **options):
+    """By inversion where a row is drawn from more than once, else by a race."""
+    repeated = weights.shape[:-1].numel() < torch.Size(shape[:-1]).numel()
+    (check_inversions if repeated else check_winners)(index, weights, shape, **options)
 
 
 def weights(shape, dtype, device="cpu", seed=0, from_probs=False):

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from race_cases import check_winners, weights
+from race_cases import check_drawn, weights
 from scipy import stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
@@ -42,7 +42,7 @@ def keyed(seed):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("from_probs", [False, True])
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
-def test_winners_are_the_oracles(dtype, from_probs, backend):
+def test_draws_are_the_oracles(dtype, from_probs, backend):
     if backend == "compiled" and not compiled.available(dtype):
         pytest.skip("no C++ compiler")
     # A last row shorter than a vector, a row of several tasks, rows of tiles, broadcast and strided rows.
@@ -64,7 +64,7 @@ def test_winners_are_the_oracles(dtype, from_probs, backend):
                 .expand(shape[:-1])
                 .sample_with_log_prob(key=KEY)
             )
-        check_winners(index, w, shape, from_probs=from_probs, key=KEY)
+        check_drawn(index, w, shape, from_probs=from_probs, key=KEY)
         assert torch.equal(one_hot, torch.nn.functional.one_hot(index, shape[-1]).to(dtype))
         expected = theirs(Categorical)(
             **{"probs" if from_probs else "logits": w.double()}, validate_args=False
@@ -99,7 +99,7 @@ def test_strides_of_every_kind():
     for w in (base.t(), base[:, 1:], base[:, ::2], base[::2], base.t()[:, :5], base[:1, :1].expand(48, 40)):
         for backend in ("reference", "compiled"):
             with use_backend(backend):
-                check_winners(Categorical(logits=w).sample((20,), key=KEY), w, (20, *w.shape), key=KEY)
+                check_drawn(Categorical(logits=w).sample((20,), key=KEY), w, (20, *w.shape), key=KEY)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
