@@ -40,7 +40,8 @@ from .layout import row_major_strides
 from .loops.noise import LoopNoise
 from .noise import elements_per_block
 from .rows.draw import draw_with_key
-from .rows.ops import Kind
+from .rows.inversion import draws_by_inversion
+from .rows.ops import Kind, Race
 from .window import windowed_key
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def draw_rows(
 ) -> tuple[DTensor, ...]:
     """:func:`rsample.kernels.rows.draw.draw_rows` for parameters of which at least one is a DTensor.
 
-    Rows lie on one rank. A shard of several runs is a launch a run.
+    Rows lie on one rank. A shard of several runs is a launch a run where a row is drawn from once, and one draw else.
 
     Raises:
         NotImplementedError, ValueError: as :func:`draw`; a ValueError for rows that are sharded.
@@ -141,10 +142,14 @@ def draw_rows(
     if Shard(len(shape) - 1) in sharding.placements:
         listed = ", ".join(f"{name} as {p.placements}" for name, p in params.items() if isinstance(p, DTensor))
         raise ValueError(f"the last dimension, that of the categories, must not be sharded, but placed are {listed}")
-    per_block = elements_per_block(next(iter(params.values())).dtype)
+    weights = next(iter(params.values()))
+    per_block = elements_per_block(weights.dtype)
     taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        part = draw_box_of_rows(draw_part, taken, sharding.local_params, sharding.box, per_block)
+        if isinstance(kind, Race) and draws_by_inversion(weights.shape, shape):
+            part = draw_box_by_inversion(draw_part, taken, sharding.local_params, sharding.box)
+        else:
+            part = draw_box_of_rows(draw_part, taken, sharding.local_params, sharding.box, per_block)
         return tuple(sharding.whole(x, shape[: x.dim()]) for x in part)
 
 
@@ -322,6 +327,19 @@ def draw_box_of_rows(
         drawn = draw_part(moved, given, (lead + math.prod(inner), k))
         runs.append(tuple(x[lead:].reshape(*inner, *x.shape[1:]) for x in drawn))
     return tuple(torch.stack(xs).reshape(*outer, *xs[0].shape) for xs in zip(*runs, strict=True))
+
+
+def draw_box_by_inversion(
+    draw_part: DrawPart, key: keys.Key, params: Sequence[Tensor], box: Box
+) -> tuple[Tensor, ...]:
+    """The part of draws by inversion that lies in a box of whole rows; arguments are those of :func:`draw_box`.
+
+    A draw takes half a block, and knows its number: any box is one draw.
+    """
+    strides = row_major_strides(box.shape[:-1])
+    first = sum(start * stride for start, stride in zip(box.starts, strides, strict=False))
+    moved = windowed_key(_moved(key, first // 2), math.prod(box.shape), (first % 2, *strides))
+    return draw_part(moved, params, box.sizes)
 
 
 def _rows_from(param: Tensor, lead: int) -> Tensor:

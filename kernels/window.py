@@ -8,6 +8,10 @@ has, then its strides along the box's dimensions. The strides are left out where
 The numbers of a box of shape (2, 8) whose strides are (24, 1) are 0 .. 8 and 24 .. 32. Blocks must not straddle it:
 the first element begins a block, and the innermost run of the box and all strides but the last are multiples of the
 elements of a block; of two blocks, for samples of 2-byte elements.
+
+Draws by inversion (:mod:`rsample.kernels.rows.inversion`) are numbered themselves, and not their categories. A box of
+these may be any: in front of the strides, which are not left out, stands how many draws of the block that the key is
+moved on to are before the box's first.
 """
 
 from __future__ import annotations

@@ -262,6 +262,7 @@ def rows_lie_on_one_rank(mesh):
         for make in (dist.Categorical, dist.OneHotCategorical):
             check(mesh, make, [values(*shape)], [[at]], method="sample")
             check(mesh, make, [values(*shape)], [[at]], (2,), method="sample_with_log_prob")
+            check(mesh, make, [values(*shape)], [[at]], (3, 1), method="sample")
         check(mesh, relaxed, [values(*shape), torch.tensor(0.7)], [[at], [R]])
         check(mesh, dist.Dirichlet, [values(*shape)], [[at]])
 
@@ -345,6 +346,7 @@ def parameters_are_cut_along_the_mesh_dimensions_of_each_other(mesh):
 def rows_on_two_mesh_dimensions(mesh):
     for at in ([S0, S1], [S0, S0], [R, S1]):
         check(mesh, dist.Categorical, [values(5, 6, 3)], [at], method="sample")
+        check(mesh, dist.Categorical, [values(5, 6, 3)], [at], (3,), method="sample")
 
 
 @case(4)

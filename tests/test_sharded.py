@@ -17,7 +17,9 @@ from sharded_cases import CASES, KEY, run_cases, values
 from rsample.distributions import Exponential, Gamma, Normal
 from rsample.kernels import use_backend
 from rsample.kernels.launch import group_size
-from rsample.kernels.sharded import Box, draw_box
+from rsample.kernels.rows.draw import draw_with_key
+from rsample.kernels.rows.ops import Race
+from rsample.kernels.sharded import Box, draw_box, draw_box_by_inversion
 
 
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
@@ -42,6 +44,31 @@ def test_any_box_is_part_of_the_sample(family, dtype, backend):
             whole = sampler(params, shape, key=KEY)
             (part,) = draw_box(draw_part, (KEY,), [p[cut] for p in params], Box(shape, starts, sizes), per_block, group)
         assert torch.equal(part, whole[cut]), (shape, starts, sizes)
+
+
+@pytest.mark.parametrize("backend", ["reference", "compiled"])
+def test_any_box_of_draws_from_the_same_rows_is_one_draw(backend):
+    """A box of rows, or of draws, or of both; it begins with the first or the second draw of a block."""
+    choose, kind, drawn = random.Random(0), Race(from_probs=True, one_hot=False, log_prob=False), []
+
+    def draw_part(key, params, shape):
+        drawn.append(shape)
+        return draw_with_key(kind, key, params, shape, recorded=False)
+
+    for number in range(20):
+        batch = tuple(choose.choice((1, 2, 3, 5)) for _ in range(choose.randint(1, 3)))
+        starts = tuple(choose.randint(0, size - 1) for size in batch)
+        sizes = tuple(choose.randint(1, size - start) for size, start in zip(batch, starts, strict=True))
+        cut = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+        weights = values(*(choose.choice((1, size)) for size in batch), 7)
+        if weights.shape[:-1] == batch:
+            continue
+        local = weights[tuple(at if n > 1 else slice(None) for at, n in zip(cut, weights.shape, strict=False))]
+        with use_backend(backend):
+            (whole,) = draw_with_key(kind, (KEY,), [weights], (*batch, 7), recorded=False)
+            (part,) = draw_box_by_inversion(draw_part, (KEY,), [local], Box((*batch, 7), (*starts, 0), (*sizes, 7)))
+        assert torch.equal(part, whole[cut]), (number, batch, starts, sizes)
+    assert len(drawn) > 10
 
 
 @functools.cache

@@ -88,7 +88,7 @@ def inversion(
 ) -> list[Tensor]:
     """Several draws from each row; as :func:`rsample.kernels.rows.reference.inversion`."""
     k = shape[-1]
-    library = _library(weights.dtype) if k > 0 else None
+    library = _library(weights.dtype) if math.prod(shape) > 0 else None
     options: dict[str, Any] = {"from_probs": from_probs, "one_hot": one_hot, "log_prob": log_prob}
     if library is None:
         return reference.inversion(key, weights, shape, **options, window=window)

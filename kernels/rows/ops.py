@@ -63,7 +63,7 @@ class Race:
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
         boxed = len(key) % 2 == 0
         key, numel, window = split_key(key, math.prod(shape))
-        # A box's key says how the whole sample is drawn: the draws that share a row need not all be in the box.
+        # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
         if (window is not None) if boxed else draws_by_inversion(weights.shape, shape):
             backend = backend_for(weights.device, numel, params, COMPILED_MIN_NUMEL_OF_LOOPS)
             if backend == "triton":
