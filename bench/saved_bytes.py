@@ -19,7 +19,7 @@ import rsample.distributions
 from rsample.kernels import use_backend
 
 CATEGORIES = 64
-SIZES = (8, 16)
+SIZES = (1024, 2048)
 EXAMPLES = {(draw.distribution, draw.parameters): draw for draw in (*DRAWS, Draw("Wishart", "df scale_tril"))}
 
 

@@ -75,22 +75,22 @@ class PathwiseDraw(LeanFunction):
         constants = [x for i, x in enumerate(_outputs(output)) if i not in ctx.operators.map.cotangents]
         ctx.mark_non_differentiable(*constants)
         ctx.set_materialize_grads(False)
-        # The score is a function of the sample, which the caller holds anyway.
-        saved = (*key, marker, *constants, *params)
+        saved = (*key, marker, *params)
         ctx.save_for_backward(*saved)
         ctx.save_for_forward(*saved)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         operators = ctx.operators
-        key, marker, sample, params = _saved_by_draw(ctx)
+        key, marker, params = _split(ctx.saved_tensors, len(operators.map.parameters))
         given = [grads[i] for i in operators.map.cotangents]
         needs = tuple(ctx.needs_input_grad[-len(params) :])
         if all(g is None for g in given) or not any(needs):
             return (None,) * (5 + len(params))
         given = [_zero(ctx).expand(ctx.shape) if g is None else g for g in given]
         derivative = torch._C._are_functorch_transforms_active() or wants_derivative((*given, *params))
-        if derivative and sample is not None:
+        if derivative and len(operators.map.cotangents) < operators.map.outputs:
+            sample = _constant_sample(ctx, key, marker, params)
             vjp: Any = torch.func.vjp(lambda *params: operators.map.density.at(sample, *params), *params)[1]
             return None, None, None, None, None, *vjp(given[0])
         if derivative:
@@ -103,9 +103,10 @@ class PathwiseDraw(LeanFunction):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         map = ctx.operators.map
-        key, marker, sample, params = _saved_by_draw(ctx)
+        key, marker, params = _split(ctx.saved_tensors, len(map.parameters))
         tangents = tangents[-len(params) :]
-        if sample is not None:
+        if len(map.cotangents) < map.outputs:
+            sample = _constant_sample(ctx, key, marker, params)
             tangents = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(params, tangents, strict=True))
             return None, _push_forward(lambda *params: map.density.at(sample, *params), params, tangents)
         compute = compute_dtype(ctx.dtype)
@@ -320,12 +321,11 @@ def _split(saved: Sequence[Tensor], number: int) -> tuple[tuple[Tensor, ...], Te
     return tuple(key), marker, list(saved[len(saved) - number :])
 
 
-def _saved_by_draw(ctx: Any) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None, list[Tensor]]:
-    """Key, marker, the sample if it is a constant of a joint draw, and the parameters of a PathwiseDraw."""
-    map = ctx.operators.map
-    constants = map.outputs - len(map.cotangents)
-    key, marker, kept = _split(ctx.saved_tensors, constants + len(map.parameters))
-    return key, marker, kept[0] if constants else None, kept[constants:]
+def _constant_sample(ctx: Any, key: tuple[Tensor, ...], marker: Tensor | None, params: Sequence[Tensor]) -> Tensor:
+    """The sample of a draw whose score alone has derivatives, made again: the caller may have overwritten it."""
+    outputs = Draw.apply(ctx.operators, key, marker, ctx.shape, ctx.dtype, *(p.detach() for p in params))
+    sample: Tensor = outputs[0]
+    return sample
 
 
 def _push_forward(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Any:

@@ -1,9 +1,11 @@
 """Gradients, forward-mode derivatives and vmap of draws over rows.
 
-Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again; no
-noise is kept or made again. The noise drops out: a relaxed draw's derivatives follow from the sample, and along a
-reparameterised draw log E is fixed, so that the log-density, a function of log E alone but for the temperature, moves
-only with the temperature.
+Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again. The
+noise drops out: a relaxed draw's derivatives follow from the sample, and along a reparameterised draw log E is fixed,
+so that the log-density, a function of log E alone but for the temperature, moves only with the temperature.
+
+The sample that was returned is not kept: whoever has it may overwrite it (`sample.data`), of which nobody hears. It is
+drawn again from its key, or copied where it is so small that this takes less time.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ from torch.autograd import Function
 
 from ..function import LeanFunction, wants_derivative
 from ..noise import SIGNIFICAND_BITS, compute_dtype
+from ..ops import is_plain
 from ..vmapping import aligned, batch_first, each_example, is_a_draw_an_example
-from .ops import Race, Relaxed, register_autograd, run_below_autograd
+from .ops import Kind, Race, Relaxed, register_autograd, run_below_autograd
+
+# The one-hot or relaxed sample of so many elements is copied in less time than it is drawn again.
+COPIED = 2**10
 
 
 class RaceDraw(LeanFunction):
@@ -36,27 +42,28 @@ class RaceDraw(LeanFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.kind, _, _, ctx.shape, weights = inputs
+        ctx.kind, key, marker, ctx.shape, weights = inputs
         if not ctx.kind.straight_through:
             ctx.mark_non_differentiable(output[0])
         ctx.set_materialize_grads(False)
-        saved = (weights, output[0] if ctx.kind.log_prob else None)
-        ctx.save_for_backward(*saved)
-        ctx.save_for_forward(*saved)
+        saved = (*key, marker, weights)
+        ctx.save_for_backward(*saved, _copied(output[0]) if ctx.kind.log_prob else None)
+        ctx.save_for_forward(*saved, None)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        weights, sample = ctx.saved_tensors
+        *key, marker, weights, sample = ctx.saved_tensors
         terms = []
         if ctx.kind.straight_through and grads[0] is not None:
             terms.append(_probs_backward(ctx.kind, grads[0], weights))
         if ctx.kind.log_prob and grads[1] is not None:
-            terms.append(_race_log_prob_backward(ctx.kind, grads[1], sample, weights))
+            index = _winners(ctx, key, marker, weights, sample)
+            terms.append(_race_log_prob_backward(ctx.kind, grads[1], index, weights))
         return None, None, None, None, sum(terms) if terms else None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        weights, sample = ctx.saved_tensors
+        *key, marker, weights, sample = ctx.saved_tensors
         w, tangent = weights.to(compute_dtype(weights.dtype)), tangents[4].to(compute_dtype(weights.dtype))
         of_sample = None
         if ctx.kind.straight_through:
@@ -66,7 +73,7 @@ class RaceDraw(LeanFunction):
             of_sample = of_sample.to(weights.dtype).expand(ctx.shape)
         if not ctx.kind.log_prob:
             return (of_sample,)
-        index = sample.argmax(-1) if ctx.kind.one_hot else sample
+        index = _winners(ctx, key, marker, weights, sample)
         own = _of_categories(tangent, index)
         if ctx.kind.from_probs:
             prob, total, inside = _own_probs(w, index, weights.dtype)
@@ -78,6 +85,38 @@ class RaceDraw(LeanFunction):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         return _vmapped(RaceDraw, info, in_dims, *args)
+
+
+def _copied(sample: Tensor) -> Tensor | None:
+    """The sample in memory that nobody else has, or None where it is rather drawn again.
+
+    Of categories there is one number a row, and a race has many. A compiler sees that the second draw is the first.
+    """
+    small = is_plain((sample,)) and (not sample.is_floating_point() or sample.numel() <= COPIED)
+    return sample.detach().clone() if small else None
+
+
+def _drawn_again(
+    function: type[LeanFunction],
+    kind: Kind,
+    key: Sequence[Tensor],
+    marker: Tensor | None,
+    shape: Sequence[int],
+    *params: Tensor,
+) -> Tensor:
+    """The sample of a key, as a function of its parameters where that is asked for."""
+    if torch._C._are_functorch_transforms_active() or wants_derivative(params):
+        again: Tensor = function.apply(kind, tuple(key), marker, shape, *params)[0]
+        return again
+    return run_below_autograd(kind, key, params, shape)[0]
+
+
+def _winners(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, weights: Tensor, sample: Tensor | None) -> Tensor:
+    """The category of each row of a race."""
+    if sample is None:
+        kind = Race(ctx.kind.from_probs, one_hot=False, log_prob=False)
+        return _drawn_again(RaceDraw, kind, key, marker, ctx.shape, weights.detach())
+    return sample.argmax(-1) if ctx.kind.one_hot else sample
 
 
 def _probs(kind: Race, w: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -97,9 +136,8 @@ def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
     return (centred / total if kind.from_probs else centred * probs).to(weights.dtype)
 
 
-def _race_log_prob_backward(kind: Race, grad: Tensor, sample: Tensor, weights: Tensor) -> Tensor:
+def _race_log_prob_backward(kind: Race, grad: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """The gradient of the weights for that of the log-probability; summed over rows before it has K elements a row."""
-    index = sample.argmax(-1) if kind.one_hot else sample
     compute = compute_dtype(weights.dtype)
     w, g = weights.to(compute), grad.to(compute)
     if kind.from_probs:
@@ -157,53 +195,60 @@ class RelaxedDraw(LeanFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.kind, _, _, _, logits, temperature = inputs
+        ctx.kind, key, marker, ctx.shape, logits, temperature = inputs
         if not ctx.kind.pathwise:
             ctx.mark_non_differentiable(output[0])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(logits, temperature, output[0])
-        ctx.save_for_forward(logits, temperature, output[0])
+        saved = (*key, marker, logits, temperature)
+        ctx.save_for_forward(*saved, None)
+        ctx.save_for_backward(*saved, _copied(output[0]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        kind, (logits, temperature, sample) = ctx.kind, ctx.saved_tensors
+        kind = ctx.kind
+        sample, logits, temperature = _relaxed(ctx)
         compute = compute_dtype(logits.dtype)
         t = temperature.to(compute).reshape(())
-        x, y = _log_and_point(kind, sample.to(compute))
+        sample = sample.to(compute)
         k = sample.shape[-1]
-        of_logits, of_temperature = torch.zeros_like(x), torch.zeros_like(t)
+        y = sample if kind.exponentiated else sample.exp()
+        of_temperature = ctx.needs_input_grad[-1]
+        # The logarithm is a pass over the sample that the logits' gradient along a sample does without.
+        x = _logarithm(kind, sample) if of_temperature or not kind.pathwise else None
+        terms, terms_of_temperature = [], []
         of_sample = grads[0].to(compute) if kind.pathwise and grads[0] is not None else None
         of_x = of_sample if of_sample is None or not kind.exponentiated else y * of_sample
         if len(grads) == 2 and grads[1] is not None:
             g = grads[1].to(compute)
-            of_temperature = of_temperature + g.sum() * (k - 1) / t
+            terms_of_temperature.append(g.sum() * (k - 1) / t)
             g = g.unsqueeze(-1)
             if kind.pathwise:
                 if kind.exponentiated:
-                    of_x = -g.expand(x.shape) if of_x is None else of_x - g
+                    of_x = -g.expand(y.shape) if of_x is None else of_x - g
             else:
+                assert x is not None
                 score = g * _score(logits.to(compute), t, x)
-                of_logits = score
-                of_temperature = of_temperature - (score * x).sum()
+                terms.append(score)
+                terms_of_temperature.append(-(score * x).sum())
         if of_x is not None:
-            of_scores = of_x - y * of_x.sum(-1, keepdim=True)
-            of_logits = of_logits + of_scores / t
-            of_temperature = of_temperature - (of_scores * x).sum() / t
-        return (
-            None,
-            None,
-            None,
-            None,
-            _sum_to(of_logits, logits.shape).to(logits.dtype),
-            of_temperature.reshape(temperature.shape).to(temperature.dtype),
-        )
+            of_scores = (of_x - y * of_x.sum(-1, keepdim=True)) / t
+            terms.append(of_scores)
+            if x is not None:
+                terms_of_temperature.append(-(of_scores * x).sum())
+        of_logits = _sum_to(sum(terms[1:], start=terms[0]), logits.shape).to(logits.dtype) if terms else None
+        if not of_temperature or not terms_of_temperature:
+            return None, None, None, None, of_logits, None
+        total = sum(terms_of_temperature[1:], start=terms_of_temperature[0])
+        return None, None, None, None, of_logits, total.reshape(temperature.shape).to(temperature.dtype)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        kind, (logits, temperature, sample) = ctx.kind, ctx.saved_tensors
+        kind = ctx.kind
+        sample, logits, temperature = _relaxed(ctx)
         compute = compute_dtype(logits.dtype)
         t = temperature.to(compute).reshape(())
-        x, y = _log_and_point(kind, sample.to(compute))
+        x = _logarithm(kind, sample.to(compute))
+        y = x.exp() if not kind.exponentiated else sample.to(compute)
         k = sample.shape[-1]
         logits_tangent, temperature_tangent = (
             torch.zeros_like(p, dtype=compute) if d is None else d.to(compute)
@@ -241,11 +286,18 @@ class RelaxedDraw(LeanFunction):
         return outputs, (0,) * len(outputs)
 
 
-def _log_and_point(kind: Relaxed, sample: Tensor) -> tuple[Tensor, Tensor]:
-    """(x, exp(x)) of a sample, with the logarithm of the smallest normal number for a coordinate that underflowed."""
-    if kind.exponentiated:
-        return sample.clamp_min(torch.finfo(sample.dtype).tiny).log(), sample
-    return sample, sample.exp()
+def _relaxed(ctx: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The sample of a relaxed draw and its parameters."""
+    *key, marker, logits, temperature, copy = ctx.saved_tensors
+    if copy is None or torch._C._are_functorch_transforms_active() or wants_derivative((logits, temperature)):
+        kind = replace(ctx.kind, log_prob=False)
+        copy = _drawn_again(RelaxedDraw, kind, key, marker, ctx.shape, logits, temperature)
+    return copy, logits, temperature
+
+
+def _logarithm(kind: Relaxed, sample: Tensor) -> Tensor:
+    """That of the point of the simplex: of the smallest normal number for a coordinate that underflowed."""
+    return sample.clamp_min(torch.finfo(sample.dtype).tiny).log() if kind.exponentiated else sample
 
 
 def _score(logits: Tensor, temperature: Tensor, x: Tensor) -> Tensor:
@@ -261,7 +313,8 @@ def with_temperature(kind: Relaxed, x: Tensor, logits: Tensor, temperature: Tens
         temperature: of shape (..., 1), broadcastable with `x`.
     """
     x = (x / temperature).log_softmax(-1)
-    sample = x.exp() if kind.exponentiated else x
+    # Both operations keep their result for backward, which the caller must not have.
+    sample = x.exp().clone() if kind.exponentiated else x.clone()
     if not kind.log_prob:
         return (sample,)
     k = x.shape[-1]

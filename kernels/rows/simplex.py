@@ -1,7 +1,8 @@
-"""Maps onto the simplex that keep nothing but their result for backward, of which their derivatives are functions.
+"""Maps onto the simplex that keep nothing but what they map for backward, and map it again.
 
-Put together from torch operations they would keep several tensors of that size. Traced by torch.compile they are torch
-operations: a compiler decides for itself what to keep.
+Put together from torch operations they would keep several tensors of that size. Their derivatives are functions of the
+result, but that is the caller's to overwrite. Traced by torch.compile they are torch operations: a compiler decides for
+itself what to keep.
 """
 
 from __future__ import annotations
@@ -42,18 +43,19 @@ class PositiveSoftmax(LeanFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.dtype = inputs[0].dtype
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
+        x, ctx.dtype = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _times_jacobian(ctx.saved_tensors[0], grad, ctx.dtype), None
+        (x,) = ctx.saved_tensors
+        return _times_jacobian(_positive_softmax(x, ctx.dtype), grad, x.dtype), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        (sample,) = ctx.saved_tensors
-        return _times_jacobian(sample, tangent, ctx.dtype).to(sample.dtype)
+        (x,) = ctx.saved_tensors
+        return _times_jacobian(_positive_softmax(x, ctx.dtype), tangent, x.dtype).to(ctx.dtype)
 
 
 def _times_jacobian(sample: Tensor, v: Tensor, compute: torch.dtype) -> Tensor:
@@ -74,18 +76,18 @@ class StickBreaking(LeanFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(output)
-        ctx.save_for_forward(output)
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        y, share, rest = _shares(ctx.saved_tensors[0])
+        y, share, rest = _shares(_stick_breaking(ctx.saved_tensors[0]))
         weighted = grad.to(y.dtype) * y
         return (weighted[..., :-1] * rest - share * _sum_from(weighted)[..., 1:]).to(grad.dtype)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        y, share, rest = _shares(ctx.saved_tensors[0])
+        y, share, rest = _shares(_stick_breaking(ctx.saved_tensors[0]))
         t = tangent.to(y.dtype)
         of_log = pad(rest * t, (0, 1)) - pad((share * t).cumsum(-1), (1, 0))
         return (y * of_log).to(tangent.dtype)
