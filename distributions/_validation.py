@@ -189,7 +189,7 @@ class PendingChecks:
 
 def _to_host(valid: Tensor) -> tuple[Tensor, Any]:
     """A copy in memory that a device writes to by itself, and the event after which it is there."""
-    copy = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(valid, non_blocking=True)
+    copy = torch.empty((), dtype=torch.bool, device="cpu", pin_memory=True).copy_(valid, non_blocking=True)
     arrived = torch.Event(valid.device)
     arrived.record()
     return copy, arrived

@@ -19,7 +19,7 @@ from ._sampling import FusedSampling, check_one_of
 
 def _checked_temperature(temperature: Tensor | float, param: object) -> Tensor:
     """`temperature` as a tensor that broadcasts to the other parameter."""
-    like = param if isinstance(param, Tensor) else torch.tensor(0.0)
+    like = param if isinstance(param, Tensor) else torch.tensor(0.0, device=torch.get_default_device())
     if not isinstance(temperature, Tensor):
         return torch.tensor(temperature, dtype=like.dtype, device=like.device)
     # Comparing keeps symbolic sizes symbolic.

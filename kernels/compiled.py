@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from . import cpp, reference
+from .backend import CPU
 from .hugepages import empty
 from .loops.noise import LoopNoise
 from .maps.map import Map
@@ -85,7 +86,7 @@ def forward(
     flats = [out.view(-1) for out in outputs]
     for chunk in _chunks(shape):
         parts = [flat[chunk.start : chunk.stop] for flat in flats]
-        targets = parts if dtype == compute else [torch.empty(part.shape, dtype=compute) for part in parts]
+        targets = parts if dtype == compute else [empty(part.shape, compute) for part in parts]
         read = [(i.chunk(chunk, compute), i.dense) for i in inputs]
         loop(read, [(target, _DENSE) for target in targets], chunk.start, chunk.stop - chunk.start)
         if dtype != compute:
@@ -115,7 +116,7 @@ def bounds(support: Support | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
     if support is None:
         return ()
     numbers = (*support.limits(dtype), support.step(dtype))
-    return tuple(torch.tensor(x, dtype=compute_dtype(dtype)) for x in numbers)
+    return tuple(torch.tensor(x, dtype=compute_dtype(dtype), device=CPU) for x in numbers)
 
 
 @functools.cache
@@ -329,7 +330,7 @@ class _Input:
         # A parameter broadcast over all the dimensions that chunks cut is the same for every chunk of one size.
         same = all(self.tensor.stride(dim) == 0 for dim in range(len(chunk.index)))
         if not same or self.laid_out is None or self.laid_out.shape != chunk.sizes:
-            self.laid_out = torch.empty(chunk.sizes, dtype=compute).copy_(self.tensor[chunk.index])
+            self.laid_out = empty(chunk.sizes, compute).copy_(self.tensor[chunk.index])
         return self.laid_out
 
 
@@ -347,10 +348,11 @@ class _Gradient:
             self.mode = _UNUSED
         elif param.numel() == 1:
             self.mode = _SUM
-            self.result = torch.zeros(param.shape, dtype=torch.float64)
+            self.result = torch.zeros(param.shape, dtype=torch.float64, device=CPU)
         elif self.broadcast:
             self.mode = _DENSE
-            self.result = torch.zeros((1,) * (len(shape) - param.ndim) + param.shape, dtype=torch.float64)
+            own = (1,) * (len(shape) - param.ndim) + param.shape
+            self.result = torch.zeros(own, dtype=torch.float64, device=CPU)
         else:
             self.mode = _DENSE
             self.result = empty(param.shape, param.dtype)
@@ -361,10 +363,10 @@ class _Gradient:
         if self.result is None:
             return None
         if self.mode == _SUM:
-            return torch.empty(self.param.shape, dtype=torch.float64)
+            return empty(self.param.shape, torch.float64)
         if self.ready:
             return self.result.view(-1)[chunk.start : chunk.stop]
-        return torch.empty(chunk.sizes, dtype=self.compute)
+        return empty(chunk.sizes, self.compute)
 
     def add(self, chunk: _Chunk, target: Tensor | None) -> None:
         """Take over the loop's result for a chunk."""

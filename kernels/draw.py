@@ -16,7 +16,7 @@ from .dtensor import any_dtensor
 from .function import wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
-from .ops import Operators, Outputs, is_plain
+from .ops import Operators, Outputs, are_plain
 from .parameters import reconciled
 
 
@@ -91,7 +91,7 @@ class Sampler:
                 return function.apply(self.operators, source.key, source.marker, tuple(shape), dtype, *params)
             taken = source.key
         else:
-            if is_plain(params) and not wants_derivative(params):
+            if are_plain(params) and not wants_derivative(params):
                 taken = keys.borrow(device, blocks, generator) if key is None else (key,)
                 return self.operators.run_forward(taken, params, shape, dtype)
             taken = keys.reserve(device, blocks, generator) if key is None else (key,)

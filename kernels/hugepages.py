@@ -13,12 +13,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .backend import CPU
+
 # From this size on glibc takes every block fresh from the system and gives it back when freed; smaller blocks are
 # mostly reused, and advising those costs more than it saves.
 FRESH_BYTES = 32 * 2**20
 
 _HUGE_PAGE = 2 * 2**20
 _MADV_HUGEPAGE = 14  # linux/mman.h
+
+# Never what a program has put in its place while it builds a model on the meta device.
+_empty = torch.empty
 
 _madvise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
 
@@ -29,7 +34,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor | None = None) 
     A contiguous tensor of the same shape and dtype makes it faster.
     """
     # Of a torch.Size it takes half as long again.
-    tensor = torch.empty(tuple(shape), dtype=dtype) if like is None else torch.empty_like(like)
+    tensor = _empty(tuple(shape), dtype=dtype, device=CPU) if like is None else torch.empty_like(like)
     if tensor.nbytes >= FRESH_BYTES and _madvise is not None:
         first = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
         last = (tensor.data_ptr() + tensor.nbytes) // _HUGE_PAGE * _HUGE_PAGE

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
+from torch.utils._device import DeviceContext
 
 from .backend import CPU
 from .compatibility import philox_state
@@ -25,6 +26,9 @@ from .tiles import load_key
 Key = tuple[Tensor, ...]
 
 WORDS_PER_BLOCK = 4
+
+# Never what a program has put in its place while it builds a model on the meta device.
+_empty = torch.empty
 
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
 
@@ -65,12 +69,21 @@ def check_source(key: object, generator: object, device: torch.device) -> torch.
 
 
 def watched() -> bool:
-    """Whether torch.compile, a transform of functorch or a dispatch mode sees what runs; a draw need not ask which."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
+    """Whether torch.compile, a transform of functorch or a mode sees what runs; a draw need not ask which."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or modes_watch()
+
+
+def modes_watch() -> bool:
+    """Whether a mode sees the torch functions that are called, and may change what they do."""
+    return torch._C._len_torch_dispatch_stack() > 0 or (
+        torch._C._len_torch_function_stack() > 0 and not _only_default_devices()
     )
+
+
+def _only_default_devices() -> bool:
+    """Whether the modes of torch functions are those of a default device: nothing that names its device sees them."""
+    depth = torch._C._len_torch_function_stack()
+    return all(type(torch._C._get_function_stack_at(i)) is DeviceContext for i in range(depth))
 
 
 class Source(NamedTuple):
@@ -101,7 +114,7 @@ def take(key: Tensor | None, generator: torch.Generator | None, device: torch.de
         marker = torch.rand(0, device=device)
     if key is not None:
         return Source((key,), marker, compiling, transformed)
-    traced = compiling or torch._C._len_torch_dispatch_stack() > 0
+    traced = compiling or modes_watch()
     # A CUDA generator is asked for a number of blocks, in which vmap counts.
     traced = traced or (transformed and device.type != "cuda")
     taken = (reserve_traceable if traced else reserve)(device, blocks, generator)
@@ -122,7 +135,7 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]
         return philox_state(generator, WORDS_PER_BLOCK * blocks * _vmapped_draws())
-    bits = torch.empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    bits = _empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
     return (bits.view(torch.uint64),)
 
 
@@ -133,7 +146,7 @@ def borrow(device: torch.device, blocks: int, generator: torch.Generator | None)
     if not hasattr(_BORROWED, "key"):
         # A tensor made in inference mode cannot be written outside of it.
         with torch.inference_mode(False):
-            _BORROWED.bits = torch.empty(2, dtype=torch.int64, device=device)
+            _BORROWED.bits = _empty(2, dtype=torch.int64, device=device)
         _BORROWED.key = (_BORROWED.bits.view(torch.uint64),)
     _BORROWED.bits.random_(-(2**63), None, generator=generator)
     key: Key = _BORROWED.key

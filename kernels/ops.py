@@ -23,7 +23,7 @@ from torch.nn import Parameter
 
 from . import compiled, reference
 from .backend import COMPILED_MIN_NUMEL, COMPILED_MIN_NUMEL_OF_LOOPS, backend_for
-from .keys import packed_key
+from .keys import modes_watch, packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
@@ -45,7 +45,7 @@ class Operators:
     Attributes:
         forward_op: `rsample::<name>`.
         backward_op: `rsample::<name>_backward`, or None where there is no pathwise gradient.
-        run_forward: what the forward operator runs; it may be called with what :func:`is_plain` at no cost of dispatch.
+        run_forward: what the forward operator runs; it may be called, at no cost of dispatch, with what :func:`is_plain`.
         tangent: the operators of a linear map without the bounds of its support, which do not apply to tangents.
     """
 
@@ -105,10 +105,15 @@ def _define(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -
 
 def is_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether nothing but the kernel itself would see the operator's call: the dispatcher's 6 us can then be saved."""
+    return are_plain(tensors) and not modes_watch()
+
+
+def are_plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether no tensor among them has a say in what is done with it."""
     for t in tensors:
         if (type(t) is not Tensor and type(t) is not Parameter) or t.is_neg():  # negation is lazy, of .conj().imag
             return False
-    return torch._C._len_torch_dispatch_stack() == 0
+    return True
 
 
 def _kernels(map: Map) -> ModuleType:

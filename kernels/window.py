@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .backend import CPU
 from .layout import collapse
 
 
@@ -56,7 +57,7 @@ class Window:
 
 def windowed_key(key: Sequence[Tensor], numel: int, strides: Sequence[int] = ()) -> tuple[Tensor, ...]:
     """The key of a box of a sample of `numel` elements, from the whole draw's key moved on to the box's first block."""
-    return (*key, torch.tensor((numel, *strides), dtype=torch.int64))
+    return (*key, torch.tensor((numel, *strides), dtype=torch.int64, device=CPU))
 
 
 def split_key(key: Sequence[Tensor], numel: int) -> tuple[Sequence[Tensor], int, Window | None]:

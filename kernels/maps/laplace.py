@@ -22,7 +22,7 @@ def standard_laplace_log_density(t: Tensor) -> Tensor:
 
 
 def standard_laplace_slope(t: Tensor) -> Tensor:
-    return torch.where(t > 0, -1.0, 1.0)
+    return torch.where(t > 0, -1.0, 1.0).to(t.dtype)
 
 
 @triton.jit

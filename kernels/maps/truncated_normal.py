@@ -162,7 +162,8 @@ def solve(interval: Interval, u: Tensor, complement: Tensor) -> Solution:
         ratio = _SQRT_2_PI * ratio
         distance = distance + excess * ratio / (1 + 0.5 * excess * (1 - z * ratio))
 
-    z = torch.where(below < above, -1.0, 1.0) * (c + distance)
+    # Of two numbers torch makes a tensor of the default dtype.
+    z = torch.where(below < above, -1.0, 1.0).to(c.dtype) * (c + distance)
     from_near = torch.where(tail, distance, z - interval.a)
     to_far = torch.where(tail, interval.width - distance, interval.b - z)
     moved = interval.h * position

@@ -34,7 +34,7 @@ def forward(
         return reference.forward(kind, "compiled", key, params, shape, dtype)
     draw, *steps = plan
     out = empty(shape, compute)
-    norm = torch.empty(shape[:-1], dtype=compute) if kind.norm else None
+    norm = empty(shape[:-1], compute) if kind.norm else None
     fields = [*key.view(torch.int64).tolist(), *draw, out.data_ptr(), 0 if norm is None else norm.data_ptr()]
     for p, step in zip(operands, steps, strict=True):
         fields += (p.data_ptr(), *step)

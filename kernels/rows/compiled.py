@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import cpp
+from ..backend import CPU
 from ..hugepages import empty
 from ..layout import collapse
 from ..noise import SIGNIFICAND_BITS, compute_dtype
@@ -53,9 +54,9 @@ def race(
     if library is None:
         return reference.race(key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
     weights = _rows_in_order(weights)
-    index = torch.empty(batch, dtype=torch.int64)
+    index = empty(batch, torch.int64)
     sample = empty(shape, dtype) if one_hot else None
-    log_total = torch.empty(batch, dtype=compute_dtype(dtype)) if log_prob else None
+    log_total = empty(batch, compute_dtype(dtype)) if log_prob else None
     library.race(
         *_row_arguments(weights, shape),
         *_draw_arguments(key, rows, k),
@@ -125,7 +126,7 @@ def relaxed(
         return reference.relaxed(key, logits, temperature, shape, exponentiated=exponentiated, log_prob=log_prob)
     logits = _rows_in_order(logits)
     scores = empty(shape, compute_dtype(dtype))
-    sums = torch.zeros(2, *batch, dtype=torch.float64) if log_prob else None
+    sums = torch.zeros(2, *batch, dtype=torch.float64, device=CPU) if log_prob else None
     library.relaxed_scores(
         *_row_arguments(logits, shape),
         *_draw_arguments(key, rows, k),
