@@ -10,6 +10,13 @@ namespace rsample {
 
 constexpr int UNITS = 256;  // weights that become units together
 
+// gcc halves vectors of 64 bytes unless told otherwise.
+#if defined(CPU_CAPABILITY_AVX512) && !defined(__clang__)
+#define WIDE_VECTORS __attribute__((noinline, target("prefer-vector-width=512")))
+#else
+#define WIDE_VECTORS
+#endif
+
 template <class T>
 struct Exponential;
 
@@ -83,65 +90,107 @@ inline int64_t integer_part(double x) {
 #endif
 }
 
-template <class W, class T, bool FROM_PROBS>
-struct Units {
-  T top, bits, scale;
-
-  Units(const W* weights, int64_t k) {
-    using V = at::vec::Vectorized<T>;
-    T buffer[TILE<T>];
-    const V nothing(-std::numeric_limits<T>::infinity());
-    V most[4] = {nothing, nothing, nothing, nothing};
-    for (int64_t begin = 0; begin < k; begin += TILE<T>) {
-      const int64_t n = std::min<int64_t>(k - begin, TILE<T>);
-      const T* w = widened(weights + begin, n, buffer);
-      int64_t j = 0;
-      for (; j + 4 * V::size() <= n; j += 4 * V::size()) {
-        for (int i = 0; i < 4; ++i) most[i] = larger(most[i], V::loadu(w + j + i * V::size()));
-      }
-      for (; j < n; j += V::size()) {
-        const int64_t count = std::min<int64_t>(n - j, V::size());
-        most[0] = larger(most[0], V::set(nothing, V::loadu(w + j, count), count));
-      }
+// What n weights are in units, from the largest weights of their rows: w - top of logits, w / top of probabilities.
+template <class T, bool FROM_PROBS>
+WIDE_VECTORS void units(const T* w, int n, T bits, int64_t* result) {
+  const T scale = Exponential<T>::power_of_2(bits);
+  for (int j = 0; j < n; ++j) {
+    if constexpr (FROM_PROBS) {
+      result[j] = integer_part(w[j] > T(0) ? w[j] * scale : T(0));
+    } else {
+      result[j] = integer_part(exponential_in_units(w[j], bits));
     }
-    const auto of_two = [](const V& a, const V& b) { return larger(a, b); };
-    top = at::vec::vec_reduce_all<T>(of_two, of_two(of_two(most[0], most[1]), of_two(most[2], most[3])));
+  }
+}
+
+template <class T, bool FROM_PROBS>
+inline void relative(const T* w, int64_t n, T top, T* result) {
+  constexpr T NOTHING = FROM_PROBS ? T(0) : -std::numeric_limits<T>::infinity();
+  const bool exists = top > NOTHING;
+  for (int64_t j = 0; j < n; ++j) {
+    if constexpr (FROM_PROBS) {
+      const T ratio = w[j] == top ? T(1) : w[j] / top;
+      result[j] = exists ? ratio : NOTHING;
+    } else {
+      const T difference = w[j] == top ? T(0) : w[j] - top;
+      result[j] = exists ? difference : NOTHING;
+    }
+  }
+}
+
+template <class W, class T>
+inline T largest(const W* weights, int64_t k) {
+  using V = at::vec::Vectorized<T>;
+  T buffer[UNITS];
+  T top = -std::numeric_limits<T>::infinity();
+  if (k < 2 * V::size()) {
+    const T* w = widened(weights, k, buffer);
+    for (int64_t j = 0; j < k; ++j) top = w[j] > top ? w[j] : top;
+    return top;
+  }
+  V most[4] = {V(top), V(top), V(top), V(top)};
+  for (int64_t begin = 0; begin < k; begin += UNITS) {
+    const int64_t n = std::min<int64_t>(k - begin, UNITS);
+    const T* w = widened(weights + begin, n, buffer);
+    int64_t j = 0;
+    for (; j + 4 * V::size() <= n; j += 4 * V::size()) {
+      for (int i = 0; i < 4; ++i) most[i] = larger(most[i], V::loadu(w + j + i * V::size()));
+    }
+    for (; j + V::size() <= n; j += V::size()) most[0] = larger(most[0], V::loadu(w + j));
+    for (; j < n; ++j) top = w[j] > top ? w[j] : top;
+  }
+  const auto of_two = [](const V& a, const V& b) { return larger(a, b); };
+  return std::max(top, at::vec::vec_reduce_all<T>(of_two, of_two(of_two(most[0], most[1]), of_two(most[2], most[3]))));
+}
+
+// Makes tables of running sums, of which each has `stride` numbers. Short rows become units together.
+template <class W, class T, bool FROM_PROBS>
+class Tables {
+ public:
+  Tables(int64_t k, int64_t stride) : k(k), stride(stride) {
     int digits = 0;
     while ((int64_t{1} << digits) < k) ++digits;
     bits = static_cast<T>(62 - digits);
-    scale = static_cast<T>(int64_t{1} << (62 - digits));
   }
 
-  // Those of n weights, at most UNITS.
-  void operator()(const W* weights, int64_t n, int64_t* units) const {
-    T buffer[UNITS];
-    const T* w = widened(weights, n, buffer);
-    for (int64_t j = 0; j < n; ++j) {
-      T value;
-      if constexpr (FROM_PROBS) {
-        value = w[j] == top ? scale : w[j] / top * scale;
-        value = (w[j] > T(0)) & (top > T(0)) ? value : T(0);
-      } else {
-        value = exponential_in_units(w[j] == top ? T(0) : w[j] - top, bits);
-        value = w[j] > -std::numeric_limits<T>::infinity() ? value : T(0);
-      }
-      units[j] = integer_part(value);
+  void add(const W* weights, int64_t* sums) {
+    const T top = largest<W, T>(weights, k);
+    if (k > UNITS / 2) return make_long(weights, top, sums);
+    relative<T, FROM_PROBS>(widened(weights, k, buffer), k, top, pending + count);
+    if (count == 0) first = sums;
+    count += static_cast<int>(k);
+    if (count + k > UNITS) flush();
+  }
+
+  void flush() {
+    units<T, FROM_PROBS>(pending, count, bits, in_units);
+    for (int done = 0; done < count; done += static_cast<int>(k), first += stride) {
+      int64_t total = 0;
+      for (int64_t j = 0; j < k; ++j) first[j] = total += in_units[done + j];
+      if (total == 0) std::fill_n(first, k, int64_t{1});
     }
+    count = 0;
+  }
+
+ private:
+  int64_t k, stride;
+  T bits;
+  int count = 0;
+  int64_t* first = nullptr;
+  alignas(64) T buffer[UNITS], pending[UNITS];
+  alignas(64) int64_t in_units[UNITS];
+
+  void make_long(const W* weights, T top, int64_t* sums) {
+    int64_t total = 0;
+    for (int64_t begin = 0; begin < k; begin += UNITS) {
+      const int n = static_cast<int>(std::min<int64_t>(k - begin, UNITS));
+      relative<T, FROM_PROBS>(widened(weights + begin, n, buffer), n, top, pending);
+      units<T, FROM_PROBS>(pending, n, bits, in_units);
+      for (int j = 0; j < n; ++j) sums[begin + j] = total += in_units[j];
+    }
+    if (total == 0) std::fill_n(sums, k, int64_t{1});
   }
 };
-
-template <class W, class T, bool FROM_PROBS>
-void running_sums(const W* weights, int64_t k, int64_t* sums) {
-  const Units<W, T, FROM_PROBS> units_of(weights, k);
-  alignas(64) int64_t units[UNITS];
-  int64_t total = 0;
-  for (int64_t begin = 0; begin < k; begin += UNITS) {
-    const int64_t n = std::min<int64_t>(k - begin, UNITS);
-    units_of(weights + begin, n, units);
-    for (int64_t j = 0; j < n; ++j) sums[begin + j] = total += units[j];
-  }
-  if (total == 0) std::fill_n(sums, k, int64_t{1});
-}
 
 // ------------------------------------------------------------------------------------------------------------- draws
 
@@ -209,8 +258,8 @@ struct Place {
 inline Place place_of(const Dimensions& dims, int64_t at) {
   Place place;
   for (int64_t d = dims.rank - 1; d >= 0; --d) {
-    const int64_t i = at % dims.sizes[d];
-    at /= dims.sizes[d];
+    const int64_t outer = d > 0 ? at / dims.sizes[d] : 0, i = at - outer * dims.sizes[d];
+    at = outer;
     place.weights += i * dims.weights[d];
     place.out += i * dims.out[d];
     place.number += i * dims.number[d];
@@ -218,77 +267,70 @@ inline Place place_of(const Dimensions& dims, int64_t at) {
   return place;
 }
 
-constexpr int64_t TABLE = 1 << 15;     // sums that stay in the cache while draws look them up
-constexpr int64_t ROWS_TASK = 1 << 17; // weights, and
-constexpr int64_t DRAWS_TASK = 1 << 14; // draws, that are worth a thread
+// Calls body(place) for elements begin .. end.
+template <class Body>
+inline void each(const Dimensions& dims, int64_t begin, int64_t end, const Body& body) {
+  const int64_t last = dims.rank - 1;
+  while (begin < end) {
+    Place place = place_of(dims, begin);
+    const int64_t run = last < 0 ? 1 : std::min(end - begin, dims.sizes[last] - begin % dims.sizes[last]);
+    const int64_t out = last < 0 ? 0 : dims.out[last], number = last < 0 ? 0 : dims.number[last];
+    for (int64_t i = 0; i < run; ++i) {
+      body(place);
+      place.out += out;
+      place.number += number;
+    }
+    begin += run;
+  }
+}
+
+// The sums that draws look up lie in the first-level cache, unless a row has more, and the draws of neighbouring rows,
+// at least so many, are written together.
+constexpr int64_t TABLE = 1 << 12, NEIGHBOURS = 8;
+constexpr int64_t TASK_NANOSECONDS = 200000;  // that are worth a thread
 
 // The category of each draw.
 template <class W, class T, bool FROM_PROBS>
 void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dimensions& draws_of, uint64_t seed,
                uint64_t offset, uint64_t lead, int64_t* index) {
   const int64_t rows = rows_of.count(), draws = draws_of.count();
-  const int64_t group = std::min(rows, std::max<int64_t>(TABLE / k, 1));
-  const int64_t groups = (rows + group - 1) / group;
   // Rows vary faster than their draws, in the sample, or slower.
   const bool rows_inside = rows_of.rank > 0 && draws_of.rank > 0 &&
                            rows_of.out[rows_of.rank - 1] < draws_of.out[draws_of.rank - 1];
-  const auto fill = [&](int64_t begin, int64_t end, int64_t* sums, Place* places) {
-    for (int64_t row = begin; row < end; ++row, sums += k, ++places) {
-      *places = place_of(rows_of, row);
-      running_sums<W, T, FROM_PROBS>(weights + places->weights, k, sums);
-    }
-  };
-  const auto draw = [&](int64_t count, const int64_t* sums, const Place* places, int64_t begin, int64_t end) {
-    Draws at_hand{seed, offset, sums, k, index};
-    const int64_t last = draws_of.rank - 1;
-    const auto each_draw = [&](const auto& body) {
-      for (int64_t draw = begin; draw < end;) {
-        Place place = place_of(draws_of, draw);
-        const int64_t run = last < 0 ? 1 : std::min(end - draw, draws_of.sizes[last] - draw % draws_of.sizes[last]);
-        for (int64_t i = 0; i < run; ++i, ++draw) {
-          body(place);
-          if (last >= 0) {
-            place.out += draws_of.out[last];
-            place.number += draws_of.number[last];
-          }
-        }
-      }
-    };
-    if (rows_inside) {
-      each_draw([&](const Place& place) {
-        for (int64_t row = 0; row < count; ++row) {
-          at_hand.add(row * k, place.out + places[row].out, lead + place.number + places[row].number);
-        }
-      });
-    } else {
-      for (int64_t row = 0; row < count; ++row) {
-        const Place own = places[row];
-        each_draw([&](const Place& place) {
-          at_hand.add(row * k, place.out + own.out, lead + place.number + own.number);
-        });
-      }
-    }
-    at_hand.flush();
-  };
-  if (groups == 1) {
-    const std::unique_ptr<int64_t[]> sums(new int64_t[rows * k]);
-    const std::unique_ptr<Place[]> places(new Place[rows]);
-    at::parallel_for(0, rows, std::max<int64_t>(ROWS_TASK / k, 1), [&](int64_t begin, int64_t end) {
-      fill(begin, end, sums.get() + begin * k, places.get() + begin);
-    });
-    at::parallel_for(0, draws, std::max<int64_t>(DRAWS_TASK / rows, 1), [&](int64_t begin, int64_t end) {
-      draw(rows, sums.get(), places.get(), begin, end);
-    });
-    return;
-  }
-  const int64_t grain = std::max<int64_t>(std::min(ROWS_TASK / (group * k), DRAWS_TASK / (group * draws)), 1);
-  at::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<int64_t[]> sums(new int64_t[group * k]);
+  const int64_t group = std::min(rows, std::max<int64_t>(TABLE / k, rows_inside && k < TABLE ? NEIGHBOURS : 1));
+  const int64_t groups = (rows + group - 1) / group;
+  // Many draws are cut, too, where making the table again for each part is a small part of the work.
+  const int64_t chunk = std::max<int64_t>(4 * k, TASK_NANOSECONDS / (8 * group)), chunks = (draws + chunk - 1) / chunk;
+  const int64_t stride = k % 16 == 0 ? k + 8 : k;  // or neighbouring rows would share a few sets of the cache
+  const int64_t grain = std::max<int64_t>(TASK_NANOSECONDS / (group * (2 * k + 8 * std::min(draws, chunk))), 1);
+  at::parallel_for(0, groups * chunks, grain, [&](int64_t begin, int64_t end) {
+    const std::unique_ptr<int64_t[]> sums(new int64_t[group * stride]);
     const std::unique_ptr<Place[]> places(new Place[group]);
-    for (int64_t number = begin; number < end; ++number) {
-      const int64_t first = number * group, count = std::min(group, rows - first);
-      fill(first, first + count, sums.get(), places.get());
-      draw(count, sums.get(), places.get(), 0, draws);
+    Tables<W, T, FROM_PROBS> tables(k, stride);
+    Draws at_hand{seed, offset, sums.get(), k, index};
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t first_row = task / chunks * group, count = std::min(group, rows - first_row);
+      for (int64_t row = 0; row < count; ++row) {
+        places[row] = place_of(rows_of, first_row + row);
+        tables.add(weights + places[row].weights, sums.get() + row * stride);
+      }
+      tables.flush();
+      const int64_t first = task % chunks * chunk, last = std::min(first + chunk, draws);
+      if (rows_inside) {
+        each(draws_of, first, last, [&](const Place& place) {
+          for (int64_t row = 0; row < count; ++row) {
+            at_hand.add(row * stride, place.out + places[row].out, lead + place.number + places[row].number);
+          }
+        });
+      } else {
+        for (int64_t row = 0; row < count; ++row) {
+          const Place own = places[row];
+          each(draws_of, first, last, [&](const Place& place) {
+            at_hand.add(row * stride, place.out + own.out, lead + place.number + own.number);
+          });
+        }
+      }
+      at_hand.flush();
     }
   });
 }
