@@ -154,7 +154,8 @@ class KeyedSampling(CheckedArguments):
             # A draw is inside of the support, and looking would wait for a GPU. torch.compile cannot trace copy.copy.
             unchecked = object.__new__(type(self))
             unchecked.__dict__.update(self.__dict__, _validate_args=False)
-            log_prob = unchecked.log_prob(sample)
+            # Contiguous as from a kernel, whatever the strides of parameters.
+            log_prob = unchecked.log_prob(sample).contiguous()
         return sample, log_prob
 
     def _check_reparameterised(self) -> None:

@@ -45,7 +45,7 @@ class Operators:
     Attributes:
         forward_op: `rsample::<name>`.
         backward_op: `rsample::<name>_backward`, or None where there is no pathwise gradient.
-        run_forward: what the forward operator runs; it may be called, at no cost of dispatch, with what :func:`is_plain`.
+        run_forward: what the forward operator runs; called with what :func:`is_plain`, it saves the dispatcher's cost.
         tangent: the operators of a linear map without the bounds of its support, which do not apply to tangents.
     """
 
@@ -66,7 +66,7 @@ class Operators:
             gradients = ", ".join(f"Tensor {('grad', 'grad_log_prob')[i]}" for i in map.cotangents)
             self.backward_op = _define(
                 f"{map.name}_backward(Tensor[] key, {gradients}, {parameters}, bool[] needs) -> Tensor[]",
-                lambda key, *args: self._run_backward(key, args[:number], args[number:-1], args[-1]),
+                lambda key, *args: fresh(self._run_backward(key, args[:number], args[number:-1], args[-1]), args[:-1]),
                 lambda key, *args: _fake_backward(*args[number:]),
             )
 
@@ -110,10 +110,20 @@ def is_plain(tensors: Sequence[Tensor]) -> bool:
 
 def are_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether no tensor among them has a say in what is done with it."""
-    for t in tensors:
+    for t in tensors:  # noqa: SIM110 - a third of the price of all()
         if (type(t) is not Tensor and type(t) is not Parameter) or t.is_neg():  # negation is lazy, of .conj().imag
             return False
     return True
+
+
+def fresh(results: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
+    """Results as an operator's schema and fake kernel have them: contiguous, in memory that no argument has."""
+    return [
+        r.clone(memory_format=torch.contiguous_format)
+        if not r.is_contiguous() or any(torch._C._is_alias_of(r, t) for t in given)
+        else r
+        for r in results
+    ]
 
 
 def _kernels(map: Map) -> ModuleType:

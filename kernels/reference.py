@@ -49,7 +49,8 @@ def forward(
     sample = outputs[0]
     if map.support is not None and map.support.within_reach(dtype):
         sample = map.support.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
-    sample = _cast(sample, dtype)
+    # Torch's operators give their result the strides of what they read.
+    sample = _cast(sample, dtype).contiguous()
     if not map.joint:
         return (sample,)
     # A log-density need not depend on the noise.

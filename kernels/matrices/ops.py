@@ -24,7 +24,7 @@ from torch import Tensor
 from ..backend import COMPILED_MIN_NUMEL_OF_LOOPS, COMPILED_MIN_NUMEL_OF_PRODUCTS, backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
-from ..ops import is_plain
+from ..ops import fresh, is_plain
 from . import compiled, reference
 from .kind import KINDS, Kind
 
@@ -115,7 +115,7 @@ def _define(kind: Kind) -> None:
         return (sample, params[0].new_empty(shape[:-1], dtype=dtype)) if kind.norm else sample
 
     def run_backward(key: list[Tensor], grad: Tensor, *args: Any) -> list[Tensor]:
-        return _run_backward(kind, key, grad, args[:-1], args[-1])
+        return fresh(_run_backward(kind, key, grad, args[:-1], args[-1]), (grad, *args[:-1]))
 
     def fake_backward(key: list[Tensor], grad: Tensor, *args: Any) -> list[Tensor]:
         *like, needs = args

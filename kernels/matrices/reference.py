@@ -39,7 +39,7 @@ def forward(
     if scale:
         own = normal_noise(backend, key, shape, dtype, loc, 0)
         x = torch.addcmul(x, scale[0], own)
-    sample = x if dtype == compute else x.to(dtype)
+    sample = (x if dtype == compute else x.to(dtype)).contiguous()
     return (sample, eps.square().sum(-1).to(dtype)) if kind.norm else (sample,)
 
 
