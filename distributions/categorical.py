@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from torch.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
 
 from rsample.kernels.rows.draw import draw_rows
-from rsample.kernels.rows.ops import Race
+from rsample.kernels.rows.ops import race
 
 from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import CheckedArguments
@@ -145,7 +145,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
     ) -> tuple[Tensor, ...]:
         shape = checked_sample_shape(sample_shape) + self.param_shape
         return draw_rows(
-            Race(self._from_probs, one_hot, log_prob, straight_through),
+            race(self._from_probs, one_hot, log_prob, straight_through),
             {"probs" if self._from_probs else "logits": self._weights},
             shape,
             generator=generator,

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ._sampling import KeyedSampling, checked_sample_shape
+from rsample.kernels.rows.draw import draw_rows
+from rsample.kernels.rows.ops import race
+
+from ._sampling import KeyedSampling, checked_sample_shape, unexpanded
 from ._validation import refuse_dtensors
-from .uniform import Uniform
 
 
 class Multinomial(KeyedSampling, torch.distributions.Multinomial):
     r"""Multinomial distribution: how often each of K categories occurs in n independent trials.
 
-    A draw looks up n uniform numbers for each element in the cumulative probabilities, in float64: a race of the
-    categories, as of :class:`Categorical`, would go over all of them n times. The n numbers take memory until they are
-    counted. There is no reparameterisation: gradients need a score-function estimator.
+    A draw counts n draws of :class:`Categorical`, which take memory until they are counted. There is no
+    reparameterisation: gradients need a score-function estimator.
 
     Example::
 
@@ -72,18 +73,11 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        probs = self.probs.detach()
-        shape = torch.Size((self.total_count, *checked_sample_shape(sample_shape), *self.batch_shape))
-        zero = torch.zeros((), dtype=torch.float64, device=probs.device)
-        u = Uniform(zero, 1.0, validate_args=False).sample(shape, generator=generator, key=key)
-
-        cumulative = probs.double().cumsum(-1).reshape(-1, probs.shape[-1])
-        total = cumulative[:, -1:]
-        # Rows as searchsorted wants them. Below the total, the first sum beyond a number is of a possible category.
-        rows = u.reshape(-1, cumulative.shape[0]).T * total
-        rows = torch.minimum(rows, torch.nextafter(total, torch.zeros_like(total)))
-        category = torch.searchsorted(cumulative, rows.contiguous(), right=True).T.reshape(shape).movedim(0, -1)
-
-        counts = torch.zeros(shape[1:] + self.event_shape, dtype=torch.int64, device=probs.device)
-        sample = counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
-        return (sample,)
+        # As it was before it was expanded: from what is given depends how it is drawn from.
+        probs = unexpanded(self.probs.detach())
+        shape = (self.total_count, *checked_sample_shape(sample_shape), *self.batch_shape, *self.event_shape)
+        kind = race(from_probs=True, one_hot=False, log_prob=False, straight_through=False)
+        (category,) = draw_rows(kind, {"probs": probs}, torch.Size(shape), generator=generator, key=key)
+        category = category.movedim(0, -1)
+        counts = torch.zeros(shape[1:], dtype=torch.int64, device=probs.device)
+        return (counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs),)

@@ -88,31 +88,31 @@ def inversion(
     window: Window | None = None,
 ) -> list[Tensor]:
     """Several draws from each row; as :func:`rsample.kernels.rows.reference.inversion`."""
-    k = shape[-1]
-    library = _library(weights.dtype) if math.prod(shape) > 0 else None
-    options: dict[str, Any] = {"from_probs": from_probs, "one_hot": one_hot, "log_prob": log_prob}
+    library = _library(weights.dtype) if 0 not in shape else None
     if library is None:
-        return reference.inversion(key, weights, shape, **options, window=window)
+        return reference.inversion(
+            key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob, window=window
+        )
     weights = _rows_in_order(weights)
-    index = torch.empty(shape[:-1], dtype=torch.int64, device=weights.device)
-    dimensions, lead = _dimensions(tuple(shape), weights.shape, weights.stride(), window)
-    seed, offset = key.view(torch.int64).tolist()
-    library.inversion(weights.data_ptr(), k, dimensions, seed, offset, lead, from_probs, index.data_ptr())
+    batch, dimensions = _dimensions(tuple(shape), weights.shape, weights.stride(), window)
+    index = torch.empty(batch, dtype=torch.int64, device=CPU)
+    key = key if key.is_contiguous() else key.contiguous()
+    library.inversion(weights.data_ptr(), dimensions, key.data_ptr(), from_probs, index.data_ptr())
     if not (one_hot or log_prob):
         return [index]
-    return reference.outputs_of(index, weights, shape, **options)
+    return reference.outputs_of(index, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
 
 
 @functools.lru_cache(maxsize=256)
 def _dimensions(
     shape: tuple[int, ...], given: tuple[int, ...], strides: tuple[int, ...], window: Window | None
-) -> tuple[Any, int]:
-    """The dimensions of a batch as inversion.h takes them, those over rows of weights first, and its lead."""
+) -> tuple[tuple[int, ...], Any]:
+    """A batch's shape; and K, the batch's lead and its dimensions, those over rows first, as `inversion` takes them."""
     walk = describe_walk(shape, given, strides, window)
-    packed = []
+    packed = [shape[-1], walk.lead]
     for dims in (walk.over_rows(), walk.over_draws()):
         packed += [len(dims), *(number for operand in zip(*dims, strict=True) for number in operand)]
-    return (ctypes.c_int64 * len(packed))(*packed), walk.lead
+    return tuple(shape[:-1]), (ctypes.c_int64 * len(packed))(*packed)
 
 
 def relaxed(
@@ -190,14 +190,7 @@ def _build(dtype: torch.dtype) -> Any:
         function.restype = None
         function.argtypes = (*_ROWS, *_DRAW, *more, *(ctypes.c_void_p,) * 3)
     library.inversion.restype = None
-    library.inversion.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-        *(ctypes.c_uint64,) * 3,
-        ctypes.c_bool,
-        ctypes.c_void_p,
-    )
+    library.inversion.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_bool, ctypes.c_void_p)
     return library
 
 
@@ -218,15 +211,16 @@ extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* 
   run({{data, rank, sizes, strides}}, rows, k, seed, offset, index, one_hot, log_total);
 }}
 
-extern "C" void inversion(const Weight* data, std::int64_t k, const std::int64_t* dimensions, std::uint64_t seed,
-                          std::uint64_t offset, std::uint64_t lead, bool from_probs, std::int64_t* index) {{
+extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, const std::uint64_t* key, bool from_probs,
+                          std::int64_t* index) {{
+  const std::int64_t k = *dimensions++, lead = *dimensions++;
   const std::int64_t rank = *dimensions++;
   const rsample::Dimensions rows{{rank, dimensions, dimensions + rank, dimensions + 2 * rank, dimensions + 3 * rank}};
   dimensions += 4 * rank;
   const std::int64_t inner = *dimensions++;
   const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner, dimensions + 3 * inner}};
   const auto run = from_probs ? rsample::inversion<Weight, Compute, true> : rsample::inversion<Weight, Compute, false>;
-  run(data, k, rows, draws, seed, offset, lead, index);
+  run(data, k, rows, draws, key[0], key[1], lead, index);
 }}
 
 extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,

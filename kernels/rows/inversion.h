@@ -292,7 +292,7 @@ constexpr int64_t TASK_NANOSECONDS = 200000;  // that are worth a thread
 // The category of each draw.
 template <class W, class T, bool FROM_PROBS>
 void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dimensions& draws_of, uint64_t seed,
-               uint64_t offset, uint64_t lead, int64_t* index) {
+               uint64_t offset, int64_t lead, int64_t* index) {
   const int64_t rows = rows_of.count(), draws = draws_of.count();
   // Rows vary faster than their draws, in the sample, or slower.
   const bool rows_inside = rows_of.rank > 0 && draws_of.rank > 0 &&

@@ -41,6 +41,8 @@ def draws_by_inversion(weights: Sequence[int], shape: Sequence[int]) -> bool:
     It does where any row of weights is drawn from more than once. One draw of a row is a race: it reads the weights
     once and makes no table. From two on, the race is the slower one wherever K is large.
     """
+    if len(weights) == len(shape):
+        return tuple(weights) != tuple(shape)
     return math.prod(weights[:-1]) < math.prod(shape[:-1])
 
 

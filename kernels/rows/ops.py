@@ -12,6 +12,7 @@ the sample and, where `log_prob` asks for it, its log-probability; :mod:`rsample
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,11 +61,15 @@ class Race:
     def run(self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
         """The draw itself, below the dispatcher."""
         (weights,) = params
+        numel, window = math.prod(shape), None
+        if len(key) % 2 == 1:
+            inversion = draws_by_inversion(weights.shape, shape)
+        else:
+            # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
+            key, numel, window = split_key(key, numel)
+            inversion = window is not None
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
-        boxed = len(key) % 2 == 0
-        key, numel, window = split_key(key, math.prod(shape))
-        # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
-        if (window is not None) if boxed else draws_by_inversion(weights.shape, shape):
+        if inversion:
             backend = backend_for(weights.device, numel, params, COMPILED_MIN_NUMEL_OF_LOOPS)
             if backend == "triton":
                 return inversion_kernels.inversion(key, weights, shape, **options, window=window)
@@ -75,6 +80,14 @@ class Race:
             return race_kernels.race(key, weights, shape, **options)
         module = compiled if backend == "compiled" else reference
         return module.race(packed_key(key), weights, shape, **options)
+
+
+_RACES = {options: Race(*options) for options in itertools.product((False, True), repeat=4)}
+
+
+def race(from_probs: bool, one_hot: bool, log_prob: bool, straight_through: bool) -> Race:
+    """A `Race`, of which there are only so many: making one takes longer."""
+    return _RACES[from_probs, one_hot, log_prob, straight_through]
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ def _categorical(
     log_prob: bool,
     straight_through: bool,
 ) -> list[Tensor]:
-    return Race(from_probs, one_hot, log_prob, straight_through).run(key, (weights,), shape)
+    return race(from_probs, one_hot, log_prob, straight_through).run(key, (weights,), shape)
 
 
 def _categorical_fake(
