@@ -11,6 +11,7 @@ import atexit
 import threading
 import warnings
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +29,8 @@ from rsample.kernels.keys import watched
 class CheckedArguments(Distribution):
     """Mixin: checks the parameters of an instance that torch's constructor has initialised unchecked."""
 
-    def _check_arguments(self, validate_args: bool | None) -> None:
-        """Adopt `validate_args`, and check the parameters if validation is on.
+    def _check_arguments(self, validate_args: bool | None, but: Sequence[str] = ()) -> None:
+        """Adopt `validate_args`, and check the parameters `but` for some if validation is on.
 
         Raises:
             ValueError: a parameter does not satisfy its constraint, or did not in a distribution made before.
@@ -39,6 +40,8 @@ class CheckedArguments(Distribution):
             return
         own, plain = self.__dict__, not watched()
         for name, constraint in self.arg_constraints.items():
+            if name in but:
+                continue
             value = own.get(name)
             if value is None:
                 if isinstance(getattr(type(self), name, None), lazy_property) or constraints.is_dependent(constraint):

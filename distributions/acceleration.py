@@ -16,12 +16,15 @@ from torch.distributions import AbsTransform, AffineTransform, ExpTransform, Pow
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 from torch.distributions.transforms import _InverseTransform
+from torch.distributions.utils import logits_to_probs
 
 from rsample.kernels.noise import SIGNIFICAND_BITS
 
 from ._delegation import DelegatedSampling
 from ._sampling import FusedSampling, KeyedSampling
+from ._weights import in_force, is_overridden
 from .categorical import Categorical
+from .multinomial import draw_counts
 from .one_hot_categorical import OneHotCategorical
 from .relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCategorical
 
@@ -188,7 +191,6 @@ _PARAMETERS = {
     td.Dirichlet: ("concentration",),
     td.LKJCholesky: ("concentration",),
     td.LowRankMultivariateNormal: ("loc", "_unbroadcasted_cov_factor", "_unbroadcasted_cov_diag"),
-    td.Multinomial: ("probs",),
     td.MultivariateNormal: ("loc", "_unbroadcasted_scale_tril"),
     td.Wishart: ("df", "_unbroadcasted_scale_tril"),
 }
@@ -200,11 +202,15 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
     called = _CALLS.get(theirs)
 
     def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-        if not _is_made_as(theirs, d) or (called is not None and _overrides(d, called)):
+        if not _is_made_as(theirs, d) or (called is not None and is_overridden(type(d), called)):
             return None
-        holder = d.base_dist if theirs is td.RelaxedBernoulli else d
-        sampler = of_logits[len(of_logits) == 2 and _is_given_logits(holder)]
-        params = [getattr(d, name) for name in sampler.map.parameters]
+        if len(of_logits) == 2:
+            name, chance = in_force(d.base_dist if theirs is td.RelaxedBernoulli else d, is_binary=True)
+            sampler = of_logits[name == "logits"]
+            params = [getattr(d, n) if n != name else chance for n in sampler.map.parameters]
+        else:
+            (sampler,) = of_logits.values()
+            params = [getattr(d, name) for name in sampler.map.parameters]
         if sampler.map.parameters[0] == "temperature":
             params[0] = _temperature(d, params[1])
         if not _are_accepted(params):
@@ -230,13 +236,29 @@ def _composed(ours: type[KeyedSampling], theirs: type[td.Distribution]) -> Draw:
 
 
 def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    given = _weights(d)
-    return Categorical(**given, validate_args=False).sample(sample_shape) if given else None
+    twin = _twin(d)
+    return None if twin is None else twin.sample(sample_shape)
 
 
 def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    given = _weights(d._categorical) if _draws_as(td.Categorical, d._categorical) else None
-    return OneHotCategorical(**given, validate_args=False).sample(sample_shape) if given else None
+    twin = _twin(d._categorical) if _draws_as(td.Categorical, d._categorical) else None
+    return None if twin is None else OneHotCategorical._of(twin).sample(sample_shape)
+
+
+def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    if not _draws_as(td.Categorical, d._categorical):
+        return None
+    name, weights = in_force(d._categorical)
+    if not _are_accepted([weights]):
+        return None
+    probs = weights if name == "probs" else logits_to_probs(weights)
+    return draw_counts(probs.detach(), d.total_count, sample_shape)
+
+
+def _twin(categorical: Any) -> Categorical | None:
+    """Our distribution of what torch's is drawn from; None where that is left to torch."""
+    name, weights = in_force(categorical)
+    return Categorical._of(weights, from_probs=name == "probs") if _are_accepted([weights]) else None
 
 
 def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
@@ -259,7 +281,7 @@ def _relaxed(
     temperature = _temperature(d, logits)
     if temperature is None or not _are_accepted([logits, temperature]):
         return None
-    twin = ours(temperature, logits=logits, validate_args=False)
+    twin = ours._of(temperature, Categorical._of(logits, from_probs=False))
     return twin.rsample(sample_shape) if differentiable else twin.sample(sample_shape)
 
 
@@ -267,6 +289,7 @@ def _relaxed(
 # draw up here, where torch.compile finds it: it cannot trace samplers that a class's method closes over.
 _draws: dict[type[td.Distribution], Draw] = {
     td.Categorical: _categorical,
+    td.Multinomial: _multinomial,
     td.OneHotCategorical: _one_hot,
     td.RelaxedOneHotCategorical: _relaxed_one_hot,
     TorchExpRelaxedCategorical: _exp_relaxed,
@@ -295,21 +318,6 @@ def _temperature(d: Any, like: Tensor) -> Tensor | None:
     return given if given.numel() == 1 and given.dim() <= like.dim() else None
 
 
-def _is_given_logits(d: Any) -> bool:
-    """Whether the `probs` that torch draws from are those of the logits that it was given."""
-    own = d.__dict__
-    if "logits" not in own or _overrides(d, "probs"):
-        return False
-    # Whoever asks for the other one has it made; the given one is `_param` in every class but Geometric.
-    return "probs" not in own or own.get("_param") is own["logits"]
-
-
-def _weights(categorical: Any) -> dict[str, Tensor] | None:
-    name = "logits" if _is_given_logits(categorical) else "probs"
-    weights = getattr(categorical, name)
-    return {name: weights} if _are_accepted([weights]) else None
-
-
 def _is_made_as(theirs: type[td.Distribution], d: Any) -> bool:
     """Whether a transformed distribution still has the base and the transforms that torch's constructor gave it."""
     if theirs not in _MADE_OF:
@@ -323,13 +331,3 @@ def _is_made_as(theirs: type[td.Distribution], d: Any) -> bool:
 def _draws_as(theirs: type[td.Distribution], d: td.Distribution) -> bool:
     """Whether a distribution is of torch's class, or of a subclass that inherits its draw."""
     return type(d).sample is theirs.sample and type(d).rsample is theirs.rsample
-
-
-def _overrides(d: Any, name: str) -> bool:
-    """Whether a class that is not torch's defines the attribute anew."""
-    for cls in type(d).__mro__:
-        if cls.__module__.startswith("torch."):
-            return False
-        if name in vars(cls):
-            return True
-    return False

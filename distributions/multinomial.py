@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions.utils import lazy_property
 
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import race
 
 from ._sampling import KeyedSampling, checked_sample_shape, unexpanded
 from ._validation import refuse_dtensors
+from .categorical import Categorical, initialise_checked
 
 
 class Multinomial(KeyedSampling, torch.distributions.Multinomial):
@@ -28,14 +30,15 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         torch.Size([3, 4])
 
     Args:
-        total_count: number n of trials, an int: the same for all elements.
+        total_count: number n of trials, an int or what converts to one without loss, such as a 0-dim integer tensor:
+            the same for all elements.
         probs: probabilities, non-negative and with a positive sum, of shape (..., K).
         logits: log-probabilities up to a number for each row, of shape (..., K); exactly one of `probs` and `logits`
             is given.
         validate_args: check the arguments; on by default, as everywhere in torch.distributions.
 
     Raises:
-        NotImplementedError: `total_count` is not an int.
+        NotImplementedError: `total_count` is not one whole number.
         ValueError: both or neither of `probs` and `logits`, one without a dimension, or validation is on and a row
             has no distribution.
     """
@@ -48,20 +51,23 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         validate_args: bool | None = None,
     ) -> None:
         refuse_dtensors(self, probs, logits)
-        if not isinstance(total_count, int):
-            raise NotImplementedError(f"total_count must be an int, the same for all elements; got {total_count!r}")
-        # torch's constructor validates what it is made of whatever it is told, which torch.compile cannot trace.
-        self.total_count = total_count
-        categorical = torch.distributions.Categorical(probs, logits, validate_args=False)
+        self.total_count = _as_int(total_count)
+        self._set_categorical(Categorical(probs, logits, validate_args=validate_args), validate_args)
+
+    def _set_categorical(self, categorical: Categorical, validate_args: bool | None) -> None:
         self._categorical = categorical
-        self._binomial = torch.distributions.Binomial(total_count, categorical.probs, validate_args=False)
-        Distribution.__init__(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args=False)
-        self._check_arguments(validate_args)
+        initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)
+
+    @lazy_property
+    def _binomial(self) -> torch.distributions.Binomial:
+        """Of each category, for the entropy."""
+        return torch.distributions.Binomial(self.total_count, self.probs, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Multinomial:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
         new: Multinomial = self._get_checked_instance(Multinomial, _instance)
-        super().expand(torch.Size(batch_shape), _instance=new)
+        new.total_count = self.total_count
+        new._set_categorical(self._categorical.expand(batch_shape), self._validate_args)
         return new
 
     def _draw(
@@ -73,11 +79,36 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        # As it was before it was expanded: from what is given depends how it is drawn from.
-        probs = unexpanded(self.probs.detach())
-        shape = (self.total_count, *checked_sample_shape(sample_shape), *self.batch_shape, *self.event_shape)
-        kind = race(from_probs=True, one_hot=False, log_prob=False, straight_through=False)
-        (category,) = draw_rows(kind, {"probs": probs}, torch.Size(shape), generator=generator, key=key)
-        category = category.movedim(0, -1)
-        counts = torch.zeros(shape[1:], dtype=torch.int64, device=probs.device)
-        return (counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs),)
+        return (
+            draw_counts(self._categorical.probs.detach(), self.total_count, sample_shape, generator=generator, key=key),
+        )
+
+
+def draw_counts(
+    probs: Tensor,
+    total_count: int,
+    sample_shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    key: Tensor | None = None,
+) -> Tensor:
+    """How often each category occurs, of shape `sample_shape + probs.shape` and the dtype of `probs`."""
+    shape = (total_count, *checked_sample_shape(sample_shape), *probs.shape)
+    kind = race(from_probs=True, one_hot=False, log_prob=False, straight_through=False)
+    # As it was before it was expanded: from what is given depends how it is drawn from.
+    (category,) = draw_rows(kind, {"probs": unexpanded(probs)}, torch.Size(shape), generator=generator, key=key)
+    category = category.movedim(0, -1)
+    counts = torch.zeros(shape[1:], dtype=torch.int64, device=probs.device)
+    return counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
+
+
+def _as_int(total_count: object) -> int:
+    """A number of trials: an int, a numpy integer, a 0-dim tensor of integers."""
+    try:
+        if not isinstance(total_count, Tensor) or total_count.dim() == 0:
+            return operator.index(total_count)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise NotImplementedError(
+        f"total_count must be a whole number, the same for all elements; got {total_count!r}"
+    ) from None

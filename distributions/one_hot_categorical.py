@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._delegation import draw
 from ._sampling import KeyedSampling
 from .categorical import Categorical, initialise_checked
 
@@ -37,6 +38,13 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
     ) -> None:
         self._set_categorical(Categorical(probs, logits, validate_args=validate_args), validate_args)
 
+    @classmethod
+    def _of(cls, categorical: Categorical) -> OneHotCategorical:
+        """A distribution for one draw: unchecked, of a categorical one that it does not copy."""
+        new = object.__new__(cls)
+        new._set_categorical(categorical, False)
+        return new
+
     def _set_categorical(self, categorical: Categorical, validate_args: bool | None) -> None:
         self._categorical = categorical
         initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)
@@ -58,7 +66,20 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        return self._categorical._race(sample_shape, generator, key, one_hot=True, log_prob=log_prob)
+        categorical, fused = self._categorical, False
+        if isinstance(categorical, Categorical) and type(categorical).sample is Categorical.sample:
+            fused = differentiable and categorical._is_as_given
+            outputs = categorical._race(
+                sample_shape, generator, key, one_hot=True, log_prob=log_prob, straight_through=fused
+            )
+        else:  # somebody has put another distribution in its place
+            index = draw(categorical, sample_shape, generator, key, differentiable=False)
+            probs = categorical.probs
+            outputs = (torch.nn.functional.one_hot(index, probs.shape[-1]).to(probs),)
+        if differentiable and not fused:
+            probs = categorical.probs
+            outputs = (outputs[0] + (probs - probs.detach()),)
+        return outputs
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.OneHotCategoricalStraightThrough):
@@ -82,17 +103,3 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.On
     """
 
     has_rsample = True
-
-    def _draw(
-        self,
-        sample_shape: Sequence[int],
-        generator: torch.Generator | None,
-        key: Tensor | None,
-        *,
-        differentiable: bool,
-        log_prob: bool,
-    ) -> tuple[Tensor, ...]:
-        # The log-probability depends on the sample through its category only.
-        return self._categorical._race(
-            sample_shape, generator, key, one_hot=True, log_prob=log_prob, straight_through=differentiable
-        )

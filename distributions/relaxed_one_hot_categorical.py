@@ -15,6 +15,7 @@ from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Relaxed
 
 from ._sampling import KeyedSampling, checked_sample_shape
+from ._weights import NAMES
 from .categorical import Categorical, initialise_checked
 
 
@@ -42,7 +43,7 @@ class _RelaxedSampling(KeyedSampling):
     ) -> tuple[Tensor, ...]:
         relaxed = self._relaxed
         shape = checked_sample_shape(sample_shape) + relaxed.batch_shape + relaxed.event_shape
-        logits, given = relaxed._categorical.weights_as_logits(), relaxed.temperature
+        logits, given = relaxed._logits(), relaxed.temperature
         temperature = torch.as_tensor(given, device=logits.device).to(logits.dtype)
         kind = Relaxed(self._exponentiated, log_prob, differentiable)
         # The log-probability's gradient is wanted in any case.
@@ -104,6 +105,13 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
             temperature = torch.tensor(float(temperature), dtype=weights.dtype, device=weights.device)
         self._set_parameters(temperature, categorical, validate_args)
 
+    @classmethod
+    def _of(cls, temperature: Tensor, categorical: Categorical) -> ExpRelaxedCategorical:
+        """A distribution for one draw: unchecked, of a categorical one that it does not copy."""
+        new = object.__new__(cls)
+        new._set_parameters(temperature, categorical, False)
+        return new
+
     def _set_parameters(self, temperature: Tensor, categorical: Categorical, validate_args: bool | None) -> None:
         self.temperature, self._categorical = temperature, categorical
         initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)
@@ -116,6 +124,12 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
     @property
     def _relaxed(self) -> ExpRelaxedCategorical:
         return self
+
+    def _logits(self) -> Tensor:
+        """What draws read: normalised only where somebody wants them so."""
+        if type(self).logits is ExpRelaxedCategorical.logits and isinstance(self._categorical, Categorical):
+            return self._categorical.weights_as_logits()
+        return self.logits
 
 
 class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneHotCategorical):
@@ -148,10 +162,20 @@ class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneH
         logits: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
+        # The categorical distribution checks its weights.
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
-        # The categorical distribution has checked its weights.
+        self._set_base(base, validate_args)
+
+    @classmethod
+    def _of(cls, temperature: Tensor, categorical: Categorical) -> RelaxedOneHotCategorical:
+        """A distribution for one draw: unchecked, of a categorical one that it does not copy."""
+        new = object.__new__(cls)
+        new._set_base(ExpRelaxedCategorical._of(temperature, categorical), False)
+        return new
+
+    def _set_base(self, base: ExpRelaxedCategorical, validate_args: bool | None) -> None:
         TransformedDistribution.__init__(self, base, ExpTransform(), validate_args=False)
-        self._adopt(validate_args)
+        self._check_arguments(validate_args, but=NAMES)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> RelaxedOneHotCategorical:
         new: RelaxedOneHotCategorical = self._get_checked_instance(RelaxedOneHotCategorical, _instance)

@@ -361,7 +361,7 @@ def test_bad_input(family):
             with pytest.raises(error, match=message):
                 method(**arguments)
     with pytest.raises(TypeError, match="logits must be float16, bfloat16, float32 or float64"):
-        family(logits=torch.zeros(3, dtype=torch.int64), validate_args=False).sample()
+        family(logits=torch.zeros(3, dtype=torch.complex64), validate_args=False).sample()
     if family is not OneHotCategoricalStraightThrough:
         for method in (ours.rsample, ours.rsample_with_log_prob):
             with pytest.raises(NotImplementedError, match=f"{family.__name__} has no reparameterised draw"):

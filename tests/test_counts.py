@@ -143,6 +143,38 @@ def test_multinomial():
     assert logits.sample((6,), generator=torch.Generator().manual_seed(1)).shape == (6, 4, 2, 3)
 
 
+def test_multinomial_without_rows_and_of_numbers_of_any_kind():
+    for empty in (Multinomial(3, torch.ones(0, 3)), Multinomial(3, torch.ones(3)).expand((0,))):
+        assert empty.sample().shape == (0, 3)
+        assert empty.expand((2, 0)).sample((4,)).shape == (4, 2, 0, 3)
+        assert empty.log_prob(empty.sample((4,))).shape == (4, 0)
+    for total in (3, np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor(3, dtype=torch.int16)):
+        d = Multinomial(total, torch.ones(2, 4))
+        assert type(d.total_count) is int
+        assert (d.sample((9,), key=KEY).sum(-1) == 3).all()
+        torch.testing.assert_close(d.entropy(), torch.distributions.Multinomial(3, torch.ones(2, 4)).entropy())
+    for total in (
+        3.0,
+        np.float64(3),
+        torch.tensor(3.0),
+        torch.tensor([3]),
+        torch.tensor([3, 4]),
+        np.array([3, 4]),
+        "3",
+    ):
+        with pytest.raises(NotImplementedError, match="total_count"):
+            Multinomial(total, torch.ones(2, 4))
+
+
+@pytest.mark.parametrize("row", [[torch.nan, 1.0, 1.0], [1.0, 1.0, torch.nan], [torch.inf, 1.0, 1.0], [0.0, 0.0, 0.0]])
+def test_multinomial_rows_without_a_law_stay_within_bounds(row):
+    d = Multinomial(7, torch.tensor([row, [1.0, 2.0, 0.0]]), validate_args=False)
+    x = d.sample((50,), key=KEY)
+    assert torch.equal(x[:, 0], torch.tensor([7.0, 0.0, 0.0]).expand(50, 3))
+    assert (x[:, 1].sum(-1) == 7).all()
+    assert (x[:, 1, 2] == 0).all()
+
+
 def test_large_counts_are_rounded():
     # The spacing of float32 numbers there is a fifteenth of the standard deviation, 1e6: counts are spread over it.
     x = Poisson(torch.tensor(1e12)).sample((100_000,), key=KEY).double().numpy()
@@ -269,4 +301,4 @@ def test_rejects_what_torch_rejects():
     with pytest.raises(RuntimeError, match=r"total_count of shape \(3,\)"):
         Binomial(torch.ones(3), torch.rand(2))
     with pytest.raises(NotImplementedError, match="total_count"):
-        Multinomial(torch.tensor(3), torch.ones(2))
+        Multinomial(torch.tensor([3]), torch.ones(2))
