@@ -112,6 +112,8 @@ class PathwiseDraw(LeanFunction):
         compute = compute_dtype(ctx.dtype)
         noise = _noise(ctx.operators, key, marker, ctx.shape, ctx.dtype, params)
         params = [p.to(compute) for p in params]
+        if map.tangent is not None:
+            return map.tangent(noise, *params, *(t.to(compute) for t in tangents)).to(ctx.dtype)
         noise = _moving(map.noise, noise, params)
         like = noise[0] if isinstance(noise, tuple) else noise
         outputs: list[Tensor | None] = [None] * map.outputs

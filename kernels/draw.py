@@ -21,14 +21,14 @@ from .parameters import reconciled
 
 
 class Sampler:
-    """Draws of one map. Make one a process for each map: it defines the map's operators.
+    """Draws of one map. Make one a process for each map: it defines the map's operators, of the type it is told.
 
     Calling it checks every argument before anything is drawn or any generator state is consumed.
     """
 
-    def __init__(self, map: Map) -> None:
+    def __init__(self, map: Map, operators: type[Operators] = Operators) -> None:
         self.map = map
-        self.operators = Operators(map)
+        self.operators = operators(map)
         self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self.operators.register_autograd(self._autograd_kernel)

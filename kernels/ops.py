@@ -51,8 +51,8 @@ class Operators:
 
     def __init__(self, map: Map) -> None:
         self.map = map
-        self.run_forward = _forward(map)
-        self._run_backward = _backward(map)
+        self.run_forward = draw_engine(map)
+        self._run_backward = gradient_engine(map)
         parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
         result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
         self.forward_op = _define(
@@ -134,7 +134,8 @@ def _compiled_min_numel(map: Map) -> int:
     return COMPILED_MIN_NUMEL_OF_LOOPS if isinstance(map.noise, LoopNoise) else COMPILED_MIN_NUMEL
 
 
-def _forward(map: Map) -> Callable[..., Outputs]:
+def draw_engine(map: Map) -> Callable[..., Outputs]:
+    """What a map's forward operator runs: on the backend for the device and size."""
     least = _compiled_min_numel(map)
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
@@ -151,7 +152,8 @@ def _forward(map: Map) -> Callable[..., Outputs]:
     return forward
 
 
-def _backward(map: Map) -> Callable[..., list[Tensor]]:
+def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:
+    """What its backward operator runs."""
     least = _compiled_min_numel(map)
 
     def backward(

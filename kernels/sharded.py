@@ -106,7 +106,10 @@ def draw(
         outputs = sampler.from_key(key, params, shape, dtype, differentiable)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
-    sharding = Sharding.of(dict(zip(sampler.map.parameters, params, strict=True)), shape)
+    named = dict(zip(sampler.map.parameters, params, strict=True))
+    sharding = Sharding.of(named, shape)
+    if sampler.map.tangent is not None:
+        sharding.check_rows(named, shape)
     per_block = noise.elements_per_block(dtype)
     taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
@@ -139,9 +142,7 @@ def draw_rows(
         return draw_with_key(kind, key, params, shape, recorded=recorded)
 
     sharding = Sharding.of(params, shape)
-    if Shard(len(shape) - 1) in sharding.placements:
-        listed = ", ".join(f"{name} as {p.placements}" for name, p in params.items() if isinstance(p, DTensor))
-        raise ValueError(f"the last dimension, that of the categories, must not be sharded, but placed are {listed}")
+    sharding.check_rows(params, shape)
     weights = next(iter(params.values()))
     per_block = elements_per_block(weights.dtype)
     taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
@@ -180,6 +181,12 @@ class Sharding:
         box = Box.of_rank(shape, mesh, placements)
         local_params = [_local(name, p, placements, len(shape)) for name, p in distributed.items()]
         return cls(mesh, placements, box, local_params)
+
+    def check_rows(self, params: dict[str, Tensor], shape: Sequence[int]) -> None:
+        """Raise a ValueError unless every row lies on one rank."""
+        if Shard(len(shape) - 1) in self.placements:
+            listed = ", ".join(f"{name} as {p.placements}" for name, p in params.items() if isinstance(p, DTensor))
+            raise ValueError(f"the last dimension, that of the rows, must not be sharded, but placed are {listed}")
 
     def take_key(self, key: Tensor | None, generator: torch.Generator | None, blocks: int) -> keys.Key:
         """The key of the whole sample."""

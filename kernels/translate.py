@@ -72,7 +72,7 @@ def _method(name: str, swap: bool = False) -> Callable[..., Symbol]:
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(Symbol, f"__{_name}__", _method(_name))
     setattr(Symbol, f"__r{_name}__", _method(_name, swap=True))
-for _name in ("neg", "abs", *_COMPARISONS):
+for _name in ("neg", "abs", "or", *_COMPARISONS):
     setattr(Symbol, f"__{_name}__", _method(_name))
 
 
@@ -106,6 +106,8 @@ class Trace:
         operands = [self.operand(arg) for arg in args]
         if not kwargs and name in _COMPARISONS:
             return self.symbol(f"{operands[0]} {_COMPARISONS[name]} {operands[1]}", torch.bool)
+        if name == "or":
+            return self.symbol(f"{operands[0]} | {operands[1]}", torch.bool)
         if name == "sub" and list(kwargs) == ["alpha"]:
             return args[0] - args[1] * kwargs["alpha"]
         if not kwargs and name == "where":

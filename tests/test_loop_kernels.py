@@ -4,13 +4,14 @@ import pytest
 import torch
 from kernel_cases import packed
 
-from rsample.kernels import reference
+from rsample.kernels import reference, use_backend
 from rsample.kernels.loops import kernel
 from rsample.kernels.maps.beta import BETA_MAP
 from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
 from rsample.kernels.maps.gamma import GAMMA_MAP, INVERSE_GAMMA_MAP
 from rsample.kernels.maps.student_t import STUDENT_T_MAP
 from rsample.kernels.maps.von_mises import VON_MISES_MAP
+from rsample.kernels.rows.dirichlet import DIRICHLET
 
 pytestmark = pytest.mark.kernel
 
@@ -101,6 +102,22 @@ def check_gradients(map, params, shape, dtype, slack):
 def test_gradients(map, dtype, kind, device):
     shape = (519,)
     check_gradients(map, parameters(map, shape, kind, dtype, device), shape, dtype, slack=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dirichlet_and_its_gradient(dtype, device):
+    low, high = RANGES["mixed"]
+    concentration = spread((5, 1, 7), low, 40 * high, dtype, device)
+    grad = spread((5, 30, 7), 0.5, 2.0, dtype, device, seed=9)
+    results = []
+    for backend, where in (("triton", device), ("reference", "cpu")):
+        with use_backend(backend):
+            given = concentration.detach().to(where).requires_grad_()
+            x = DIRICHLET((given,), (5, 30, 7), key=packed().to(where), differentiable=True)
+            results.append((x.detach(), *torch.autograd.grad(x, given, grad.to(where))))
+    for ours, expected in zip(*results, strict=True):
+        # A gradient is a sum of 30 of either sign.
+        agree(ours, expected, dtype, slack=2e-4)
 
 
 def test_invalid_parameters_end_the_loop(device):

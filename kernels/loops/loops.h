@@ -165,6 +165,15 @@ struct two_half_gammas {
   }
 };
 
+// For a map whose gradient is a function of its parameters alone.
+struct nothing {
+  static constexpr int VALUES = 1;
+  template <class T>
+  static void fill(uint64_t, const uint64_t*, const T* const*, T* noise) {
+    std::fill_n(noise, TILE<T>, T(0));
+  }
+};
+
 // ------------------------------------------------------------------------------------------------------------ polar
 
 // A standard exponential and the cosine of a uniform angle, from the words of one block.

@@ -76,6 +76,19 @@ class LoopNoise:
         return 1
 
 
+def _no_noise(blocks: Blocks, *params_and_dtype: Any) -> tuple[Tensor, ...]:
+    return (torch.zeros_like(params_and_dtype[0]),)
+
+
+@triton.jit
+def _no_noise_device(c0, c1, k0, k1, p, q, r, s, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    return (p,)
+
+
+# For a map of four parameters whose gradient is a function of these alone.
+NOTHING = LoopNoise("nothing", 1, _no_noise, _no_noise_device)
+
+
 def loop_noise(
     kind: LoopNoise,
     key: Tensor,

@@ -1,7 +1,7 @@
 """Beta: g1 / (g1 + g0), g1 and g0 standard gamma with the two concentrations.
 
 With g = concentration * ratio * exp(power), what underflows is divided out before anything is rounded. Gradients are
-those of the two gamma draws: dx = x (1 - x) (d log g1 - d log g0).
+the implicit ones of the beta law itself, functions of the sample and the concentrations.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp
+from ..devicemath import divide, exp, log, log1p
 from ..language import tl, triton
+from ..loops.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
 from ..loops.gamma import gamma_noise, gamma_noise_device
-from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device, ratio_slope
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 from .support import UNIT_INTERVAL
@@ -26,9 +26,11 @@ def _noise(blocks: Blocks, concentration1: Tensor, concentration0: Tensor, dtype
 
 
 def _slopes(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> list[tuple[int, int, Tensor]]:
+    """Of the many ways to move the two gamma numbers so that the sample moves as its own law does."""
+    of_first, of_second = _logit_gradients(noise, concentration1, concentration0)
     return [
-        (0, 0, ratio_slope(noise[0], noise[1], concentration1)),
-        (2, 1, ratio_slope(noise[2], noise[3], concentration0)),
+        (0, 0, noise[0] * (of_first - 1 / beta_range(concentration1))),
+        (2, 1, noise[2] * (of_second - 1 / beta_range(concentration0))),
     ]
 
 
@@ -48,6 +50,25 @@ def _shares(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> tup
     return first / total, second / total
 
 
+def _logit_gradients(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> tuple[Tensor, Tensor]:
+    """d logit(x) / d concentration1 and -d logit(x) / d concentration0."""
+    ratio1, power1, ratio0, power0 = noise
+    a, b = beta_range(concentration1), beta_range(concentration0)
+    greater = torch.maximum(power1, power0)
+    first, second = ratio1 * torch.exp(power1 - greater), ratio0 * torch.exp(power0 - greater)
+    total = a * first + b * second
+    delta, mean = (first - second) / total, torch.log(total / (a + b))
+    xi = _log_quotient(b * delta, torch.log(ratio1) + (power1 - greater) - mean)
+    eta = _log_quotient(-a * delta, torch.log(ratio0) + (power0 - greater) - mean)
+    return beta_gradients(delta, xi, eta, a, b)
+
+
+def _log_quotient(u: Tensor, far: Tensor) -> Tensor:
+    """log(1 + u), which is `far` where u is not small."""
+    close = torch.abs(u) < 0.5
+    return torch.where(close, torch.log1p(torch.where(close, u, 0.0)), far)
+
+
 def beta_reference(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> Tensor:
     return _shares(noise, concentration1, concentration0)[0]
 
@@ -56,11 +77,9 @@ def beta_reference_grad(
     noise: Noise, grad: Tensor, concentration1: Tensor, concentration0: Tensor
 ) -> tuple[Tensor, Tensor]:
     x, rest = _shares(noise, concentration1, concentration0)
+    of_first, of_second = _logit_gradients(noise, concentration1, concentration0)
     weighted = grad * (x * rest)
-    return (
-        weighted * gamma_gradient(noise[0], noise[1], concentration1),
-        -weighted * gamma_gradient(noise[2], noise[3], concentration0),
-    )
+    return weighted * of_first, -weighted * of_second
 
 
 @triton.jit
@@ -73,6 +92,26 @@ def _shares_device(noise, concentration1, concentration0, HARDWARE: tl.constexpr
 
 
 @triton.jit
+def _log_quotient_device(u, far, HARDWARE: tl.constexpr):
+    return tl.where(tl.abs(u) < 0.5, log1p(u, HARDWARE), far)
+
+
+@triton.jit
+def _logit_gradients_device(noise, concentration1, concentration0, HARDWARE: tl.constexpr):
+    a = beta_range_device(concentration1)
+    b = beta_range_device(concentration0)
+    greater = tl.maximum(noise[1], noise[3])
+    first = noise[0] * exp(noise[1] - greater, HARDWARE)
+    second = noise[2] * exp(noise[3] - greater, HARDWARE)
+    total = a * first + b * second
+    delta = divide(first - second, total, HARDWARE)
+    mean = log(divide(total, a + b, HARDWARE), HARDWARE)
+    xi = _log_quotient_device(b * delta, log(noise[0], HARDWARE) + (noise[1] - greater) - mean, HARDWARE)
+    eta = _log_quotient_device(-a * delta, log(noise[2], HARDWARE) + (noise[3] - greater) - mean, HARDWARE)
+    return beta_gradients_device(delta, xi, eta, a, b, HARDWARE)
+
+
+@triton.jit
 def beta_transform(noise, concentration1, concentration0, HARDWARE: tl.constexpr):
     return _shares_device(noise, concentration1, concentration0, HARDWARE)[0]
 
@@ -80,9 +119,9 @@ def beta_transform(noise, concentration1, concentration0, HARDWARE: tl.constexpr
 @triton.jit
 def beta_transform_grad(noise, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
     x, rest = _shares_device(noise, concentration1, concentration0, HARDWARE)
+    of_first, of_second = _logit_gradients_device(noise, concentration1, concentration0, HARDWARE)
     weighted = grad * (x * rest)
-    of_first = weighted * gamma_gradient_device(noise[0], noise[1], concentration1, HARDWARE)
-    return of_first, -weighted * gamma_gradient_device(noise[2], noise[3], concentration0, HARDWARE)
+    return weighted * of_first, -weighted * of_second
 
 
 BETA_MAP = Map(

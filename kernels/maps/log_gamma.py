@@ -8,9 +8,7 @@ from torch import Tensor
 from ..devicemath import log
 from ..language import tl, triton
 from ..loops.gamma import gamma_noise, gamma_noise_device
-from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device
 from ..loops.noise import Blocks, LoopNoise
-from .gamma import gamma_slopes
 from .map import Map
 
 # (ratio, power): g is concentration * ratio * exp(power).
@@ -30,26 +28,15 @@ def log_gamma_reference(noise: Noise, concentration: Tensor) -> Tensor:
     return torch.log(concentration * noise[0]) + noise[1]
 
 
-def log_gamma_reference_grad(noise: Noise, grad: Tensor, concentration: Tensor) -> tuple[Tensor]:
-    return (grad * gamma_gradient(*noise, concentration),)
-
-
 @triton.jit
 def log_gamma_transform(noise, concentration, HARDWARE: tl.constexpr):
     return log(concentration * noise[0], HARDWARE) + noise[1]
 
 
-@triton.jit
-def log_gamma_transform_grad(noise, grad, concentration, HARDWARE: tl.constexpr):
-    return (grad * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE),)
-
-
 LOG_GAMMA_MAP = Map(
     name="log_gamma",
     parameters=("concentration",),
-    noise=LoopNoise("gamma", 2, _noise, _noise_device, slopes=gamma_slopes),
+    noise=LoopNoise("gamma", 2, _noise, _noise_device),
     reference=log_gamma_reference,
-    reference_grad=log_gamma_reference_grad,
     transform=log_gamma_transform,
-    transform_grad=log_gamma_transform_grad,
 )

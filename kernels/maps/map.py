@@ -49,6 +49,8 @@ class Map:
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
             derivative is again a draw of this map.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
+        tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
+            their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
         transform: Triton twin of `reference`: `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
             the special-function unit of NVIDIA GPUs.
@@ -66,6 +68,7 @@ class Map:
     reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
     affine: bool = False
     location: str | None = None
+    tangent: Callable[..., Tensor] | None = None
     support: Support | None = None
     transform: Any = None
     transform_grad: Any = None

@@ -42,5 +42,5 @@ def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int
         value: Tensor = values[number] if noise.values > 1 else values
         return value
 
-    name = f"standard_{noise.name}_{number}"
+    name = f"standard_{noise.name}_of_{len(parameters)}_{number}"
     return Map(name=name, parameters=parameters, noise=replace(noise, picked=number), reference=reference)

@@ -1,4 +1,4 @@
-"""Maps onto the simplex that keep nothing but what they map for backward, and map it again.
+"""A map onto the simplex that keeps nothing but what it maps for backward, and maps it again.
 
 Put together from torch operations they would keep several tensors of that size. Their derivatives are functions of the
 result, but that is the caller's to overwrite. Traced by torch.compile they are torch operations: a compiler decides for
@@ -18,51 +18,12 @@ from ..function import LeanFunction
 from ..noise import compute_dtype
 
 
-def positive_softmax(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`softmax(x, -1)` of `dtype`, where no coordinate is below the smallest normal number."""
-    return _positive_softmax(x, dtype) if torch.compiler.is_compiling() else PositiveSoftmax.apply(x, dtype)
-
-
 def stick_breaking(x: Tensor) -> Tensor:
     """torch's `StickBreakingTransform`: K numbers in the last dimension to a point of K + 1 coordinates."""
     return _stick_breaking(x) if torch.compiler.is_compiling() else StickBreaking.apply(x)
 
 
 _stick_breaking = StickBreakingTransform()._call
-
-
-def _positive_softmax(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.softmax(x, -1).to(dtype).clamp(min=torch.finfo(dtype).tiny)
-
-
-class PositiveSoftmax(LeanFunction):
-    """apply(x, dtype). A coordinate that was raised does not move."""
-
-    generate_vmap_rule = True
-    forward = staticmethod(_positive_softmax)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.dtype = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return _times_jacobian(_positive_softmax(x, ctx.dtype), grad, x.dtype), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return _times_jacobian(_positive_softmax(x, ctx.dtype), tangent, x.dtype).to(ctx.dtype)
-
-
-def _times_jacobian(sample: Tensor, v: Tensor, compute: torch.dtype) -> Tensor:
-    """The Jacobian of softmax, which is symmetric and a function of the result, times v."""
-    y = torch.where(sample > torch.finfo(sample.dtype).tiny, sample, 0.0).to(compute)
-    weighted = y * v.to(compute)
-    return weighted - y * weighted.sum(-1, keepdim=True)
 
 
 class StickBreaking(LeanFunction):
