@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.distributions.utils import lazy_property
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.noise import compute_dtype
 
+from ._alternatives import Alternative, settle
 from ._validation import PENDING, CheckedArguments
 
 if TYPE_CHECKING:
@@ -190,8 +193,21 @@ class FusedSampling(KeyedSampling):
 
     # One for each choice of parameters, such as probs or logits.
     _samplers: ClassVar[tuple[Sampler, ...]]
-    _choice: int  # of a sampler
-    _given: dict[str, tuple[Tensor, Tensor]]
+    _overrides_parameters: ClassVar[bool]
+    # For each parameter that the draw takes, by its name: the attribute as the constructor made it, and what of.
+    _given: dict[str, tuple[Any, Any]]  # tensors
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        names = {name for sampler in cls._samplers for name in sampler.map.parameters}
+        cls._overrides_parameters = any(hasattr(cls, name) and is_overridden(cls, name) for name in names)
+        if FusedSampling in cls.__bases__ and len(cls._samplers) > 1:
+            one, other = ({*sampler.map.parameters} for sampler in cls._samplers)
+            (one_name,), (other_name,) = one - other, other - one
+            for name, partner in ((one_name, other_name), (other_name, one_name)):
+                torchs = inspect.getattr_static(cls, name)
+                if isinstance(torchs, lazy_property):
+                    setattr(cls, name, Alternative(torchs.wrapped, name, partner))
 
     def _draw(
         self,
@@ -214,12 +230,28 @@ class FusedSampling(KeyedSampling):
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""
+        own = self.__dict__
+        if "_derived" in own:
+            settle(own)
+        if self._overrides_parameters or "_given" not in own:
+            return self._draw_with_attributes()
         params = []
         for name, (broadcast, given) in self._given.items():
             current = getattr(self, name)
             # An attribute that somebody has set since then counts, not what the constructor was given.
             params.append(given if current is broadcast else current)
-        return self._samplers[self._choice], params
+        sampler = self._samplers[0]
+        return sampler if name in sampler.map.parameters else self._samplers[1], params
+
+    def _draw_with_attributes(self) -> tuple[Sampler, list[Tensor]]:
+        """As torch's draw reads them, which takes probs rather than logits: of a subclass that gives its own."""
+        sampler, own = self._samplers[0], self.__dict__
+        name = sampler.map.parameters[-1]
+        if len(self._samplers) > 1 and not is_overridden(type(self), name):
+            made = "_derived" in own and own["_derived"].name == name
+            if made or name not in own:
+                sampler = self._samplers[1]
+        return sampler, [getattr(self, name) for name in sampler.map.parameters]
 
     def _log_prob_at(self, value: Tensor) -> Tensor:
         """The log-density at `value` by the map's own formula, from the attributes: what a fused draw gives as well.
@@ -234,9 +266,6 @@ class FusedSampling(KeyedSampling):
         """Check the parameters; remember each as it was before the constructor broadcast it, in a sampler's order."""
         self._check_arguments(validate_args)
         self._given = {}
-        self._choice = 0
-        if len(self._samplers) > 1:
-            self._choice = [s.map.parameters for s in self._samplers].index(tuple(given))
         for name, value in given.items():
             broadcast = getattr(self, name)
             self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))
@@ -245,10 +274,16 @@ class FusedSampling(KeyedSampling):
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
         fused = next(cls for cls in type(self).__mro__ if FusedSampling in cls.__bases__)
         new: Self = self._get_checked_instance(fused, _instance)
+        params = self._draw_with()[1]
+        own = self.__dict__
+        # torch expands each alternative that is there, and the one that was made of the other does not count.
+        derived = own.pop("_derived", None)
+        if derived is not None:
+            del own[derived.name]
         super().expand(torch.Size(batch_shape), _instance=new)
-        new._choice, new._given = self._choice, {}
-        for name, param in zip(self._given, self._draw_with()[1], strict=True):
-            new._given[name] = (getattr(new, name), param)
+        if derived is not None:
+            own["_derived"], own[derived.name] = derived, derived.value
+        new._given = {name: (getattr(new, name), param) for name, param in zip(self._given, params, strict=False)}
         return new
 
 

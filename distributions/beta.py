@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.distributions import Dirichlet, Distribution
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.beta import BETA_MAP
@@ -11,7 +16,33 @@ from rsample.kernels.maps.beta import BETA_MAP
 from ._sampling import FusedSampling, check_broadcast
 
 
-class Beta(FusedSampling, torch.distributions.Beta):
+class _Beta(torch.distributions.Beta):
+    """torch's, but that its parameters are attributes, and not views of one tensor, new ones for each look at them."""
+
+    concentration1: Tensor = None  # type: ignore[assignment]
+    concentration0: Tensor = None  # type: ignore[assignment]
+
+    @property
+    def _dirichlet(self) -> Dirichlet:  # type: ignore[override]
+        return Dirichlet(torch.stack([self.concentration1, self.concentration0], -1), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        a, b = self.concentration1, self.concentration0
+        of_value = torch.xlogy(a - 1.0, value) + torch.xlogy(b - 1.0, 1.0 - value)
+        return of_value + torch.lgamma(a + b) - (torch.lgamma(a) + torch.lgamma(b))
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> _Beta:
+        new: _Beta = self._get_checked_instance(_Beta, _instance)
+        new.concentration1 = self.concentration1.expand(batch_shape)
+        new.concentration0 = self.concentration0.expand(batch_shape)
+        Distribution.__init__(new, torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
+class Beta(FusedSampling, _Beta):
     r"""Beta distribution with density proportional to :math:`x^{\alpha - 1} (1 - x)^{\beta - 1}`.
 
     A draw is :math:`g_1 / (g_1 + g_0)` with two standard gamma numbers, whose powers of the uniform numbers that small
@@ -43,9 +74,6 @@ class Beta(FusedSampling, torch.distributions.Beta):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(concentration1=concentration1, concentration0=concentration0)
-        super().__init__(concentration1, concentration0, validate_args=False)
+        self.concentration1, self.concentration0 = broadcast_all(concentration1, concentration0)
+        Distribution.__init__(self, self.concentration1.shape, validate_args=False)
         self._accept(validate_args, concentration1=concentration1, concentration0=concentration0)
-
-    def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
-        # torch keeps both parameters in one tensor and gives a new view of it for each look at an attribute.
-        return self._samplers[0], [given for _, given in self._given.values()]

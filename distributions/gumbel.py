@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import AffineTransform, Distribution, ExpTransform, Transform, Uniform
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.gumbel import GUMBEL_MAP
 
+from ._parts import part
 from ._sampling import FusedSampling, check_broadcast
 
 
@@ -37,5 +40,17 @@ class Gumbel(FusedSampling, torch.distributions.Gumbel):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(loc=loc, scale=scale)
-        super().__init__(loc, scale, validate_args=False)
+        self.loc, self.scale = broadcast_all(loc, scale)
+        Distribution.__init__(self, self.loc.shape, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
+
+    @part
+    def base_dist(self) -> Uniform:
+        finfo = torch.finfo(self.loc.dtype)
+        low, high = (torch.full_like(self.loc, x) for x in (finfo.tiny, 1 - finfo.eps))
+        return Uniform(low, high, validate_args=False)
+
+    @part
+    def transforms(self) -> list[Transform]:
+        negative = AffineTransform(loc=0, scale=-torch.ones_like(self.scale))
+        return [ExpTransform().inv, negative, ExpTransform().inv, AffineTransform(loc=self.loc, scale=-self.scale)]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import AffineTransform, Distribution, PowerTransform, Transform, Uniform
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.kumaraswamy import KUMARASWAMY_MAP
 
+from ._parts import part
 from ._sampling import FusedSampling, check_broadcast
 
 
@@ -44,5 +47,19 @@ class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
         validate_args: bool | None = None,
     ) -> None:
         check_broadcast(concentration1=concentration1, concentration0=concentration0)
-        super().__init__(concentration1, concentration0, validate_args=False)
+        self.concentration1, self.concentration0 = broadcast_all(concentration1, concentration0)
+        Distribution.__init__(self, self.concentration1.shape, validate_args=False)
         self._accept(validate_args, concentration1=concentration1, concentration0=concentration0)
+
+    @part
+    def base_dist(self) -> Uniform:
+        zero = torch.zeros_like(self.concentration0)
+        return Uniform(zero, torch.ones_like(zero), validate_args=False)
+
+    @part
+    def transforms(self) -> list[Transform]:
+        return [
+            PowerTransform(exponent=self.concentration0.reciprocal()),
+            AffineTransform(loc=1.0, scale=-1.0),
+            PowerTransform(exponent=self.concentration1.reciprocal()),
+        ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import AffineTransform, Distribution, Exponential, ExpTransform, Transform
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.pareto import PARETO_MAP
 
+from ._parts import part
 from ._sampling import FusedSampling, check_broadcast
 
 
@@ -38,5 +41,14 @@ class Pareto(FusedSampling, torch.distributions.Pareto):
 
     def __init__(self, scale: Tensor | float, alpha: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(scale=scale, alpha=alpha)
-        super().__init__(scale, alpha, validate_args=False)
+        self.scale, self.alpha = broadcast_all(scale, alpha)
+        Distribution.__init__(self, self.scale.shape, validate_args=False)
         self._accept(validate_args, scale=scale, alpha=alpha)
+
+    @part
+    def base_dist(self) -> Exponential:
+        return Exponential(self.alpha, validate_args=False)
+
+    @part
+    def transforms(self) -> list[Transform]:
+        return [ExpTransform(), AffineTransform(loc=0, scale=self.scale)]

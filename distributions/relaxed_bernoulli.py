@@ -97,9 +97,14 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
         logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        given = check_one_of(probs=probs, logits=logits)
-        temperature = _checked_temperature(temperature, *given.values())
+        temperature = _checked_temperature(temperature, *check_one_of(probs=probs, logits=logits).values())
         # torch's constructor would check the parameters of the base whatever it is told.
-        base = relaxed_bernoulli.LogitRelaxedBernoulli(temperature, probs, logits, validate_args=False)
+        base = LogitRelaxedBernoulli(temperature, probs, logits, validate_args=False)
         TransformedDistribution.__init__(self, base, SigmoidTransform(), validate_args=False)
-        self._accept(validate_args, temperature=temperature, **given)
+        self._accept(validate_args)
+
+    base_dist: LogitRelaxedBernoulli
+
+    def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
+        sampler, params = self.base_dist._draw_with()
+        return self._samplers[LogitRelaxedBernoulli._samplers.index(sampler)], params

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
@@ -11,7 +15,17 @@ from rsample.kernels.maps.von_mises import VON_MISES_MAP, von_mises_log_prob, vo
 from ._sampling import FusedSampling, check_broadcast, widened
 
 
-class VonMises(FusedSampling, torch.distributions.VonMises):
+class _VonMises(torch.distributions.VonMises):
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> _VonMises:
+        # torch's calls the constructor, which an instance that is given has behind it.
+        new: _VonMises = self._get_checked_instance(_VonMises, _instance)
+        new.loc, new.concentration = self.loc.expand(batch_shape), self.concentration.expand(batch_shape)
+        Distribution.__init__(new, torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
+class VonMises(FusedSampling, _VonMises):
     r"""Von Mises distribution, the circular normal, with density proportional to :math:`e^{\kappa\cos(x - \mu)}`.
 
     A draw is by the rejection of Best and Fisher (1979), put so that nothing cancels at any concentration; the result

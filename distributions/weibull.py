@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import AffineTransform, Distribution, Exponential, PowerTransform, Transform
+from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.weibull import WEIBULL_MAP
 
+from ._parts import part
 from ._sampling import FusedSampling, check_broadcast
 
 
@@ -39,5 +42,18 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
 
     def __init__(self, scale: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
         check_broadcast(scale=scale, concentration=concentration)
-        super().__init__(scale, concentration, validate_args=False)
+        self.scale, self.concentration = broadcast_all(scale, concentration)
+        Distribution.__init__(self, self.scale.shape, validate_args=False)
         self._accept(validate_args, scale=scale, concentration=concentration)
+
+    @part
+    def base_dist(self) -> Exponential:
+        return Exponential(torch.ones_like(self.scale), validate_args=False)
+
+    @part
+    def transforms(self) -> list[Transform]:
+        return [PowerTransform(exponent=self.concentration_reciprocal), AffineTransform(loc=0, scale=self.scale)]
+
+    @part
+    def concentration_reciprocal(self) -> Tensor:
+        return self.concentration.reciprocal()
