@@ -336,9 +336,7 @@ def draw_box_of_rows(
     return tuple(torch.stack(xs).reshape(*outer, *xs[0].shape) for xs in zip(*runs, strict=True))
 
 
-def draw_box_by_inversion(
-    draw_part: DrawPart, key: keys.Key, params: Sequence[Tensor], box: Box
-) -> tuple[Tensor, ...]:
+def draw_box_by_inversion(draw_part: DrawPart, key: keys.Key, params: Sequence[Tensor], box: Box) -> tuple[Tensor, ...]:
     """The part of draws by inversion that lies in a box of whole rows; arguments are those of :func:`draw_box`.
 
     A draw takes half a block, and knows its number: any box is one draw.

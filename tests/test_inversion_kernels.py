@@ -1,4 +1,4 @@
-"""The kernels that draw several categories from each row, against the reference: the same categories, to the last one."""
+"""The kernels that draw several categories from each row draw what the reference draws, to the last one."""
 
 import math
 
@@ -41,7 +41,9 @@ def test_every_dtype(dtype, from_probs, device):
     check(weights((3, 37), dtype, device, from_probs=from_probs), (7, 3, 37), from_probs=from_probs)
 
 
-@pytest.mark.parametrize(("given", "shape"), [((1,), (9, 1)), ((2,), (9, 2)), ((5003,), (130, 5003)), ((300, 3), (2, 300, 3))])
+@pytest.mark.parametrize(
+    ("given", "shape"), [((1,), (9, 1)), ((2,), (9, 2)), ((5003,), (130, 5003)), ((300, 3), (2, 300, 3))]
+)
 def test_rows_of_every_length(given, shape, device):
     check(weights(given, torch.float32, device), shape)
 

@@ -25,6 +25,7 @@ DRAWS = {
     "bernoulli": lambda like: dist.Bernoulli(torch.full_like(like, 0.5)),
     "gamma": lambda like: dist.Gamma(1 + torch.arange(N).to(like) / 4, torch.ones_like(like)),
     "categorical": lambda like: dist.Categorical(logits=(torch.arange(9 * N) % 8).to(like).reshape(N, 9) / 4),
+    "categoricals": lambda like: dist.Categorical(logits=torch.arange(9).to(like) / 4).expand((N,)),
 }
 # Numbers that take a logarithm, an exponential or a sine may differ in their last places, where devices do. A normal
 # number then is off by at most 2e-5, one of two bytes by a rounding to its neighbour.
@@ -45,7 +46,7 @@ def recorded():
     for line in RECORD.read_text().splitlines():
         name, dtype, *numbers = line.split()
         dtype = getattr(torch, dtype)
-        of = torch.int64 if name == "categorical" else dtype
+        of = torch.int64 if name.startswith("categorical") else dtype
         bits = torch.tensor([int(number, 16) for number in numbers])
         width = 8 * of.itemsize
         signed = bits if width == 64 else (bits ^ (1 << (width - 1))) - (1 << (width - 1))

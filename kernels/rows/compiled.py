@@ -23,7 +23,7 @@ from ..layout import collapse
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from ..window import Window
 from . import reference
-from .inversion import Walk, describe_walk
+from .inversion import describe_walk
 
 _CPP_TYPES = {
     torch.float32: "float",
@@ -218,7 +218,8 @@ extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, co
   const rsample::Dimensions rows{{rank, dimensions, dimensions + rank, dimensions + 2 * rank, dimensions + 3 * rank}};
   dimensions += 4 * rank;
   const std::int64_t inner = *dimensions++;
-  const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner, dimensions + 3 * inner}};
+  const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner,
+                                  dimensions + 3 * inner}};
   const auto run = from_probs ? rsample::inversion<Weight, Compute, true> : rsample::inversion<Weight, Compute, false>;
   run(data, k, rows, draws, key[0], key[1], lead, index);
 }}

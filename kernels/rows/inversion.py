@@ -131,9 +131,7 @@ class Walk:
         return list(zip(self.sizes, self.weights, self.out, self.numbers, strict=True))
 
 
-def describe_walk(
-    shape: Sequence[int], given: Sequence[int], strides: Sequence[int], window: Window | None
-) -> Walk:
+def describe_walk(shape: Sequence[int], given: Sequence[int], strides: Sequence[int], window: Window | None) -> Walk:
     """The walk over a batch of draws of `shape` from weights of shape `given` and strides `strides`, all (..., K)."""
     batch = shape[:-1]
     steps = [0] * (len(shape) - len(given)) + [0 if size == 1 else s for size, s in zip(given, strides, strict=True)]
@@ -175,7 +173,7 @@ def draw(
 
 
 def _high_product(high: Tensor, low: Tensor, total: Tensor) -> Tensor:
-    """floor(u total / 2**64) of u = 2**32 high + low and total below 2**63. int64 holds the bits of what is unsigned."""
+    """floor(u total / 2**64) of u = 2**32 high + low and total below 2**63. int64 holds unsigned bits."""
     total_high, total_low = total >> 32, total & MASK32
     first, second, third = high * total_low, low * total_high, low * total_low
     carried = (first & MASK32) + (second & MASK32) + ((third >> 32) & MASK32)

@@ -6,7 +6,7 @@ adds up are whole numbers: no sample depends on how rows are shared.
 """
 
 # Names in capitals are compile-time constants of Triton's, not Yoda's, and choose what is compiled.
-# ruff: noqa: SIM108, SIM300
+# ruff: noqa: SIM300
 from __future__ import annotations
 
 import math
@@ -95,7 +95,7 @@ def running_sums_kernel(
 ):
     """The running sums within a part of `run` categories of ROWS rows: sums[row, category], and totals[row, part].
 
-    LOG_PROB asks for the row's largest weight, too, and for the part's sum of probabilities, or of exp(logit - largest).
+    LOG_PROB asks for the row's largest weight, too, and for the part's sum of probabilities or of exp(logit - largest).
     """
     DTYPE: tl.constexpr = weights_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
@@ -238,18 +238,17 @@ def search_kernel(
         length -= half
     category = tl.where(whole > 0, category, 0)
 
-    if LOG_PROB:
-        if tl.program_id(1) == 0:
-            COMPUTE: tl.constexpr = mass_ptr.dtype.element_ty
-            mass = tl.zeros((LANES,), COMPUTE)
-            for part in range(parts):
-                mass += tl.load(mass_ptr + row * parts + part)
-            at = strided_offset(walked, sizes, strides, 2, WIDE).to(tl.int64) + category * step
-            w = tl.load(weights_ptr + at).to(COMPUTE)
-            if not FROM_PROBS:
-                w = w - tl.load(top_ptr + row)
-            log_prob = log_prob_of(w, tl.zeros((LANES,), COMPUTE), mass, EPS, FROM_PROBS)
-            tl.store(log_prob_ptr + draw, log_prob.to(log_prob_ptr.dtype.element_ty), mask=exists)
+    if LOG_PROB and tl.program_id(1) == 0:
+        COMPUTE: tl.constexpr = mass_ptr.dtype.element_ty
+        mass = tl.zeros((LANES,), COMPUTE)
+        for part in range(parts):
+            mass += tl.load(mass_ptr + row * parts + part)
+        at = strided_offset(walked, sizes, strides, 2, WIDE).to(tl.int64) + category * step
+        w = tl.load(weights_ptr + at).to(COMPUTE)
+        if not FROM_PROBS:
+            w = w - tl.load(top_ptr + row)
+        log_prob = log_prob_of(w, tl.zeros((LANES,), COMPUTE), mass, EPS, FROM_PROBS)
+        tl.store(log_prob_ptr + draw, log_prob.to(log_prob_ptr.dtype.element_ty), mask=exists)
     if ONE_HOT:
         p = tl.program_id(1).to(tl.int64) * TILE + tl.arange(0, TILE)[None, :]
         value = (p == category[:, None]).to(tl.float32).to(out_ptr.dtype.element_ty)
