@@ -8,6 +8,7 @@ is queued already, and the first construction or draw that finds it there raises
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import warnings
 from collections import deque
@@ -151,6 +152,13 @@ class PendingChecks:
     def __init__(self) -> None:
         self.checks: deque[_Check] = deque()
         self._lock = threading.Lock()
+        self._of_parents: list[deque[_Check]] = []
+
+    def leave_to_parent(self) -> None:
+        """Start anew in a forked process, which cannot ask a device for its parent's events, nor destroy them."""
+        self._of_parents.append(self.checks)
+        self.checks = deque()
+        self._lock = threading.Lock()
 
     def add(self, valid: Tensor, message: str) -> None:
         """Watch a 0-dim bool tensor on a device.
@@ -200,3 +208,5 @@ def _to_host(valid: Tensor) -> tuple[Tensor, Any]:
 
 PENDING = PendingChecks()
 atexit.register(PENDING.warn_of_failures)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PENDING.leave_to_parent)

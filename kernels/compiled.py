@@ -14,7 +14,6 @@ import ctypes
 import functools
 import itertools
 import struct
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +43,6 @@ _DENSE, _SUM, _UNUSED = 0, 1, 2
 _CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 _libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
-_lock = threading.Lock()
 
 
 def available(map: Map, dtype: torch.dtype) -> bool:
@@ -171,7 +169,7 @@ def _library(map: Map, compute: torch.dtype) -> Any:
     """The library of `map`, or None where it cannot be built, which is tried once."""
     cached = (map.name, compute)
     if cached not in _libraries:
-        with _lock:
+        with cpp.BUILDING:
             if cached not in _libraries:
                 _libraries[cached] = _build(map, compute)
     return _libraries[cached]

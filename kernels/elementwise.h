@@ -60,7 +60,8 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
     if (outputs[k].mode == SUM) partial_sums[k].resize(groups);
   }
 
-  at::parallel_for(0, groups, 1, [&](int64_t group_begin, int64_t group_end) {
+  constexpr int64_t LEAST = Looping<Noise> ? GRAIN_OF_LOOPS : GRAIN;
+  at::parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[NUMBERS], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];

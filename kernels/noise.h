@@ -15,7 +15,18 @@ constexpr int TILE_BLOCKS = 32;  // Philox blocks in a tile
 constexpr int TILE_WORDS = 4 * TILE_BLOCKS;
 template <class T>
 constexpr int TILE = TILE_WORDS * 4 / sizeof(T);  // elements in a tile
-constexpr int GROUP_TILES = 32;  // tiles in the unit of work of a thread, and of a partial sum
+constexpr int GROUP_TILES = 32;  // tiles in the unit of work, and of a partial sum
+
+// A thread's least work, in elements: some 100 us, as a second thread that has to wait for a core of its own costs
+// milliseconds. Nor less than ATen's own, from which on a program knows that there may be threads.
+constexpr int64_t GRAIN = 1 << 15;
+constexpr int64_t GRAIN_OF_LOOPS = 1 << 13;  // of noise that loops
+
+// How many units of work a thread takes at least, of which each is so much.
+inline int64_t units(int64_t grain, int64_t unit) {
+  unit = std::max<int64_t>(unit, 1);
+  return (grain + unit - 1) / unit;
+}
 
 // ---------------------------------------------------------------------------------------------------------- Philox
 

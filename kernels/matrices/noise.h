@@ -31,7 +31,7 @@ template <class T>
 void stream_normal(T* out, int64_t n, uint64_t seed, uint64_t offset, uint32_t stream) {
   constexpr int64_t SIZE = TILE<T>;
   const int64_t tiles = (n + SIZE - 1) / SIZE;
-  at::parallel_for(0, tiles, GROUP_TILES, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, tiles, units(GRAIN, SIZE), [&](int64_t begin, int64_t end) {
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[SIZE];
     for (int64_t tile = begin; tile < end; ++tile) {

@@ -20,7 +20,7 @@ constexpr int ROWS = VECTORS * LANES<T>;  // rows that are multiplied together
 constexpr int64_t SHARED = 8;             // rows with one factor, from which on they are multiplied together
 constexpr int64_t PACKED = 24;            // rows for which laying out their factor anew pays
 constexpr int64_t SHORT = 8;              // shorter products take no vectors
-constexpr int64_t TASK = 1 << 14;         // elements of a factor, or of a result, in the unit of work of a thread
+constexpr int64_t TASK = 1 << 14;         // elements of a factor, or of a result, in the unit of work
 constexpr int64_t LARGE = 1 << 20;        // elements of a factor that are cut, as threads take as long to start
 constexpr int64_t PARTS = 64;             // partial sums of the gradient of one factor, at most
 constexpr int64_t PARTIAL = 1 << 22;      // elements of all partial sums, at most
@@ -62,6 +62,9 @@ struct Draw {
   // Where the numbers of row i of a factor that count end.
   int64_t end(int64_t i) const { return triangular ? i + 1 : k; }
 };
+
+// The work of some rows, in elements of noise: 32 multiplications take as long.
+inline int64_t work(const Draw& d, int64_t rows) { return rows * (d.k + d.n * d.k / 32); }
 
 template <class T>
 struct Forward {
@@ -183,8 +186,7 @@ template <class T>
 void forward_lanes(const Forward<T>& f) {
   const Draw& d = f.draw;
   const int64_t tiles = ceil_div(d.rows.after, ROWS<T>), runs = d.rows.before * d.rows.factors;
-  const int64_t grain = std::max<int64_t>(TASK / (ROWS<T> * d.n), 1);
-  at::parallel_for(0, runs * tiles, grain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
     Normals<T> normals, own_normals;
     std::vector<T> turned(ROWS<T> * d.k);
     alignas(64) T x[BLOCK * ROWS<T>];
@@ -318,8 +320,7 @@ template <class T>
 void forward_columns(const Forward<T>& f) {
   const Draw& d = f.draw;
   const int64_t tiles = ceil_div(d.rows.after, ROWS<T>), runs = d.rows.before * d.rows.factors;
-  const int64_t grain = std::max<int64_t>(TASK / (ROWS<T> * d.n), 1);
-  at::parallel_for(0, runs * tiles, grain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
     Normals<T> normals, own_normals;
     Columns<T> columns(d);
     std::vector<T> x(BLOCK * columns.width);
@@ -441,7 +442,8 @@ void forward_rows(const Forward<T>& f) {
                         : f.factor.column == 1 ? product_by_rows<T>
                         : f.factor.row == 1    ? product_by_columns<T>
                                                : short_product<T>;
-  at::parallel_for(0, ceil_div(rows, rows_per_task) * parts, 1, [&](int64_t task_begin, int64_t task_end) {
+  const int64_t grain = units(GRAIN, work(d, rows_per_task) / parts);
+  at::parallel_for(0, ceil_div(rows, rows_per_task) * parts, grain, [&](int64_t task_begin, int64_t task_end) {
     Normals<T> normals, own_normals;
     std::vector<T> x(d.n);
     for (int64_t task = task_begin; task < task_end; ++task) {
@@ -607,7 +609,8 @@ void backward_shared(const Backward<T>& f) {
   const int64_t tiles_of_part = std::max(ceil_div(tiles, most), std::min(least, tiles));
   const int64_t parts = ceil_div(tiles, tiles_of_part);
   std::vector<T> partial(parts > 1 ? parts * d.rows.factors * size : 0);
-  at::parallel_for(0, d.rows.factors * parts, 1, [&](int64_t begin, int64_t end) {
+  const int64_t rows_of_part = std::min(tiles_of_part * ROWS<T>, d.rows.before * d.rows.after);
+  at::parallel_for(0, d.rows.factors * parts, units(GRAIN, work(d, rows_of_part)), [&](int64_t begin, int64_t end) {
     Normals<T> normals;
     Sums sums(d);
     for (int64_t task = begin; task < end; ++task) {
@@ -625,7 +628,7 @@ void backward_shared(const Backward<T>& f) {
   });
   if (parts == 1) return;
   for (int64_t b = 0; b < d.rows.factors; ++b) {
-    at::parallel_for(0, size, TASK / PARTS, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, size, units(GRAIN, parts), [&](int64_t begin, int64_t end) {
       for (int64_t e = begin; e < end; ++e) {
         double total = 0;
         for (int64_t part = b * parts; part < (b + 1) * parts; ++part) total += partial[part * size + e];
@@ -664,7 +667,8 @@ void backward_rows(const Backward<T>& f) {
   T masks[2 * LANES<T>];
   std::memset(masks, 0xFF, sizeof masks / 2);
   std::memset(masks + LANES<T>, 0, sizeof masks / 2);
-  at::parallel_for(0, ceil_div(rows.factors, factors_of_task) * parts, 1, [&](int64_t begin, int64_t end) {
+  const int64_t grain = units(GRAIN, work(d, factors_of_task * rows.before * rows.after) / parts);
+  at::parallel_for(0, ceil_div(rows.factors, factors_of_task) * parts, grain, [&](int64_t begin, int64_t end) {
     Normals<T> normals;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task / parts * factors_of_task, last = std::min(first + factors_of_task, rows.factors);

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +35,6 @@ _ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # d
 _DRAW = (ctypes.c_int64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)  # rows, k, seed, offset
 
 _libraries: dict[torch.dtype, Any] = {}  # None: could not be built
-_lock = threading.Lock()
 
 
 def available(dtype: torch.dtype) -> bool:
@@ -176,7 +174,7 @@ def _draw_arguments(key: Tensor, rows: int, k: int) -> tuple[int, ...]:
 def _library(dtype: torch.dtype) -> Any:
     """The library for weights of `dtype`, or None where it cannot be built, which is tried once."""
     if dtype not in _libraries:
-        with _lock:
+        with cpp.BUILDING:
             if dtype not in _libraries:
                 _libraries[dtype] = _build(dtype)
     return _libraries[dtype]

@@ -236,7 +236,7 @@ void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64
     if (LOG_PROB) log_total[row] = winner.top + static_cast<T>(std::log(winner.total));
   };
   std::vector<Winner<T>> parts(cut.parts == 1 ? 0 : cut.tasks());
-  at::parallel_for(0, cut.tasks(), 1, [&](int64_t task_begin, int64_t task_end) {
+  at::parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
     alignas(64) T noise[TILE<T> + at::vec::Vectorized<T>::size()] = {};
     std::vector<Winner<T>> winners;
     for (int64_t number = task_begin; number < task_end; ++number) {
@@ -309,7 +309,7 @@ void relaxed_scores(const Rows<W>& logits, int64_t rows, int64_t k, uint64_t see
     partial_logs.resize(cut.tasks());
     partial_totals.resize(cut.tasks());
   }
-  at::parallel_for(0, cut.tasks(), 1, [&](int64_t task_begin, int64_t task_end) {
+  at::parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
     alignas(64) T noise[TILE<T> + at::vec::Vectorized<T>::size()] = {}, log_noise[TILE<T> + at::vec::Vectorized<T>::size()] = {};
     for (int64_t number = task_begin; number < task_end; ++number) {
       const Task task = cut.task(number);
