@@ -65,6 +65,7 @@ def test_backends_draw_the_same_to_the_last_one(name, dtype):
         ((50, 1, 128), (2, 50, 6)),
         ((5, 1, 7, 16), (3, 5, 6, 7)),
         ((30_001,), (4,)),
+        ((10, 5000), (2, 3, 10)),
     ):
         w = 3 * weights(given, torch.float64)
         w = (1e-3 * w.exp() if name == "probs" else w).to(dtype)
@@ -169,6 +170,15 @@ def test_all_that_draws_categories_draws_these(backend):
     mixture = MixtureSameFamily(Categorical(logits=logits), component).sample((50,), key=KEY)
     of_mixture = Categorical(logits=logits).sample((50,), key=fold_in(KEY, 0))
     assert torch.equal(mixture.round().long(), of_mixture)
+
+
+def test_long_rows_of_little(backend):
+    rows = torch.full((4, 4000), -torch.inf)
+    rows[1, 3999] = -7.0
+    rows[2, 300] = 0.0
+    rows[3] = torch.nan
+    drawn = Categorical(logits=rows, validate_args=False).sample((3,), key=KEY)
+    assert torch.equal(drawn, torch.tensor([0, 3999, 300, 0]).expand(3, 4))
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])

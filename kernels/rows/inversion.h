@@ -162,6 +162,29 @@ class Tables {
     if (count + k > UNITS) flush();
   }
 
+  // The running sums of whole blocks of UNITS weights, of which the last may be short; returns the row's largest weight.
+  T add_blocks(const W* weights, int64_t* sums) {
+    const T top = largest<W, T>(weights, k);
+    int64_t total = 0, blocks = 0;
+    for (int64_t begin = 0; begin < k; begin += UNITS) {
+      const int n = block(weights, top, begin);
+      for (int j = 0; j < n; ++j) total += in_units[j];
+      sums[blocks++] = total;
+    }
+    if (total == 0) std::fill_n(sums, blocks, int64_t{1});
+    return top;
+  }
+
+  // The category of a block from `begin` on at which the running sum from `total` on comes to exceed x.
+  int64_t find(const W* weights, T top, int64_t begin, int64_t total, int64_t x) {
+    const int n = block(weights, top, begin);
+    for (int j = 0; j < n; ++j) {
+      total += in_units[j];
+      if (total > x) return begin + j;
+    }
+    return 0;  // of a row without any weight
+  }
+
   void flush() {
     units<T, FROM_PROBS>(pending, count, bits, in_units);
     for (int done = 0; done < count; done += static_cast<int>(k), first += stride) {
@@ -180,12 +203,17 @@ class Tables {
   alignas(64) T buffer[UNITS], pending[UNITS];
   alignas(64) int64_t in_units[UNITS];
 
+  int block(const W* weights, T top, int64_t begin) {
+    const int n = static_cast<int>(std::min<int64_t>(k - begin, UNITS));
+    relative<T, FROM_PROBS>(widened(weights + begin, n, buffer), n, top, pending);
+    units<T, FROM_PROBS>(pending, n, bits, in_units);
+    return n;
+  }
+
   void make_long(const W* weights, T top, int64_t* sums) {
     int64_t total = 0;
     for (int64_t begin = 0; begin < k; begin += UNITS) {
-      const int n = static_cast<int>(std::min<int64_t>(k - begin, UNITS));
-      relative<T, FROM_PROBS>(widened(weights + begin, n, buffer), n, top, pending);
-      units<T, FROM_PROBS>(pending, n, bits, in_units);
+      const int n = block(weights, top, begin);
       for (int j = 0; j < n; ++j) sums[begin + j] = total += in_units[j];
     }
     if (total == 0) std::fill_n(sums, k, int64_t{1});
@@ -194,13 +222,16 @@ class Tables {
 
 // ------------------------------------------------------------------------------------------------------------- draws
 
-// Draws at hand: each searches the sums from `first` on, and leaves its category at `out`.
+// Draws at hand: each searches the `length` sums from `first` on, and leaves what the first one beyond it stands for, by
+// category(first, its number, x), at `out`.
+template <class Category>
 struct Draws {
   static constexpr int SIZE = 2 * TILE_BLOCKS;
   uint64_t seed, offset;
   const int64_t* sums;
-  int64_t k;
+  int64_t length;
   int64_t* index;
+  const Category& category;
   int count = 0, blocks = 0;
   alignas(64) uint64_t block[SIZE], word[SIZE];  // of a block, and which half of which block a draw takes
   alignas(64) int64_t first[SIZE], out[SIZE], x[SIZE], at[SIZE];
@@ -224,17 +255,17 @@ struct Draws {
       philox4x32_10(seed, block + tile * TILE_BLOCKS, 0, 0, words[tile]);
     }
     for (int i = 0; i < count; ++i) {
-      const uint64_t total = sums[first[i] + k - 1], u = join_words(&words[0][0] + 2 * word[i]);
+      const uint64_t total = sums[first[i] + length - 1], u = join_words(&words[0][0] + 2 * word[i]);
       x[i] = static_cast<int64_t>(static_cast<unsigned __int128>(u) * total >> 64);
     }
     std::fill(x + count, x + SIZE, int64_t{0});
     std::copy_n(first, SIZE, at);
-    for (int64_t length = k; length > 1;) {
-      const int64_t half = length / 2;
+    for (int64_t left = length; left > 1;) {
+      const int64_t half = left / 2;
       for (int i = 0; i < SIZE; ++i) at[i] += sums[at[i] + half - 1] <= x[i] ? half : 0;
-      length -= half;
+      left -= half;
     }
-    for (int i = 0; i < count; ++i) index[out[i]] = at[i] - first[i];
+    for (int i = 0; i < count; ++i) index[out[i]] = category(first[i], at[i] - first[i], x[i]);
     count = blocks = 0;
   }
 };
@@ -301,20 +332,33 @@ void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dim
   const int64_t groups = (rows + group - 1) / group;
   // Many draws are cut, too, where making the table again for each part is a small part of the work.
   const int64_t chunk = std::max<int64_t>(4 * k, TASK_NANOSECONDS / (8 * group)), chunks = (draws + chunk - 1) / chunk;
-  const int64_t stride = k % 16 == 0 ? k + 8 : k;  // or neighbouring rows would share a few sets of the cache
+  // Where draws are few, sums of blocks are enough: each draw makes those within one block again.
+  const bool blocks = draws * (2 * UNITS) <= k;
+  const int64_t length = blocks ? (k + UNITS - 1) / UNITS : k;
+  const int64_t stride = length % 16 == 0 ? length + 8 : length;  // or rows would share a few sets of the cache
   const int64_t grain = std::max<int64_t>(TASK_NANOSECONDS / (group * (2 * k + 8 * std::min(draws, chunk))), 1);
   at::parallel_for(0, groups * chunks, grain, [&](int64_t begin, int64_t end) {
     const std::unique_ptr<int64_t[]> sums(new int64_t[group * stride]);
     const std::unique_ptr<Place[]> places(new Place[group]);
+    const std::unique_ptr<T[]> tops(new T[group]);
     Tables<W, T, FROM_PROBS> tables(k, stride);
-    Draws at_hand{seed, offset, sums.get(), k, index};
+    const auto category = [&](int64_t table, int64_t found, int64_t x) {
+      if (!blocks) return found;
+      const int64_t row = table / stride, before = found > 0 ? sums[table + found - 1] : 0;
+      return tables.find(weights + places[row].weights, tops[row], found * UNITS, before, x);
+    };
+    Draws<decltype(category)> at_hand{seed, offset, sums.get(), length, index, category};
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first_row = task / chunks * group, count = std::min(group, rows - first_row);
       for (int64_t row = 0; row < count; ++row) {
         places[row] = place_of(rows_of, first_row + row);
-        tables.add(weights + places[row].weights, sums.get() + row * stride);
+        if (blocks) {
+          tops[row] = tables.add_blocks(weights + places[row].weights, sums.get() + row * stride);
+        } else {
+          tables.add(weights + places[row].weights, sums.get() + row * stride);
+        }
       }
-      tables.flush();
+      if (!blocks) tables.flush();
       const int64_t first = task % chunks * chunk, last = std::min(first + chunk, draws);
       if (rows_inside) {
         each(draws_of, first, last, [&](const Place& place) {
