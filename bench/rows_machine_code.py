@@ -9,7 +9,7 @@ from machine_code import KEY, TRITON_NAMES, partial_sums
 from sass import compile_for
 
 from rsample.kernels.launch import group_size
-from rsample.kernels.rows import race, relaxed
+from rsample.kernels.rows import inversion_kernels, race, relaxed
 
 ROWS = {"sizes": ("i32",), "strides": ("i32",), "rows": "i64", "k": "i64", "step": "i64"}
 
@@ -75,6 +75,58 @@ def finish_code(dtype: torch.dtype, target: str, output: str) -> Any:
         "PARTS": 16,
     }
     return compile_for(race.race_finish_kernel, arguments, target, 4)
+
+
+def running_sums_code(dtype: torch.dtype, target: str = "sm_90", *, log_prob: bool = False) -> Any:
+    """The tables of running sums of long rows' weights, which are logits."""
+    compute = partial_sums(dtype)
+    arguments = {
+        "sums_ptr": "*i64",
+        "totals_ptr": "*i64",
+        "top_ptr": f"*{compute}" if log_prob else None,
+        "mass_ptr": f"*{compute}" if log_prob else None,
+        "weights_ptr": f"*{TRITON_NAMES[dtype]}",
+        **ROWS,
+        "run": "i64",
+        "bits": "i32",
+        "FROM_PROBS": False,
+        "LOG_PROB": log_prob,
+        "WIDE": False,
+        "ROWS": 1,
+        "TILE": inversion_kernels.TABLE_TILE,
+    }
+    return compile_for(inversion_kernels.running_sums_kernel, arguments, target, 8)
+
+
+def search_code(dtype: torch.dtype, target: str = "sm_90", *, one_hot: bool = False, log_prob: bool = False) -> Any:
+    """The search of draws in tables of running sums."""
+    name, compute = TRITON_NAMES[dtype], partial_sums(dtype)
+    arguments = {
+        "out_ptr": f"*{name}" if one_hot else "*i64",
+        "log_prob_ptr": f"*{name}" if log_prob else None,
+        "sums_ptr": "*i64",
+        "totals_ptr": "*i64",
+        "top_ptr": f"*{compute}" if log_prob else None,
+        "mass_ptr": f"*{compute}" if log_prob else None,
+        "weights_ptr": f"*{name}",
+        **ROWS,
+        "strides": ("i32",) * 3,
+        "lead": "i64",
+        "n": "i64",
+        "run": "i64",
+        "parts": "i32",
+        "halvings": "i32",
+        **KEY,
+        "FROM_PROBS": False,
+        "ONE_HOT": one_hot,
+        "LOG_PROB": log_prob,
+        "EPS": 2.0**-23,
+        "WIDE": False,
+        "HARDWARE": not target.startswith("gfx"),
+        "LANES": 16 if one_hot else 128,
+        "TILE": 512 if one_hot else 1,
+    }
+    return compile_for(inversion_kernels.search_kernel, arguments, target, 4)
 
 
 def relaxed_code(dtype: torch.dtype, target: str, phase: str) -> Any:

@@ -11,7 +11,7 @@ if not HAS_TRITON or triton.knobs.runtime.interpret:
     )
 
 from budgets import RACE
-from rows_machine_code import finish_code, race_code, relaxed_code
+from rows_machine_code import finish_code, race_code, relaxed_code, running_sums_code, search_code
 from sass import TARGETS, Sass
 
 from rsample.kernels.launch import group_size
@@ -41,10 +41,26 @@ def test_cost_of_a_race(case, budget, record_property):
     assert 17 * categories // 4 <= sass.count(r"IMAD\.WIDE", hot=True) <= 19 * categories // 4
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: running_sums_code(F32),
+        lambda: running_sums_code(F64, log_prob=True),
+        lambda: search_code(F32),
+        lambda: search_code(BF16, one_hot=True),
+    ],
+)
+def test_inversion_uses_registers_only(make):
+    resources = Sass(make()).resources
+    assert resources["STACK"] == resources["LOCAL"] == 0
+
+
 EVERYWHERE = [
     (lambda target: race_code(F32, target, output="one_hot", log_prob=True)),
     (lambda target: race_code(F64, target, from_probs=True, log_prob=True, even=True, lanes_per_row=16)),
     (lambda target: finish_code(F16, target, "one_hot")),
+    (lambda target: running_sums_code(F32, target, log_prob=True)),
+    (lambda target: search_code(F16, target, one_hot=True, log_prob=True)),
     (lambda target: relaxed_code(F32, target, "tile")),
     (lambda target: relaxed_code(BF16, target, "write")),
 ]
