@@ -253,6 +253,11 @@ class FusedSampling(KeyedSampling):
                 sampler = self._samplers[1]
         return sampler, [getattr(self, name) for name in sampler.map.parameters]
 
+    @property
+    def _from_logits(self) -> bool:
+        """Whether draws and densities are of `logits` rather than `probs`."""
+        return "logits" in self._draw_with()[0].map.parameters
+
     def _log_prob_at(self, value: Tensor) -> Tensor:
         """The log-density at `value` by the map's own formula, from the attributes: what a fused draw gives as well.
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
+from rsample.kernels.special import binary_entropy, binary_entropy_of_logits
 
-from ._sampling import FusedSampling, check_one_of
+from ._sampling import FusedSampling, check_one_of, widened
 
 
 class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
@@ -42,3 +43,14 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
     ) -> None:
         super().__init__(probs, logits, validate_args=False)
         self._accept(validate_args, **check_one_of(probs=probs, logits=logits))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass, -inf of an outcome of probability 0; linear in `value` between 0 and 1."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    def entropy(self) -> Tensor:
+        if self._from_logits:
+            return widened(binary_entropy_of_logits, self.logits)
+        return widened(binary_entropy, self.probs)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
+from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
 
 from ._sampling import FusedSampling, check_broadcast, check_one_of
 
@@ -50,3 +51,23 @@ class Binomial(FusedSampling, torch.distributions.Binomial):
         super().__init__(total_count, probs, logits, validate_args=False)
         trials = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
         self._accept(validate_args, total_count=trials, **check_one_of(probs=probs, logits=logits))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass, -inf of a count of probability 0."""
+        if self._validate_args:
+            self._validate_sample(value)
+        chances, log_mass = (self.logits, log_chances_of_logits) if self._from_logits else (self.probs, log_chances)
+
+        def log_prob(k: Tensor, n: Tensor, chances: Tensor) -> Tensor:
+            log_ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+            return log_ways + log_mass(k, n - k, chances)
+
+        return in_double(log_prob, value, self.total_count, chances)
+
+    def entropy(self) -> Tensor:
+        # Of torch's sum over all counts those of probability 0 are no part.
+        trials = int(self.total_count.max())
+        if self.total_count.min() != trials:
+            raise NotImplementedError("Inhomogeneous total count not supported by `entropy`.")
+        log_prob = self.log_prob(self.enumerate_support(False))
+        return -(torch.exp(log_prob) * log_prob.clamp(min=torch.finfo(log_prob.dtype).min)).sum(0)

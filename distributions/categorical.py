@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import race
+from rsample.kernels.special import log_probability
 
 from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import CheckedArguments
@@ -257,6 +258,25 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         if self._is_overridden or self._is_assigned:
             return False
         return not self._is_traced()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass: from probabilities their logarithm, -inf of 0, where torch bounds it by that of the dtype's eps."""
+        if self._is_overridden or self._in_force()[0] == "logits":
+            log_prob: Tensor = super().log_prob(value)
+            return log_prob
+        if self._validate_args:
+            self._validate_sample(value)
+        value, probs = torch.broadcast_tensors(value.long().unsqueeze(-1), self.probs)
+        return log_probability(probs.gather(-1, value[..., :1]).squeeze(-1))
+
+    def entropy(self) -> Tensor:
+        if self._is_overridden:
+            return super().entropy()
+        from_probs, probs = self._in_force()[0] == "probs", self.probs
+        # Of a category of probability 0 nothing is counted, and its derivative is finite.
+        least = torch.finfo(probs.dtype).tiny
+        logits = torch.log(probs.clamp(min=least)) if from_probs else self.logits.clamp(min=-1 / least)
+        return -(probs * logits).sum(-1)
 
     def weights_as_logits(self) -> Tensor:
         """Logits, unexpanded and perhaps unnormalised; of probabilities the ones that torch.distributions has."""

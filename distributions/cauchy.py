@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.cauchy import CAUCHY_MAP
+from rsample.kernels.maps.cauchy import CAUCHY_MAP, cauchy_icdf
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class Cauchy(FusedSampling, torch.distributions.Cauchy):
@@ -39,3 +39,11 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
         check_broadcast(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return widened(cauchy_icdf, value, self.loc, self.scale)

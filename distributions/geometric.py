@@ -7,9 +7,14 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.geometric import GEOMETRIC_LOGITS_MAP, GEOMETRIC_PROBS_MAP
+from rsample.kernels.maps.geometric import (
+    GEOMETRIC_LOGITS_MAP,
+    GEOMETRIC_PROBS_MAP,
+    geometric_logits_entropy,
+    geometric_probs_entropy,
+)
 
-from ._sampling import FusedSampling, check_one_of
+from ._sampling import FusedSampling, check_one_of, widened
 
 
 class Geometric(FusedSampling, torch.distributions.Geometric):
@@ -45,3 +50,22 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
         self._accept(validate_args, **check_one_of(probs=probs, logits=logits))
         if self._validate_args and probs is not None:
             self._require_all(self.probs > 0, "probs", self.probs, constraints.positive)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass; of logits without their p, which rounds to 0 or 1."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.exp(-self.logits) if self._from_logits else (1 - self.probs) / self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 + self.mean)
+
+    def entropy(self) -> Tensor:
+        if self._from_logits:
+            return widened(geometric_logits_entropy, self.logits)
+        return widened(geometric_probs_entropy, self.probs)

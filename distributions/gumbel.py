@@ -54,3 +54,16 @@ class Gumbel(FusedSampling, torch.distributions.Gumbel):
     def transforms(self) -> list[Transform]:
         negative = AffineTransform(loc=0, scale=-torch.ones_like(self.scale))
         return [ExpTransform().inv, negative, ExpTransform().inv, AffineTransform(loc=self.loc, scale=-self.scale)]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return torch.exp(-torch.exp((self.loc - value) / self.scale))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return self.loc - self.scale * torch.log(-torch.log(value))

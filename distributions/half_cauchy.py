@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.cauchy import HALF_CAUCHY_MAP
+from rsample.kernels.maps.cauchy import HALF_CAUCHY_MAP, half_cauchy_icdf
 
-from ._sampling import FusedSampling
+from ._sampling import FusedSampling, widened
 
 
 class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
@@ -40,3 +40,11 @@ class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
             self, base, torch.distributions.AbsTransform(), validate_args=False
         )
         self._accept(validate_args, scale=scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return widened(half_cauchy_icdf, value, self.scale)

@@ -39,3 +39,8 @@ class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
             self, base, torch.distributions.AbsTransform(), validate_args=False
         )
         self._accept(validate_args, scale=scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)

@@ -8,10 +8,10 @@ from torch.distributions import AffineTransform, Distribution, PowerTransform, T
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.kumaraswamy import KUMARASWAMY_MAP
+from rsample.kernels.maps.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
 
 from ._parts import part
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
@@ -63,3 +63,16 @@ class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
             AffineTransform(loc=1.0, scale=-1.0),
             PowerTransform(exponent=self.concentration1.reciprocal()),
         ]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return widened(kumaraswamy_cdf, value, self.concentration1, self.concentration0)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return widened(kumaraswamy_icdf, value, self.concentration1, self.concentration0)

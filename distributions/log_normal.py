@@ -39,3 +39,8 @@ class LogNormal(FusedSampling, torch.distributions.LogNormal):
         check_broadcast(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)

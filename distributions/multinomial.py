@@ -12,6 +12,7 @@ from torch.distributions.utils import lazy_property
 
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import race
+from rsample.kernels.special import in_double, log_probability
 
 from ._sampling import KeyedSampling, checked_sample_shape, unexpanded
 from ._validation import refuse_dtensors
@@ -43,6 +44,8 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
             has no distribution.
     """
 
+    _categorical: Categorical
+
     def __init__(
         self,
         total_count: int = 1,
@@ -69,6 +72,19 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         new.total_count = self.total_count
         new._set_categorical(self._categorical.expand(batch_shape), self._validate_args)
         return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass, -inf of counts of probability 0."""
+        if self._validate_args:
+            self._validate_sample(value)
+        from_probs = self._categorical._in_force()[0] == "probs"
+
+        def log_prob(counts: Tensor, chances: Tensor) -> Tensor:
+            logits = torch.where(counts == 0, 0.0, log_probability(chances) if from_probs else chances)
+            log_ways = torch.lgamma(counts.sum(-1) + 1) - torch.lgamma(counts + 1).sum(-1)
+            return log_ways + (logits * counts).sum(-1)
+
+        return in_double(log_prob, value, self.probs if from_probs else self.logits)
 
     def _draw(
         self,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
+from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
 
 from ._sampling import FusedSampling, check_broadcast, check_one_of
 
@@ -50,3 +51,37 @@ class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
         super().__init__(total_count, probs, logits, validate_args=False)
         failures = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
         self._accept(validate_args, total_count=failures, **check_one_of(probs=probs, logits=logits))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass, -inf of a count of probability 0."""
+        if self._validate_args:
+            self._validate_sample(value)
+        chances, log_mass = (self.logits, log_chances_of_logits) if self._from_logits else (self.probs, log_chances)
+
+        def log_prob(k: Tensor, r: Tensor, chances: Tensor) -> Tensor:
+            # Without failures to wait for there are no successes.
+            none = r == 0
+            waits = torch.where(none, 1.0, r)
+            log_ways = torch.lgamma(waits + k) - torch.lgamma(k + 1) - torch.lgamma(waits)
+            degenerate = torch.where(k == 0, 0.0, -torch.inf)
+            return torch.where(none, degenerate, log_ways + log_mass(k, waits, chances))
+
+        return in_double(log_prob, value, self.total_count, chances)
+
+    @property
+    def _odds(self) -> Tensor:
+        return torch.exp(self.logits) if self._from_logits else self.probs / (1 - self.probs)
+
+    @property
+    def mean(self) -> Tensor:
+        r""":math:`r p / (1 - p)`."""
+        return self.total_count * self._odds
+
+    @property
+    def mode(self) -> Tensor:
+        return ((self.total_count - 1) * self._odds).floor().clamp(min=0.0)
+
+    @property
+    def variance(self) -> Tensor:
+        r""":math:`r p / (1 - p)^2`."""
+        return self.mean * (1 + self._odds)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.normal import NORMAL_MAP
+from rsample.kernels.maps.normal import NORMAL_MAP, normal_log_prob
 
 from ._sampling import FusedSampling, check_broadcast
 
@@ -42,3 +42,8 @@ class Normal(FusedSampling, torch.distributions.Normal):
         check_broadcast(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return normal_log_prob(value, self.loc, self.scale)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.poisson import POISSON_MAP
+from rsample.kernels.special import in_double, log_of_positive
 
 from ._sampling import FusedSampling
 
@@ -37,3 +38,13 @@ class Poisson(FusedSampling, torch.distributions.Poisson):
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
         super().__init__(rate, validate_args=False)
         self._accept(validate_args, rate=rate)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return in_double(_log_prob, value, self.rate)
+
+
+def _log_prob(k: Tensor, rate: Tensor) -> Tensor:
+    log_mass = k * log_of_positive(rate) - rate - torch.lgamma(k + 1)
+    return torch.where((rate == 0) & (k > 0), -torch.inf, log_mass)

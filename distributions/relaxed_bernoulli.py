@@ -13,6 +13,7 @@ from rsample.kernels.maps.relaxed_bernoulli import (
     RELAXED_BERNOULLI_LOGITS_MAP,
     RELAXED_BERNOULLI_PROBS_MAP,
 )
+from rsample.kernels.maps.support import UNIT_INTERVAL
 
 from ._sampling import FusedSampling, check_one_of
 
@@ -69,6 +70,11 @@ class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoul
         super().__init__(temperature, probs, logits, validate_args=False)
         self._accept(validate_args, temperature=temperature, **given)
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
 
 class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
     r"""Relaxed Bernoulli distribution on (0, 1): :math:`x = \sigma((\mathrm{logit}\,p + e) / \lambda)`.
@@ -108,3 +114,12 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         sampler, params = self.base_dist._draw_with()
         return self._samplers[LogitRelaxedBernoulli._samplers.index(sampler)], params
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density; at 0 and 1, which others' arithmetic may round to, that of the numbers next to them."""
+        if self._validate_args:
+            self._validate_sample(value)
+        if not value.is_floating_point():
+            value = value.to(self.temperature.dtype)
+        inside = value.clamp(*UNIT_INTERVAL.limits(value.dtype))
+        return torch.where((value < 0) | (value > 1), -torch.inf, self._log_prob_at(inside))

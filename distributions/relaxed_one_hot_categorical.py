@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import ExpTransform, TransformedDistribution
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 
+from rsample.kernels.maps.support import POSITIVE
 from rsample.kernels.rows.autograd import with_temperature
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Relaxed
@@ -185,3 +186,12 @@ class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneH
     @property
     def _relaxed(self) -> ExpRelaxedCategorical:
         return self.base_dist
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density; a coordinate that has underflowed to 0 counts as the least number of its dtype."""
+        if self._validate_args:
+            self._validate_sample(value)
+        least, _ = POSITIVE.limits(value.dtype)
+        y = torch.log(value.clamp(min=least))
+        log_prob: Tensor = self.base_dist.log_prob(y) - y.sum(-1)
+        return log_prob

@@ -8,9 +8,9 @@ from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.student_t import STUDENT_T_MAP
+from rsample.kernels.maps.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, check_broadcast, widened
 
 
 class StudentT(FusedSampling, torch.distributions.StudentT):
@@ -51,3 +51,12 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)
         Distribution.__init__(self, self.df.shape, validate_args=False)
         self._accept(validate_args, df=df, loc=loc, scale=scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density, exact at any `df`: its gamma functions enter by their quotient."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return widened(student_t_log_prob, value, self.df, self.loc, self.scale)
+
+    def entropy(self) -> Tensor:
+        return widened(student_t_entropy, self.df, self.scale)

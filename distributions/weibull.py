@@ -57,3 +57,13 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
     @part
     def concentration_reciprocal(self) -> Tensor:
         return self.concentration.reciprocal()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
+    @property
+    def mode(self) -> Tensor:
+        """0 where the concentration is not above 1."""
+        return self.scale * (1 - 1 / self.concentration).clamp(min=0) ** (1 / self.concentration)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..devicemath import divide, exp, log, log1p, negative
 from ..language import tl, triton
 from ..noise import UNIFORM
+from ..special import log_chances
 from .map import Density, Map
 
 
@@ -36,6 +40,19 @@ def bernoulli_logits_log_prob_reference(u: Tensor, logits: Tensor) -> Tensor:
 
 def bernoulli_logits_reference_score(u: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
     return (grad * (bernoulli_logits_reference(u, logits) - torch.reciprocal(1 + torch.exp(-logits))),)
+
+
+def bernoulli_probs_log_prob_at(x: Tensor, probs: Tensor) -> Tensor:
+    """x log(p) + (1 - x) log(1 - p), -inf where x is impossible."""
+    return log_chances(x, 1 - x, probs)
+
+
+def bernoulli_logits_log_prob_at(x: Tensor, logits: Tensor) -> Tensor:
+    """The same from logits, one operation where they are finite."""
+    greatest = torch.finfo(logits.dtype).max
+    logits, x = torch.broadcast_tensors(torch.clamp(logits, -greatest, greatest), x)
+    log_prob = -binary_cross_entropy_with_logits(logits, x, reduction="none")
+    return torch.where(log_prob == -greatest, -math.inf, log_prob)
 
 
 @triton.jit
@@ -78,7 +95,7 @@ def bernoulli_logits_score(u, grad, logits, HARDWARE: tl.constexpr):
 
 
 BERNOULLI_PROBS_DENSITY = Density(
-    at=lambda x, probs: torch.distributions.Bernoulli(probs=probs, validate_args=False).log_prob(x),
+    at=bernoulli_probs_log_prob_at,
     reference=bernoulli_probs_log_prob_reference,
     reference_score=bernoulli_probs_reference_score,
     transform=bernoulli_probs_log_prob,
@@ -93,7 +110,7 @@ BERNOULLI_PROBS_MAP = Map(
     density=BERNOULLI_PROBS_DENSITY,
 )
 BERNOULLI_LOGITS_DENSITY = Density(
-    at=lambda x, logits: torch.distributions.Bernoulli(logits=logits, validate_args=False).log_prob(x),
+    at=bernoulli_logits_log_prob_at,
     reference=bernoulli_logits_log_prob_reference,
     reference_score=bernoulli_logits_reference_score,
     transform=bernoulli_logits_log_prob,

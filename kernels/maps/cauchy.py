@@ -10,6 +10,7 @@ from torch import Tensor
 from ..devicemath import divide, log, negative
 from ..language import tl, triton
 from ..noise import CENTERED
+from ..special import log1p_of_square
 from .location_scale import Standard, location_scale_map, scale_map
 from .support import REAL_LINE, Support
 
@@ -33,6 +34,25 @@ def standard_cauchy_slope(t: Tensor) -> Tensor:
     e = standard_cauchy(t)
     # -2 e / (1 + e^2) without e^2, which may overflow.
     return -2 / (e + torch.reciprocal(e))
+
+
+def cauchy_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return -math.log(math.pi) - torch.log(scale) - log1p_of_square((x - loc) / scale)
+
+
+def cauchy_icdf(u: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """loc - scale / tan(pi u), of the nearer of 0 and 1."""
+    return loc + scale * torch.where(u < 0.5, -1.0, 1.0) / torch.tan(math.pi * torch.minimum(u, 1 - u))
+
+
+def half_cauchy_icdf(u: Tensor, scale: Tensor) -> Tensor:
+    """scale * tan(pi u / 2), of the nearer of 0 and 1."""
+    of_upper = 1 / torch.tan(0.5 * math.pi * torch.where(u < 0.5, 1.0, 1 - u))
+    return scale * torch.where(u < 0.5, torch.tan(0.5 * math.pi * u), of_upper)
+
+
+def half_cauchy_log_prob(x: Tensor, scale: Tensor) -> Tensor:
+    return torch.where(x < 0, -math.inf, -math.log(math.pi / 2) - torch.log(scale) - log1p_of_square(x / scale))
 
 
 @triton.jit
@@ -73,7 +93,7 @@ CAUCHY_MAP = location_scale_map(
         device_log_density=standard_cauchy_log_density_device,
         device_slope=standard_cauchy_slope_device,
     ),
-    at=lambda x, loc, scale: torch.distributions.Cauchy(loc, scale, validate_args=False).log_prob(x),
+    at=cauchy_log_prob,
     support=REAL_LINE,
 )
 
@@ -118,6 +138,6 @@ HALF_CAUCHY_MAP = scale_map(
         device_log_density=standard_half_cauchy_log_density_device,
         device_slope=standard_half_cauchy_slope_device,
     ),
-    at=lambda x, scale: torch.distributions.HalfCauchy(scale, validate_args=False).log_prob(x),
+    at=half_cauchy_log_prob,
     support=Support(None, math.inf, narrow_only=True),
 )

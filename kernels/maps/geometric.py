@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 from ..devicemath import divide, exp, log, log1p, negative
 from ..language import HAS_TRITON, tl, triton
 from ..noise import EXPONENTIAL, open_unit_device
+from ..special import log_chances, log_chances_of_logits
 from .map import Density, Map
 from .support import Support
 
@@ -70,7 +71,27 @@ def geometric_logits_reference_score(x: Tensor, grad: Tensor, logits: Tensor) ->
 
 def geometric_logits_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """Log-mass of x failures."""
-    return logsigmoid(logits) + x * logsigmoid(-logits)
+    return log_chances_of_logits(torch.ones_like(x), x, logits)
+
+
+def geometric_probs_log_prob_at(x: Tensor, probs: Tensor) -> Tensor:
+    """Log-mass of x failures."""
+    return log_chances(torch.ones_like(x), x, probs)
+
+
+def geometric_probs_entropy(probs: Tensor) -> Tensor:
+    """-log(p) - (1 - p) log(1 - p) / p."""
+    return -torch.log(probs) - (1 - probs) * torch.log1p(-torch.where(probs == 1, 0.0, probs)) / probs
+
+
+def geometric_logits_entropy(logits: Tensor) -> Tensor:
+    """log(1 + 1 / o) + log(1 + o) / o with odds o."""
+    rare = logits < 0
+    odds = torch.exp(torch.where(rare, logits, 0.0))
+    tiny = odds < 1e-20
+    of_rare = torch.where(tiny, 1.0, torch.log1p(odds) / torch.where(tiny, 1.0, odds))
+    common = torch.where(rare, 0.0, logits)
+    return softplus(-logits) + torch.where(rare, of_rare, torch.exp(-common) * softplus(common))
 
 
 # On the hardware E and L are logarithms to base 2, which cancels in their ratio and spares a multiplication each.
@@ -172,7 +193,7 @@ GEOMETRIC_PROBS_MAP = Map(
     support=_SUPPORT,
     transform=geometric_probs_transform,
     density=Density(
-        at=lambda x, probs: torch.distributions.Geometric(probs, validate_args=False).log_prob(x),
+        at=geometric_probs_log_prob_at,
         reference=geometric_probs_log_prob_reference,
         reference_score=geometric_probs_reference_score,
         transform=geometric_probs_log_prob,

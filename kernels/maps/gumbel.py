@@ -24,6 +24,12 @@ def standard_gumbel_slope(x: Tensor) -> Tensor:
     return x - 1
 
 
+def gumbel_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    y = (loc - x) / scale
+    greatest = torch.finfo(y.dtype).max
+    return torch.clamp(y, max=greatest) - torch.exp(y) - torch.log(scale)
+
+
 @triton.jit
 def standard_gumbel_device(x, HARDWARE: tl.constexpr):
     return negative(log(x, HARDWARE))
@@ -50,5 +56,5 @@ GUMBEL_MAP = location_scale_map(
         device_log_density=standard_gumbel_log_density_device,
         device_slope=standard_gumbel_slope_device,
     ),
-    at=lambda x, loc, scale: torch.distributions.Gumbel(loc, scale, validate_args=False).log_prob(x),
+    at=gumbel_log_prob,
 )

@@ -9,7 +9,7 @@ from ..devicemath import divide, exp, log
 from ..language import tl, triton
 from ..noise import NORMAL
 from .map import Density, Map
-from .normal import HALF_LOG_2_PI, standard_normal_log_density_device
+from .normal import HALF_LOG_2_PI, normal_log_prob, standard_normal_log_density_device
 from .support import POSITIVE
 
 
@@ -33,6 +33,11 @@ def log_normal_log_prob_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, s
 def log_normal_reference_score(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     unit = grad / scale
     return unit * eps, unit * (eps * eps - 1)
+
+
+def log_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    y = torch.log(x)
+    return normal_log_prob(y, loc, scale) - y
 
 
 @triton.jit
@@ -72,7 +77,7 @@ LOG_NORMAL_MAP = Map(
     transform=log_normal_transform,
     transform_grad=log_normal_transform_grad,
     density=Density(
-        at=lambda x, loc, scale: torch.distributions.LogNormal(loc, scale, validate_args=False).log_prob(x),
+        at=log_normal_log_prob_at,
         reference=log_normal_log_prob_reference,
         reference_grad=log_normal_log_prob_reference_grad,
         reference_score=log_normal_reference_score,

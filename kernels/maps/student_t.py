@@ -26,6 +26,7 @@ from ..noise import (
     signed64,
 )
 from ..polynomial import polynomial, polynomial_device
+from ..special import half_step_slope, log1p_of_square, log_half_step
 from .map import Map
 from .support import Support
 
@@ -44,6 +45,25 @@ def _noise(blocks: Blocks, df: Tensor, loc: Tensor, scale: Tensor, dtype: torch.
         return exponential_of_element(signed32(words[0]), dtype), torch.cos(turns * (2 * math.pi))
     turns = open_unit(words[2], words[3], dtype)
     return exponential_of_element(signed64(words[0], words[1]), dtype), torch.cos(turns * (2 * math.pi))
+
+
+def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """Log-density; with many degrees of freedom its terms do not cancel, and it is the normal one in the end."""
+    y = (x - loc) / scale
+    t = y / torch.sqrt(df)
+    # Here log(1 + t**2) is t**2, which may underflow.
+    normal = torch.abs(t) < 0.1 * torch.finfo(df.dtype).eps ** 0.5
+    of_normal = 0.5 * y * y + 0.5 * t * t
+    of_t = 0.5 * (torch.where(normal, 1.0, df) + 1) * log1p_of_square(torch.where(normal, 1.0, t))
+    log_peak = log_half_step(0.5 * df) - 0.5 * math.log(2 * math.pi) - torch.log(scale)
+    return log_peak - torch.where(normal, of_normal, of_t)
+
+
+def student_t_entropy(df: Tensor, scale: Tensor) -> Tensor:
+    """Entropy; with many degrees of freedom its terms do not cancel."""
+    a = 0.5 * df
+    of_slope = (1 + 0.5 / a) * half_step_slope(a) + 0.25 / a
+    return torch.log(scale) + 0.5 * math.log(2 * math.pi) + 0.5 + of_slope - log_half_step(a)
 
 
 @triton.jit

@@ -15,7 +15,7 @@ from ..devicemath import copysign, divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..noise import NORMAL
 from .map import Density, Map
-from .normal import HALF_LOG_2_PI, standard_normal_log_density_device
+from .normal import HALF_LOG_2_PI, normal_log_prob, standard_normal_log_density_device
 from .support import Support
 
 LOG_4 = math.log(4)
@@ -52,8 +52,7 @@ def tanh_normal_reference_score(eps: Tensor, grad: Tensor, loc: Tensor, scale: T
 def tanh_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     z = torch.atanh(x)
     magnitude = torch.abs(z)
-    log_normal = torch.distributions.Normal(loc, scale, validate_args=False).log_prob(z)
-    return log_normal + 2 * (magnitude + torch.log1p(torch.exp(-2 * magnitude))) - LOG_4
+    return normal_log_prob(z, loc, scale) + 2 * (magnitude + torch.log1p(torch.exp(-2 * magnitude))) - LOG_4
 
 
 @triton.jit

@@ -37,6 +37,12 @@ def weibull_reference_score(x: Tensor, grad: Tensor, scale: Tensor, concentratio
     return grad * concentration * (x - 1) / scale, grad * (1 + torch.log(x) * (1 - x)) / concentration
 
 
+def weibull_log_prob_at(x: Tensor, scale: Tensor, k: Tensor) -> Tensor:
+    """log(k / scale) + (k - 1) log(z) - z**k, z = x / scale, where z**k under- or overflows, too."""
+    log_z = torch.log(x) - torch.log(scale)
+    return torch.log(k) - torch.log(scale) + (k - 1) * log_z - torch.exp(k * log_z)
+
+
 @triton.jit
 def weibull_transform(x, scale, concentration, HARDWARE: tl.constexpr):
     return scale * exp(divide(log(x, HARDWARE), concentration, HARDWARE), HARDWARE)
@@ -78,7 +84,7 @@ WEIBULL_MAP = Map(
     transform=weibull_transform,
     transform_grad=weibull_transform_grad,
     density=Density(
-        at=lambda x, scale, k: torch.distributions.Weibull(scale, k, validate_args=False).log_prob(x),
+        at=weibull_log_prob_at,
         reference=weibull_log_prob_reference,
         reference_grad=weibull_log_prob_reference_grad,
         reference_score=weibull_reference_score,
