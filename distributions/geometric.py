@@ -22,7 +22,8 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
 
     A draw is :math:`\lfloor E / L \rfloor` with standard exponential :math:`E` and :math:`L = -\log(1 - p)`, which is
     exact also where p is small; from logits p is never computed. A sample too large for its dtype is the dtype's
-    largest number. There is no reparameterisation: gradients need a score-function estimator.
+    largest number; from logits below -84 (-704 in float64) it is one of L = 1.5e-37 (1e-306). There is no
+    reparameterisation: gradients need a score-function estimator.
 
     Example::
 

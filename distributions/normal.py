@@ -16,7 +16,8 @@ class Normal(FusedSampling, torch.distributions.Normal):
 
     A draw is :math:`\mu + \sigma\epsilon` with standard normal :math:`\epsilon` by Box and Muller (1958), made in the
     kernel that writes the sample; pathwise gradients are :math:`\partial x/\partial\mu = 1` and
-    :math:`\partial x/\partial\sigma = \epsilon`, with :math:`\epsilon` made again from the key.
+    :math:`\partial x/\partial\sigma = \epsilon`, with :math:`\epsilon` made again from the key. A sample beyond the
+    greatest number of its dtype is infinite, as torch's.
 
     Example::
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -18,9 +16,7 @@ from ..loops.binomial import (
 )
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
-from .support import Support
-
-_SUPPORT = Support(None, math.inf, narrow_only=True)
+from .support import FINITE
 
 
 def _probs_noise(blocks: Blocks, total_count: Tensor, probs: Tensor, dtype: torch.dtype) -> tuple[Tensor]:
@@ -66,7 +62,7 @@ BINOMIAL_PROBS_MAP = Map(
     parameters=("total_count", "probs"),
     noise=LoopNoise("binomial_probs", 1, _probs_noise, _probs_noise_device),
     reference=binomial_probs_reference,
-    support=_SUPPORT,
+    support=FINITE,
     transform=binomial_probs_transform,
 )
 BINOMIAL_LOGITS_MAP = Map(
@@ -74,6 +70,6 @@ BINOMIAL_LOGITS_MAP = Map(
     parameters=("total_count", "logits"),
     noise=LoopNoise("binomial_logits", 1, _logits_noise, _logits_noise_device),
     reference=binomial_logits_reference,
-    support=_SUPPORT,
+    support=FINITE,
     transform=binomial_logits_transform,
 )

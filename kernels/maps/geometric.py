@@ -17,13 +17,14 @@ from ..language import HAS_TRITON, tl, triton
 from ..noise import EXPONENTIAL, open_unit_device
 from ..special import log_chances, log_chances_of_logits
 from .map import Density, Map
-from .support import Support
+from .support import FINITE, Support
 
 if HAS_TRITON:
     from triton.language.extra.cuda import libdevice
 
-# float32 holds every sample that a normal p may give.
-_SUPPORT = Support(None, math.inf, narrow_only=True)
+# A rate from logits is greater by this, so that no sample of float32 or float64 overflows; more changes no other rate.
+_LEAST_RATE_32, _LEAST_RATE_64 = 1.5e-37, 1e-306
+_DEVICE_LEAST_RATE_32, _DEVICE_LEAST_RATE_64 = tl.constexpr(_LEAST_RATE_32), tl.constexpr(_LEAST_RATE_64)
 
 
 def _probs_rate(probs: Tensor) -> Tensor:
@@ -54,7 +55,8 @@ def geometric_probs_reference_score(x: Tensor, grad: Tensor, probs: Tensor) -> t
 
 
 def geometric_logits_reference(x: Tensor, logits: Tensor) -> Tensor:
-    return torch.floor(x / _logits_rate(logits))
+    least = _LEAST_RATE_64 if x.dtype == torch.float64 else _LEAST_RATE_32
+    return torch.floor(x / (_logits_rate(logits) + least))
 
 
 def geometric_logits_log_prob_reference(x: Tensor, logits: Tensor) -> Tensor:
@@ -138,7 +140,15 @@ def _probs_rate_device(probs, HARDWARE: tl.constexpr):
 
 @triton.jit
 def _logits_rate_device(logits, HARDWARE: tl.constexpr):
-    return _rate(exp(logits, HARDWARE), HARDWARE)
+    if HARDWARE and logits.dtype == tl.float32:
+        # As in `_rate`; the least rate comes with a multiplication.
+        odds = exp(logits, HARDWARE)
+        series = tl.fma(odds, tl.fma(odds, -0.7213475, 1.4426950), _DEVICE_LEAST_RATE_32)
+        return tl.where(odds < 0.0145, series, libdevice.fast_log2f(1.0 + odds))
+    elif logits.dtype == tl.float64:
+        return _rate(exp(logits, HARDWARE), HARDWARE) + _DEVICE_LEAST_RATE_64
+    else:
+        return _rate(exp(logits, HARDWARE), HARDWARE) + _DEVICE_LEAST_RATE_32
 
 
 @triton.jit
@@ -190,7 +200,7 @@ GEOMETRIC_PROBS_MAP = Map(
     parameters=("probs",),
     noise=_NOISE,
     reference=geometric_probs_reference,
-    support=_SUPPORT,
+    support=FINITE,
     transform=geometric_probs_transform,
     density=Density(
         at=geometric_probs_log_prob_at,
@@ -205,7 +215,7 @@ GEOMETRIC_LOGITS_MAP = Map(
     parameters=("logits",),
     noise=_NOISE,
     reference=geometric_logits_reference,
-    support=_SUPPORT,
+    support=Support(None, math.inf, not_in_float32=True),
     transform=geometric_logits_transform,
     density=Density(
         at=geometric_logits_log_prob,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from ..devicemath import log, negative
 from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
 from .location_scale import Standard, location_scale_map
+from .support import Support
 
 
 def standard_gumbel(x: Tensor) -> Tensor:
@@ -57,4 +60,5 @@ GUMBEL_MAP = location_scale_map(
         device_slope=standard_gumbel_slope_device,
     ),
     at=gumbel_log_prob,
+    support=Support(-math.inf, math.inf, not_in_float32=True),
 )

@@ -9,6 +9,7 @@ from ..devicemath import copysign, log
 from ..language import tl, triton
 from ..noise import CENTERED
 from .location_scale import Standard, location_scale_map
+from .support import REAL_LINE
 
 
 def standard_laplace(t: Tensor) -> Tensor:
@@ -52,4 +53,5 @@ LAPLACE_MAP = location_scale_map(
         device_slope=standard_laplace_slope_device,
     ),
     at=lambda x, loc, scale: torch.distributions.Laplace(loc, scale, validate_args=False).log_prob(x),
+    support=REAL_LINE,
 )

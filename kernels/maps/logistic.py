@@ -9,6 +9,7 @@ from ..devicemath import copysign, log
 from ..language import tl, triton
 from ..noise import CENTERED
 from .location_scale import Standard, location_scale_map
+from .support import REAL_LINE
 
 
 def standard_logistic(t: Tensor) -> Tensor:
@@ -70,4 +71,5 @@ LOGISTIC_MAP = location_scale_map(
         device_slope=standard_logistic_slope_device,
     ),
     at=logistic_log_prob_at,
+    support=REAL_LINE,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -14,9 +13,7 @@ from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.noise import Blocks, LoopNoise
 from ..loops.poisson import poisson_noise, poisson_noise_device
 from .map import Map
-from .support import Support
-
-_SUPPORT = Support(None, math.inf, narrow_only=True)
+from .support import FINITE
 
 # Gamma noise takes streams 0 and 1.
 _POISSON_STREAM = 2
@@ -76,7 +73,7 @@ NEGATIVE_BINOMIAL_PROBS_MAP = Map(
     parameters=("total_count", "probs"),
     noise=LoopNoise("negative_binomial_probs", 1, _noise(probs_scaled_odds), _probs_noise_device),
     reference=negative_binomial_reference,
-    support=_SUPPORT,
+    support=FINITE,
     transform=negative_binomial_transform,
 )
 NEGATIVE_BINOMIAL_LOGITS_MAP = Map(
@@ -84,6 +81,6 @@ NEGATIVE_BINOMIAL_LOGITS_MAP = Map(
     parameters=("total_count", "logits"),
     noise=LoopNoise("negative_binomial_logits", 1, _noise(logits_scaled_odds), _logits_noise_device),
     reference=negative_binomial_reference,
-    support=_SUPPORT,
+    support=FINITE,
     transform=negative_binomial_transform,
 )

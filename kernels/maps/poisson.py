@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from ..language import tl, triton
 from ..loops.noise import Blocks, LoopNoise
 from ..loops.poisson import poisson_noise, poisson_noise_device
 from .map import Map
-from .support import Support
+from .support import FINITE
 
 
 def _noise(blocks: Blocks, rate: Tensor, dtype: torch.dtype) -> tuple[Tensor]:
@@ -37,6 +35,6 @@ POISSON_MAP = Map(
     parameters=("rate",),
     noise=LoopNoise("poisson", 1, _noise, _noise_device),
     reference=poisson_reference,
-    support=Support(None, math.inf, narrow_only=True),
+    support=FINITE,
     transform=poisson_transform,
 )

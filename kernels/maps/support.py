@@ -37,19 +37,19 @@ class Support:
         lower: 0.0, -1.0 or -inf.
         upper: 1.0 or inf.
         end: a bound that depends on the parameters, beside `upper`.
-        narrow_only: with any parameters in their usual range only float16 and bfloat16 samples come near `lower` and
-            `upper`, so that nothing is spent on the others.
+        not_in_float32: float32 samples come near `lower` and `upper` with extreme parameters only, and their kernels
+            have no instruction to spare.
     """
 
     lower: float | None = None
     upper: float | None = None
     end: End | None = None
-    narrow_only: bool = False
+    not_in_float32: bool = False
 
     @functools.cache  # noqa: B019 - a process makes a handful of them
     def limits(self, dtype: torch.dtype) -> tuple[float, float]:
         """The least and the greatest number of `dtype` inside of the constant bounds; infinite where there is none."""
-        if self.narrow_only and dtype.itemsize > 2:
+        if self.not_in_float32 and dtype == torch.float32:
             return -math.inf, math.inf
         info = torch.finfo(dtype)
         # float16 has few exponents, so that its subnormal numbers count; the others' are flushed to 0 on GPUs.
@@ -95,6 +95,7 @@ def below_device(bound, STEP: tl.constexpr):
     return tl.fma(tl.abs(bound), tl.full(bound.shape, -STEP, bound.dtype), bound)
 
 
-REAL_LINE = Support(-math.inf, math.inf, narrow_only=True)
+REAL_LINE = Support(-math.inf, math.inf)
+FINITE = Support(None, math.inf)
 POSITIVE = Support(0.0, math.inf)
 UNIT_INTERVAL = Support(0.0, 1.0)
