@@ -91,6 +91,7 @@ def running_sums_code(dtype: torch.dtype, target: str = "sm_90", *, log_prob: bo
         "bits": "i32",
         "FROM_PROBS": False,
         "LOG_PROB": log_prob,
+        "BLOCKS": False,
         "WIDE": False,
         "ROWS": 1,
         "TILE": inversion_kernels.TABLE_TILE,
@@ -98,15 +99,17 @@ def running_sums_code(dtype: torch.dtype, target: str = "sm_90", *, log_prob: bo
     return compile_for(inversion_kernels.running_sums_kernel, arguments, target, 8)
 
 
-def search_code(dtype: torch.dtype, target: str = "sm_90", *, one_hot: bool = False, log_prob: bool = False) -> Any:
-    """The search of draws in tables of running sums."""
+def search_code(
+    dtype: torch.dtype, target: str = "sm_90", *, one_hot: bool = False, log_prob: bool = False, block: int = 1
+) -> Any:
+    """The search of draws in tables of running sums, or of sums of blocks."""
     name, compute = TRITON_NAMES[dtype], partial_sums(dtype)
     arguments = {
         "out_ptr": f"*{name}" if one_hot else "*i64",
         "log_prob_ptr": f"*{name}" if log_prob else None,
         "sums_ptr": "*i64",
         "totals_ptr": "*i64",
-        "top_ptr": f"*{compute}" if log_prob else None,
+        "top_ptr": f"*{compute}" if log_prob or block > 1 else None,
         "mass_ptr": f"*{compute}" if log_prob else None,
         "weights_ptr": f"*{name}",
         **ROWS,
@@ -116,14 +119,16 @@ def search_code(dtype: torch.dtype, target: str = "sm_90", *, one_hot: bool = Fa
         "run": "i64",
         "parts": "i32",
         "halvings": "i32",
+        "bits": "i32",
         **KEY,
         "FROM_PROBS": False,
         "ONE_HOT": one_hot,
         "LOG_PROB": log_prob,
+        "BLOCK": block,
         "EPS": 2.0**-23,
         "WIDE": False,
         "HARDWARE": not target.startswith("gfx"),
-        "LANES": 16 if one_hot else 128,
+        "LANES": min(16 if one_hot else 128, inversion_kernels.SEARCH_ELEMENTS // block),
         "TILE": 512 if one_hot else 1,
     }
     return compile_for(inversion_kernels.search_kernel, arguments, target, 4)

@@ -70,6 +70,19 @@ def test_the_sample_does_not_depend_on_how_rows_are_shared(from_probs, device):
         check(w, (40, 3, 1000), from_probs=from_probs, config=config)
 
 
+@pytest.mark.parametrize(("from_probs", "dtype"), [(False, torch.float32), (True, torch.float64)])
+def test_few_draws_need_sums_of_blocks_alone(from_probs, dtype, device, monkeypatch):
+    monkeypatch.setattr(inversion_kernels, "SEARCH_ELEMENTS", 256)
+    w = weights((2, 1000), dtype, device, from_probs=from_probs)
+    w[1, :900] = 0.0 if from_probs else -torch.inf
+    for config in (TableConfig(1, 128, 1000, 1), TableConfig(1, 64, 256, 4)):
+        assert inversion_kernels.blocks_are_enough(3, 1000, config)
+        check(w, (3, 2, 1000), from_probs=from_probs, config=config)
+    w[1] = 0.0 if from_probs else -torch.inf
+    options = {"from_probs": from_probs, "one_hot": False, "log_prob": False, "config": TableConfig(1, 128, 1000, 1)}
+    assert (inversion_kernels.inversion((packed(),), w, (2, 2, 1000), **options)[0][:, 1] == 0).all()
+
+
 def test_many_rows_and_few(device):
     assert inversion_kernels.configure(1, 10**6).parts > 16
     assert inversion_kernels.configure(4096, 50257).parts == 1

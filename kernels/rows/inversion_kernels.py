@@ -70,6 +70,16 @@ def prob_in_units(w, top, bits):
     return tl.where(w == top, 1.0, ratio) * scale
 
 
+@triton.jit
+def whole_units(w, top, bits, FROM_PROBS: tl.constexpr):
+    """Weights in units, int64, from the largest ones of their rows; a weight that does not exist is -inf."""
+    if FROM_PROBS:
+        units = tl.where((w > 0) & (top > 0), prob_in_units(w, top, bits), 0.0)
+    else:
+        units = tl.where(w > float("-inf"), exponential_in_units(tl.where(w == top, 0.0, w - top), bits), 0.0)
+    return units.to(tl.int64)
+
+
 @triton.jit(
     do_not_specialize=["rows", "k", "step", "run", "bits"],
     do_not_specialize_on_alignment=["sums_ptr", "totals_ptr", "top_ptr", "mass_ptr", "weights_ptr"],
@@ -89,12 +99,14 @@ def running_sums_kernel(
     bits: tl.int32,
     FROM_PROBS: tl.constexpr,
     LOG_PROB: tl.constexpr,
+    BLOCKS: tl.constexpr,
     WIDE: tl.constexpr,
     ROWS: tl.constexpr,
     TILE: tl.constexpr,
 ):
     """The running sums within a part of `run` categories of ROWS rows: sums[row, category], and totals[row, part].
 
+    With BLOCKS only those at the end of each tile, sums[row, tile], beside the row's largest weight.
     LOG_PROB asks for the row's largest weight, too, and for the part's sum of probabilities or of exp(logit - largest).
     """
     DTYPE: tl.constexpr = weights_ptr.dtype.element_ty
@@ -122,15 +134,14 @@ def running_sums_kernel(
         p = begin + i * TILE + element
         inside = p < end
         w = tl.load(row_ptr + p * step, mask=inside, other=NOTHING).to(COMPUTE)
-        if FROM_PROBS:
-            units = tl.where((w > 0) & (top > 0), prob_in_units(w, top, bits), 0.0)
+        whole = whole_units(w, top, bits, FROM_PROBS)
+        if BLOCKS:
+            total += tl.sum(whole, axis=1, keep_dims=True)
+            tl.store(sums_ptr + row[:, None] * tl.cdiv(k, TILE) + (begin // TILE + i), total, mask=exists[:, None])
         else:
-            units = exponential_in_units(tl.where(w == top, 0.0, w - top), bits)
-            units = tl.where(w > NOTHING, units, 0.0)
-        whole = units.to(tl.int64)
-        sums = total + tl.cumsum(whole, axis=1)
-        tl.store(sums_ptr + row[:, None] * k + p, sums, mask=exists[:, None] & inside)
-        total += tl.sum(whole, axis=1, keep_dims=True)
+            sums = total + tl.cumsum(whole, axis=1)
+            tl.store(sums_ptr + row[:, None] * k + p, sums, mask=exists[:, None] & inside)
+            total += tl.sum(whole, axis=1, keep_dims=True)
         if LOG_PROB:
             if FROM_PROBS:
                 shown = tl.where(inside, w, 0.0)
@@ -142,11 +153,12 @@ def running_sums_kernel(
     tl.store(totals_ptr + part, total, mask=exists[:, None])
     if LOG_PROB:
         tl.store(mass_ptr + part, mass, mask=exists[:, None])
+    if LOG_PROB or BLOCKS:
         tl.store(top_ptr + row[:, None], top, mask=exists[:, None])
 
 
 @triton.jit(
-    do_not_specialize=["lead", "n", "k", "step", "run", "parts", "halvings", "in_memory", "k0", "k1", "offset"],
+    do_not_specialize=["lead", "n", "k", "step", "run", "parts", "halvings", "bits", "in_memory", "k0", "k1", "offset"],
     do_not_specialize_on_alignment=[
         "out_ptr",
         "log_prob_ptr",
@@ -176,6 +188,7 @@ def search_kernel(
     run: tl.int64,
     parts: tl.int32,
     halvings: tl.int32,
+    bits: tl.int32,
     seed_ptr,
     offset_ptr,
     in_memory: tl.int32,
@@ -185,6 +198,7 @@ def search_kernel(
     FROM_PROBS: tl.constexpr,
     ONE_HOT: tl.constexpr,
     LOG_PROB: tl.constexpr,
+    BLOCK: tl.constexpr,
     EPS: tl.constexpr,
     WIDE: tl.constexpr,
     KEY: tl.constexpr,
@@ -194,7 +208,9 @@ def search_kernel(
 ):
     """A draw a lane. `strides` are those of the draws' numbers, of the table's rows and of the weights.
 
-    One-hot samples are written TILE categories a program; of these the first stores the log-probability.
+    Where BLOCK is not 1, the table has the sums at the end of blocks of so many categories, and the block in which a
+    draw ends is added up again. One-hot samples are written TILE categories a program; of these the first stores the
+    log-probability.
     """
     INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
@@ -227,15 +243,24 @@ def search_kernel(
             first += behind.to(tl.int64)
             rest = tl.where(behind, x - before, rest)
         x = rest
-        first = tl.minimum(first, parts - 1) * run
-    length = tl.minimum(k - first, run)
+        first = tl.minimum(first, parts - 1) * (run // BLOCK)
+    entries = tl.cdiv(k, BLOCK)
+    length = tl.minimum(entries - first, tl.cdiv(run, BLOCK))
     category = first
-    row_ptr = sums_ptr + row * k
+    row_ptr = sums_ptr + row * entries
     for _ in range(halvings):
         half = length // 2
         behind = tl.load(row_ptr + category + half - 1, mask=half > 0, other=0) <= x
         category += tl.where(behind, half, 0)
         length -= half
+    if BLOCK > 1:
+        x -= tl.load(row_ptr + category - 1, mask=category > first, other=0)
+        p = category[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
+        row_at = strided_offset(walked, sizes, strides, 2, WIDE).to(tl.int64)[:, None]
+        given = tl.load(weights_ptr + row_at + p * step, mask=p < k, other=float("-inf"))
+        given = given.to(top_ptr.dtype.element_ty)
+        sums = tl.cumsum(whole_units(given, tl.load(top_ptr + row)[:, None], bits, FROM_PROBS), axis=1)
+        category = category * BLOCK + tl.sum((sums <= x[:, None]).to(tl.int64), axis=1)
     category = tl.where(whole > 0, category, 0)
 
     if LOG_PROB and tl.program_id(1) == 0:
@@ -277,6 +302,8 @@ class TableConfig:
 TABLE_PROGRAMS = 256
 MOST_PARTS = 32
 TABLE_TILE = 2048
+# How many weights a program of the second launch adds up again at a time.
+SEARCH_ELEMENTS = 1 << 13
 
 
 def configure(rows: int, k: int) -> TableConfig:
@@ -286,6 +313,11 @@ def configure(rows: int, k: int) -> TableConfig:
     parts = max(1, min(TABLE_PROGRAMS * together // rows, k // (2 * tile), MOST_PARTS))
     run = -(-k // (parts * tile)) * tile if parts > 1 else k
     return TableConfig(together, tile, run, -(-k // run))
+
+
+def blocks_are_enough(draws: int, k: int, config: TableConfig) -> bool:
+    """Whether so many draws a row cost less by adding up a block each than a table of all running sums does."""
+    return config.rows == 1 and draws * 2 * config.tile <= k
 
 
 def inversion(
@@ -327,12 +359,15 @@ def inversion(
     strides = [*(walk.numbers or [0]), *(table_steps or [0]), *(walk.weights or [0])]
     extents = (sum((s - 1) * t for s, t in zip(sizes, steps, strict=True)) for steps in (walk.numbers, walk.weights))
     wide = max(n, *extents, *(2 * s for s in sizes), *(2 * s for s in strides)) >= INT31
-    sums = empty((rows, k), torch.int64, device)
+    # Where draws are few, sums of blocks are enough.
+    block = config.tile if blocks_are_enough(n // rows, k, config) else 1
+    sums = empty((rows, -(-k // block)), torch.int64, device)
     totals = empty((rows, config.parts), torch.int64, device)
-    top = empty((rows,), compute, device) if log_prob else None
+    top = empty((rows,), compute, device) if log_prob or block > 1 else None
     mass = empty((rows, config.parts), compute, device) if log_prob else None
     key_kind, *key_words = key_arguments(key, device)
     lanes, tile = (16, min(triton.next_power_of_2(k), 512)) if one_hot else (128, 1)
+    lanes = max(1, min(lanes, SEARCH_ELEMENTS // block))
     constants = {"FROM_PROBS": from_probs, "LOG_PROB": log_prob, "WIDE": wide, "enable_fp_fusion": False}
     with current(device):
         running_sums_kernel[(-(-rows // config.rows), config.parts)](
@@ -348,6 +383,7 @@ def inversion(
             step,
             config.run,
             unit_bits(k),
+            BLOCKS=block > 1,
             ROWS=config.rows,
             TILE=config.tile,
             num_warps=8 if config.rows * config.tile >= 2048 else 4,
@@ -369,9 +405,11 @@ def inversion(
             step,
             config.run,
             config.parts,
-            (config.run - 1).bit_length(),
+            (-(-config.run // block) - 1).bit_length(),
+            unit_bits(k),
             *key_words,
             ONE_HOT=one_hot,
+            BLOCK=block,
             EPS=2.0 ** (1 - SIGNIFICAND_BITS[dtype]),
             KEY=key_kind,
             HARDWARE=hardware(),
