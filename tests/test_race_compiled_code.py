@@ -45,7 +45,7 @@ def test_cost_of_a_race(case, budget, record_property):
     "make",
     [
         lambda: running_sums_code(F32),
-        lambda: running_sums_code(F64, log_prob=True),
+        lambda: running_sums_code(F64),
         lambda: search_code(F32),
         lambda: search_code(F32, block=2048),
         lambda: search_code(BF16, one_hot=True),
