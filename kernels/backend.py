@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -36,12 +37,33 @@ def _checked(name: str) -> str:
     return name
 
 
-_forced: str | None = _checked(os.environ["RSAMPLE_BACKEND"]) if os.environ.get("RSAMPLE_BACKEND") else None
+class _Block:
+    """A block of `use_backend`, told from others by its identity."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = _checked(name)
+
+
+# The blocks that are open, innermost last; RSAMPLE_BACKEND is one around all of them.
+_BLOCKS: ContextVar[tuple[_Block, ...]] = ContextVar(
+    "rsample_backend", default=(_Block(os.environ["RSAMPLE_BACKEND"]),) if os.environ.get("RSAMPLE_BACKEND") else ()
+)
+
+
+def forced() -> str | None:
+    """The backend that `use_backend` or RSAMPLE_BACKEND asks for here."""
+    blocks = _BLOCKS.get()
+    return blocks[-1].name if blocks else None
 
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Run every draw inside the block on one backend, in all threads of the process.
+    """Run every draw inside the block on one backend, and its gradients, wherever backward is called.
+
+    The choice is a context variable: it holds in this thread or asyncio task, and in tasks made inside the block. A
+    thread started inside it begins without; `contextvars.copy_context().run` takes the choice along.
 
     Args:
         name: "triton" (the kernels; on CPU tensors only under Triton's interpreter or an emulating driver),
@@ -53,12 +75,13 @@ def use_backend(name: str) -> Iterator[None]:
         ValueError: unknown name.
         RuntimeError: "triton" where Triton is not installed.
     """
-    global _forced
-    previous, _forced = _forced, _checked(name)
+    block = _Block(name)
+    _BLOCKS.set((*_BLOCKS.get(), block))
     try:
         yield
     finally:
-        _forced = previous
+        # Not what it was before: blocks of generators may end in another order than they began.
+        _BLOCKS.set(tuple(b for b in _BLOCKS.get() if b is not block))
 
 
 def backend_for(
@@ -79,14 +102,16 @@ def _has_memory(tensor: Tensor) -> bool:
 
 
 def _preferred(device: torch.device, numel: int, compiled_min_numel: int) -> str:
-    if _forced is not None:
-        if _forced == "compiled" and device.type != "cpu":
+    blocks = _BLOCKS.get()
+    if blocks:
+        name = blocks[-1].name
+        if name == "compiled" and device.type != "cpu":
             raise RuntimeError(f"backend 'compiled' runs on CPU tensors only; got a draw on {device}")
-        if _forced == "triton" and device.type == "cpu" and not _kernels_run_on_cpu():
+        if name == "triton" and device.type == "cpu" and not _kernels_run_on_cpu():
             raise RuntimeError(
                 "backend 'triton' runs on CPU tensors only under Triton's interpreter (TRITON_INTERPRET=1)"
             )
-        return _forced
+        return name
     if device == CPU:
         return "compiled" if numel >= compiled_min_numel else "reference"
     if device.type in TRITON_DEVICES and HAS_TRITON:

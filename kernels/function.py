@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
+from .backend import forced, use_backend
+
 
 class LeanFunction(Function):
     """A Function that costs 3 us to apply in eager mode, and not 17.
@@ -20,7 +22,18 @@ class LeanFunction(Function):
     _eager: type[Function]
 
     def __init_subclass__(cls) -> None:
-        tangents = cls.jvp
+        tangents, set_up, gradients = cls.jvp, cls.setup_context, cls.backward
+
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.backend = forced()
+            set_up(ctx, inputs, output)
+
+        def backward(ctx: Any, *grads: Any) -> Any:
+            # Backward may run after the block of `use_backend` that the draw stood in, or in a thread of autograd's.
+            if ctx.backend is None or forced() is not None:
+                return gradients(ctx, *grads)
+            with use_backend(ctx.backend):
+                return gradients(ctx, *grads)
 
         def jvp(ctx: Any, *args: Any) -> Any:
             result = tangents(ctx, *args)
@@ -33,6 +46,8 @@ class LeanFunction(Function):
             return result
 
         cls.jvp = staticmethod(jvp)  # type: ignore[method-assign]
+        cls.setup_context = staticmethod(setup_context)  # type: ignore[method-assign]
+        cls.backward = staticmethod(backward)  # type: ignore[method-assign]
 
         def forward(ctx: Any, *args: Any) -> Any:
             output = cls.forward(*args)

@@ -180,13 +180,13 @@ def numbers_and_single_elements_are_replicated(mesh):
 @case(2)
 def the_whole_sample_decides_on_the_backend(mesh):
     # 2**15 elements are compiled, half of them alone would not be.
-    forced, backend._forced = backend._forced, None
+    forced = backend._BLOCKS.set(())
     try:
         for shape in ((128, 256), (129, 255)):
             for at in (S0, S1):
                 check(mesh, normal, [values(*shape), values(*shape, seed=1)], [[at]] * 2)
     finally:
-        backend._forced = forced
+        backend._BLOCKS.reset(forced)
 
 
 @case(2)

@@ -1,16 +1,19 @@
 """The choice of a backend, and that backends agree."""
 
+import asyncio
+import contextvars
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 import torch
 
 import rsample.distributions as dist
 from rsample.kernels import ops, use_backend
-from rsample.kernels.backend import COMPILED_MIN_NUMEL
+from rsample.kernels.backend import COMPILED_MIN_NUMEL, backend_for
 
 KEY = torch.tensor([11, 2**64 - 5], dtype=torch.uint64)
 
@@ -76,11 +79,116 @@ def test_use_backend_forces_and_restores(backends_called):
     assert backends_called == ["compiled", "reference", "compiled", "reference"]
 
 
+def chosen():
+    return backend_for(torch.device("cpu"), COMPILED_MIN_NUMEL, [torch.zeros(3)])
+
+
+def test_overlapping_blocks_of_two_threads():
+    inside, leave, seen = threading.Event(), threading.Event(), []
+
+    def other():
+        seen.append(chosen())
+        with use_backend("reference"):
+            inside.set()
+            leave.wait(60)
+            seen.append(chosen())
+        seen.append(chosen())
+
+    thread = threading.Thread(target=other)
+    with use_backend("reference"):
+        thread.start()
+        assert inside.wait(60)
+    assert chosen() == "compiled"
+    leave.set()
+    thread.join()
+    assert seen == ["compiled", "reference", "compiled"]
+    assert chosen() == "compiled"
+
+
+def test_a_thread_takes_the_choice_along_in_a_copy_of_the_context():
+    seen = []
+    with use_backend("reference"):
+        context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(lambda: seen.append(chosen()),))
+    thread.start()
+    thread.join()
+    assert seen == ["reference"]
+
+
+def test_tasks_have_blocks_of_their_own():
+    async def draw(name, before, after):
+        with use_backend(name):
+            await asyncio.sleep(before)
+            seen = chosen()
+            await asyncio.sleep(after)
+        return seen, chosen()
+
+    async def main():
+        with use_backend("compiled"):
+            return await asyncio.gather(draw("reference", 0, 0.01), draw("compiled", 0.005, 0.02))
+
+    assert asyncio.run(main()) == [("reference", "compiled"), ("compiled", "compiled")]
+    assert chosen() == "compiled"
+
+
+def test_blocks_may_end_in_another_order_than_they_began():
+    def inside(name):
+        with use_backend(name):
+            yield
+
+    first, second = inside("compiled"), inside("reference")
+    next(first), next(second)
+    first.close()
+    assert chosen() == "reference"
+    second.close()
+    first, second = inside("reference"), inside("compiled")
+    next(first), next(second)
+    first.close()
+    second.close()
+    assert backend_for(torch.device("cpu"), COMPILED_MIN_NUMEL - 1, [torch.zeros(3)]) == "reference"
+    assert chosen() == "compiled"
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["in another thread", "after the block"])
+def test_backward_runs_where_the_draw_ran(monkeypatch, elsewhere):
+    called = []
+    for name in ("compiled", "reference"):
+        module = getattr(ops, name)
+
+        def record(*args, name=name, run=module.backward):
+            called.append(name)
+            return run(*args)
+
+        monkeypatch.setattr(module, "backward", record)
+    loc, scale = (torch.ones(COMPILED_MIN_NUMEL, requires_grad=True) for _ in range(2))
+    for make in (dist.Normal, dist.Laplace, dist.LogNormal):
+        with use_backend("reference"):
+            total = make(loc, scale).rsample().sum()
+            pull_back = torch.func.vjp(lambda scale, make=make: make(loc, scale).rsample(), scale)[1]
+        pull_back(torch.ones_like(scale))
+        if elsewhere:
+            thread = threading.Thread(target=total.backward)
+            thread.start()
+            thread.join()
+        else:
+            total.backward()
+        # A block around backward comes first.
+        with use_backend("compiled"):
+            make(loc, scale).rsample().sum().backward()
+    assert called == ["reference", "reference", "compiled"] * 3
+
+
 def test_environment_variable_sets_the_default():
     code = """
 import torch
 from rsample.kernels.backend import backend_for
-print(backend_for(torch.device("cpu"), 2**20, [torch.zeros(3)]))
+import threading
+def show():
+    print(backend_for(torch.device("cpu"), 2**20, [torch.zeros(3)]))
+show()
+thread = threading.Thread(target=show)
+thread.start()
+thread.join()
 """
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -89,7 +197,7 @@ print(backend_for(torch.device("cpu"), 2**20, [torch.zeros(3)]))
         text=True,
         timeout=900,
     )
-    assert run.stdout.strip() == "reference", run.stderr
+    assert run.stdout.split() == ["reference", "reference"], run.stderr
 
 
 def test_unknown_backend_is_refused():
