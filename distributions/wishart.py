@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+# Of the greatest of the chi-squared numbers of a sample, over p eps: what rounding leaves positive definite.
+_LEAST_SHARE = 256
+
+
 class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     r"""Wishart distribution with :math:`\nu` degrees of freedom and scale matrix :math:`V = L L^T`.
 
     A draw is :math:`L A A^T L^T` with lower triangular A: roots of chi-squared numbers of :math:`\nu - i` degrees on
     its diagonal, standard normal ones below it (Bartlett, "On the theory of statistical regression", 1933). Pathwise
     gradients reach `df` and the matrix. Other than torch's, a draw looks at no sample to draw it again, which would
-    wait for the device: with `df` at its least, a sample may be singular to rounding.
+    wait for the device and change the law: instead a chi-squared number below 256 p eps times the sample's greatest is
+    raised to that, next to which rounding to the dtype may make a sample singular. With `df` within 1/2 of its least
+    some still are, but far fewer than of torch's single draws.
 
     Args:
         df: degrees of freedom :math:`\nu`, greater than the matrix's dimension less 1.
@@ -67,7 +73,8 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         def draw(df: Tensor, factor: Tensor) -> Tensor:
             degrees = df.unsqueeze(-1) - torch.arange(p, dtype=factor.dtype, device=factor.device)
             squares = Chi2(degrees, validate_args=False).rsample(shape, generator=generator, key=first)
-            roots = squares.clamp(min=torch.finfo(squares.dtype).eps).sqrt()
+            least = _LEAST_SHARE * p * torch.finfo(squares.dtype).eps * squares.detach().amax(-1, keepdim=True)
+            roots = torch.maximum(squares, least).sqrt()
             zero = torch.zeros((), dtype=factor.dtype, device=factor.device)
             below = Normal(zero, 1.0, validate_args=False).sample(
                 shape + self._batch_shape + (p, p), generator=generator, key=second

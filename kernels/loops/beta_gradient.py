@@ -62,7 +62,7 @@ def digamma_rise(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     near = torch.where(low, a, 8.0)
     # log(a (N + 6) / (N (a + 6))), whose quotient is 1 - 6 b / (N (a + 6)).
     part = _SHIFT / (near + _SHIFT) * (b / n)
-    direct = torch.where(part > 0.5, near / n * ((n + _SHIFT) / (near + _SHIFT)), 1.0)
+    direct = torch.where(part > 0.5, near / (near + _SHIFT) * ((n + _SHIFT) / n), 1.0)
     moved = torch.log(direct) + torch.log1p(torch.where(part > 0.5, 0.0, -part))
     for k in range(1, _SHIFT):
         moved = moved + b / (n + k) / (near + k)
@@ -192,7 +192,7 @@ def _digamma_rise_device(a, b, HARDWARE: tl.constexpr):
     near = tl.where(low, a, 8.0)
     share = divide(b, n, HARDWARE)
     part = divide(6.0 * one, near + 6.0, HARDWARE) * share
-    direct = log(divide(near, n, HARDWARE) * divide(n + 6.0, near + 6.0, HARDWARE), HARDWARE)
+    direct = log(divide(near, near + 6.0, HARDWARE) * divide(n + 6.0, n, HARDWARE), HARDWARE)
     moved = tl.where(part > 0.5, direct, log1p(-part, HARDWARE))
     for k in tl.static_range(1, 6):
         moved += divide(divide(b, n + k, HARDWARE), near + k, HARDWARE)

@@ -38,8 +38,19 @@ _REJECTION = (0.25000019, -0.19985479, 0.16651181, -0.15201389, 0.13363388)
 _DEVICE_REJECTION = tl.constexpr(_REJECTION)
 
 
+# Lower concentrations count as this, at which ratio and power are finite, and g is 0 as it is at all of them.
+_LEAST, _LEAST64 = 2.0**-100, 2.0**-900
+
+
+def floored(concentration: Tensor) -> Tensor:
+    """A concentration of which gamma noise is finite; what is negative stays so, and makes NaN."""
+    least = _LEAST64 if concentration.dtype == torch.float64 else _LEAST
+    return torch.where(torch.abs(concentration) < least, least, concentration)
+
+
 def gamma_noise(blocks: Blocks, concentration: Tensor, dtype: torch.dtype, stream: int = 0) -> tuple[Tensor, Tensor]:
     """(ratio, power) for each element."""
+    concentration = floored(concentration)
     small = concentration < 1
     d = concentration + (small.to(concentration.dtype) - 1 / 3)
     y = torch.empty_like(d)
@@ -114,10 +125,19 @@ def _rejected_device(y, u, d, HARDWARE: tl.constexpr):
 
 
 @triton.jit
+def floored_device(concentration):
+    """Device twin of :func:`floored`."""
+    least = 1.1832913578315177e-271 if concentration.dtype == tl.float64 else 7.888609052210118e-31
+    return tl.where(tl.abs(concentration) < least, least, concentration)
+
+
+@triton.jit
 def gamma_noise_device(
     c0, c1, k0, k1, concentration, STREAM: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr
 ):
     """Device twin of :func:`gamma_noise`."""
+    least = 1.1832913578315177e-271 if concentration.dtype == tl.float64 else 7.888609052210118e-31
+    concentration = tl.maximum(concentration, least)
     small = concentration < 1.0
     d = concentration + (small.to(concentration.dtype) - 1.0 / 3)
     width = 1.0 / tl.sqrt(9.0 * d) if d.dtype == tl.float64 else tl.rsqrt(9.0 * d)

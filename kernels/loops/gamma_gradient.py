@@ -59,8 +59,19 @@ def _asymptotic(a: Tensor) -> Tensor:
 
 def gamma_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
     """d log(g) / d concentration at g = concentration * ratio * exp(power); positive."""
-    a, noise = concentration, torch.log(ratio) + power
-    wide = a.dtype == torch.float64
+    large = concentration > (_LARGE64 if concentration.dtype == torch.float64 else _LARGE)
+    return torch.where(
+        large,
+        1 / torch.where(large, concentration, 1.0) + _expansion(ratio, concentration, large),
+        _gradient(ratio, power, torch.where(large, 1.0, concentration)),
+    )
+
+
+def _gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
+    wide = concentration.dtype == torch.float64
+    # Below these bounds g is 0.
+    a = torch.clamp(concentration, _LEAST64 if wide else _LEAST, _LARGE64)
+    noise = torch.clamp(torch.log(ratio) + power, -1e16, 1e16)
     difference, difference_above = _log_minus_digamma(a)
     # Beyond these bounds the result does not depend on g.
     bounded = torch.clamp(noise, -1e4, 700.0 if wide else 85.0)
@@ -101,18 +112,24 @@ def gamma_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tenso
 
 # From here on the expansion takes the difference's place: within 3e-5 relative (1e-10 in float64).
 _LARGE, _LARGE64 = 200.0, 1e5
+_LEAST, _LEAST64 = 1e-18, 1e-150  # lower concentrations count as this
 
 
 def quotient_gradient(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
     """d log(g / concentration) / d concentration, of either sign; arguments as of :func:`gamma_gradient`."""
-    a = concentration
-    large = a > (_LARGE64 if a.dtype == torch.float64 else _LARGE)
-    difference = gamma_gradient(ratio, power, torch.where(large, 1.0, a)) - 1 / a
-    d, s = torch.where(large, a, 1.0) - 1 / 3, 1 / a
+    large = concentration > (_LARGE64 if concentration.dtype == torch.float64 else _LARGE)
+    a = torch.where(large, 1.0, concentration)
+    difference = _gradient(ratio, power, a) - 1 / torch.clamp(a, _LEAST64 if a.dtype == torch.float64 else _LEAST, 1e5)
+    return torch.where(large, _expansion(ratio, concentration, large), difference)
+
+
+def _expansion(ratio: Tensor, concentration: Tensor, large: Tensor) -> Tensor:
+    a = torch.where(large, concentration, 1.0)
+    d, s = a - 1 / 3, 1 / a
     y = torch.expm1(torch.log1p(torch.where(large, (ratio - 1) + ratio / (3 * d), 0.0)) / 3)
     square = d * y * y  # z**2 / 9
     moved = y * (s * (1 / 12 + 0.25 * square) - 1.5) - s * s * (4 / 135 + square * (2 / 15 + 0.3 * square))
-    return torch.where(large, (s / 3 + moved / (1 + y)) / d, difference)
+    return (s / 3 + moved / (1 + y)) / d
 
 
 def ratio_slope(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
@@ -144,8 +161,16 @@ def _log_minus_digamma_device(a, HARDWARE: tl.constexpr):
 @triton.jit
 def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
     """Device twin of :func:`gamma_gradient`."""
-    a = concentration
-    noise = tl.log(ratio) + power
+    LARGE: tl.constexpr = 1e5 if concentration.dtype == tl.float64 else 200.0
+    one = tl.full(concentration.shape, 1.0, concentration.dtype)
+    expansion = divide(one, concentration, HARDWARE) + _expansion_device(ratio, concentration, HARDWARE)
+    return tl.where(concentration > LARGE, expansion, _gradient_device(ratio, power, concentration, HARDWARE))
+
+
+@triton.jit
+def _gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
+    a = tl.minimum(tl.maximum(concentration, 1e-150 if concentration.dtype == tl.float64 else 1e-18), 1e5)
+    noise = tl.minimum(tl.maximum(tl.log(ratio) + power, -1e16), 1e16)
     WIDE: tl.constexpr = a.dtype == tl.float64
     RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
     REMAINDER: tl.constexpr = _DEVICE_REMAINDER64 if WIDE else _DEVICE_REMAINDER
@@ -189,13 +214,19 @@ def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
 @triton.jit
 def quotient_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
     """Device twin of :func:`quotient_gradient`."""
-    a = concentration
-    LARGE: tl.constexpr = 1e5 if a.dtype == tl.float64 else 200.0
+    LARGE: tl.constexpr = 1e5 if concentration.dtype == tl.float64 else 200.0
+    a = tl.maximum(concentration, 1e-150 if concentration.dtype == tl.float64 else 1e-18)
+    difference = _gradient_device(ratio, power, concentration, HARDWARE)
+    difference -= divide(tl.full(a.shape, 1.0, a.dtype), a, HARDWARE)
+    return tl.where(a > LARGE, _expansion_device(ratio, a, HARDWARE), difference)
+
+
+@triton.jit
+def _expansion_device(ratio, a, HARDWARE: tl.constexpr):
     one = tl.full(a.shape, 1.0, a.dtype)
     d = a - 1.0 / 3
     s = divide(one, a, HARDWARE)
     y = expm1(log1p((ratio - 1.0) + divide(ratio, 3.0 * d, HARDWARE), HARDWARE) * (1.0 / 3), HARDWARE)
     square = d * y * y
     moved = y * (s * (square * 0.25 + 1.0 / 12) - 1.5) - s * s * (square * (square * 0.3 + 2.0 / 15) + 4.0 / 135)
-    expansion = divide(s * (1.0 / 3) + divide(moved, 1.0 + y, HARDWARE), d, HARDWARE)
-    return tl.where(a > LARGE, expansion, gamma_gradient_device(ratio, power, a, HARDWARE) - s)
+    return divide(s * (1.0 / 3) + divide(moved, 1.0 + y, HARDWARE), d, HARDWARE)

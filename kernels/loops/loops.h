@@ -97,10 +97,19 @@ inline bool rejected(double y, double u, double d) {
   return u > exp(-3 * d * (y - y * y * (0.5 - y / 3) - log1p(y)));
 }
 
+// As in loops/gamma.py.
+template <class T>
+inline T floored(T concentration) {
+  constexpr T LEAST = sizeof(T) == 8 ? T(0x1p-900) : T(0x1p-100);
+  return select(std::fabs(concentration) < LEAST, LEAST, concentration);
+}
+
 // A tile of concentrations a makes ratios and powers of which g is a * ratio * exp(power).
 template <class T>
-inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* a, uint32_t stream, T* ratio, T* power) {
+inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* given, uint32_t stream, T* ratio, T* power) {
   constexpr int SIZE = TILE<T>;
+  T a[SIZE];
+  for (int i = 0; i < SIZE; ++i) a[i] = floored(given[i]);
   T d[SIZE], width[SIZE], y[SIZE];
   for (int i = 0; i < SIZE; ++i) {
     d[i] = a[i] + (static_cast<T>(a[i] < T(1)) - T(1) / 3);

@@ -12,10 +12,13 @@ from torch import Tensor
 from ..devicemath import divide, exp, log, log1p
 from ..language import tl, triton
 from ..loops.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
-from ..loops.gamma import gamma_noise, gamma_noise_device
+from ..loops.gamma import floored, floored_device, gamma_noise, gamma_noise_device
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 from .support import UNIT_INTERVAL
+
+_HUGE = 1e37
+_LEAST_LOG = -1e16  # of a share, which is 0 long before
 
 # (ratio, power) of g1 and of g0.
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -43,9 +46,12 @@ def _noise_device(c0, c1, k0, k1, concentration1, concentration0, DTYPE: tl.cons
 def _shares(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> tuple[Tensor, Tensor]:
     """x and 1 - x."""
     ratio1, power1, ratio0, power0 = noise
+    a, b = floored(concentration1), floored(concentration0)
+    # So that the sum does not overflow.
+    unit = torch.where(torch.maximum(a, b) > _HUGE, 0.25, 1.0)
     greater = torch.maximum(power1, power0)
-    first = concentration1 * ratio1 * torch.exp(power1 - greater)
-    second = concentration0 * ratio0 * torch.exp(power0 - greater)
+    first = unit * a * ratio1 * torch.exp(power1 - greater)
+    second = unit * b * ratio0 * torch.exp(power0 - greater)
     total = first + second
     return first / total, second / total
 
@@ -66,7 +72,7 @@ def _logit_gradients(noise: Noise, concentration1: Tensor, concentration0: Tenso
 def _log_quotient(u: Tensor, far: Tensor) -> Tensor:
     """log(1 + u), which is `far` where u is not small."""
     close = torch.abs(u) < 0.5
-    return torch.where(close, torch.log1p(torch.where(close, u, 0.0)), far)
+    return torch.where(close, torch.log1p(torch.where(close, u, 0.0)), torch.clamp(far, _LEAST_LOG, -_LEAST_LOG))
 
 
 def beta_reference(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> Tensor:
@@ -84,16 +90,19 @@ def beta_reference_grad(
 
 @triton.jit
 def _shares_device(noise, concentration1, concentration0, HARDWARE: tl.constexpr):
+    a = floored_device(concentration1)
+    b = floored_device(concentration0)
+    unit = tl.where(tl.maximum(a, b) > 1e37, 0.25, 1.0)
     greater = tl.maximum(noise[1], noise[3])
-    first = concentration1 * noise[0] * exp(noise[1] - greater, HARDWARE)
-    second = concentration0 * noise[2] * exp(noise[3] - greater, HARDWARE)
+    first = unit * a * noise[0] * exp(noise[1] - greater, HARDWARE)
+    second = unit * b * noise[2] * exp(noise[3] - greater, HARDWARE)
     total = first + second
     return divide(first, total, HARDWARE), divide(second, total, HARDWARE)
 
 
 @triton.jit
 def _log_quotient_device(u, far, HARDWARE: tl.constexpr):
-    return tl.where(tl.abs(u) < 0.5, log1p(u, HARDWARE), far)
+    return tl.where(tl.abs(u) < 0.5, log1p(u, HARDWARE), tl.minimum(tl.maximum(far, -1e16), 1e16))
 
 
 @triton.jit

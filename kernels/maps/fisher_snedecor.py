@@ -14,7 +14,7 @@ from ..loops.gamma import gamma_noise, gamma_noise_device
 from ..loops.gamma_gradient import quotient_gradient, quotient_gradient_device, ratio_slope
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
-from .support import POSITIVE
+from .support import POSITIVE, finite, finite_device
 
 # (ratio, power) of g1 and of g2.
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -43,7 +43,7 @@ def fisher_snedecor_reference(noise: Noise, df1: Tensor, df2: Tensor) -> Tensor:
 
 
 def fisher_snedecor_reference_grad(noise: Noise, grad: Tensor, df1: Tensor, df2: Tensor) -> tuple[Tensor, Tensor]:
-    weighted = grad * fisher_snedecor_reference(noise, df1, df2)
+    weighted = grad * finite(fisher_snedecor_reference(noise, df1, df2))
     return (
         0.5 * weighted * quotient_gradient(noise[0], noise[1], 0.5 * df1),
         -0.5 * weighted * quotient_gradient(noise[2], noise[3], 0.5 * df2),
@@ -57,7 +57,7 @@ def fisher_snedecor_transform(noise, df1, df2, HARDWARE: tl.constexpr):
 
 @triton.jit
 def fisher_snedecor_transform_grad(noise, grad, df1, df2, HARDWARE: tl.constexpr):
-    half = 0.5 * grad * fisher_snedecor_transform(noise, df1, df2, HARDWARE)
+    half = 0.5 * grad * finite_device(fisher_snedecor_transform(noise, df1, df2, HARDWARE))
     first = quotient_gradient_device(noise[0], noise[1], 0.5 * df1, HARDWARE)
     second = quotient_gradient_device(noise[2], noise[3], 0.5 * df2, HARDWARE)
     return half * first, -half * second

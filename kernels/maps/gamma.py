@@ -5,16 +5,18 @@ The noise is (ratio, power), of which g is concentration * ratio * exp(power).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..devicemath import divide, exp
 from ..language import tl, triton
-from ..loops.gamma import gamma_noise, gamma_noise_device
+from ..loops.gamma import floored, floored_device, gamma_noise, gamma_noise_device
 from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device, ratio_slope
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
-from .support import POSITIVE
+from .support import POSITIVE, finite, finite_device
 
 
 def _noise(blocks: Blocks, concentration: Tensor, rate: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -38,35 +40,38 @@ NOISE = LoopNoise("gamma", 2, _noise, _noise_device, slopes=gamma_slopes)
 
 def gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:
     ratio, power = noise
-    return concentration / rate * ratio * torch.exp(power)
+    scale = torch.exp(power)
+    # What is divided by a small rate may overflow, and the power underflow.
+    return torch.where(scale > 0, floored(concentration) / rate * ratio * scale, scale)
 
 
 def gamma_reference_grad(noise: Noise, grad: Tensor, concentration: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-    weighted = grad * gamma_reference(noise, concentration, rate)
+    weighted = grad * finite(gamma_reference(noise, concentration, rate))
     return weighted * gamma_gradient(*noise, concentration), -weighted / rate
 
 
 def inverse_gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:
     ratio, power = noise
-    return rate / concentration / ratio * torch.exp(-power)
+    scale = torch.exp(-power)
+    return torch.where(scale < math.inf, rate / floored(concentration) / ratio * scale, scale)
 
 
 def inverse_gamma_reference_grad(
     noise: Noise, grad: Tensor, concentration: Tensor, rate: Tensor
 ) -> tuple[Tensor, Tensor]:
-    weighted = grad * inverse_gamma_reference(noise, concentration, rate)
+    weighted = grad * finite(inverse_gamma_reference(noise, concentration, rate))
     return -weighted * gamma_gradient(*noise, concentration), weighted / rate
 
 
 @triton.jit
 def gamma_transform(noise, concentration, rate, HARDWARE: tl.constexpr):
     ratio, power = noise
-    return divide(concentration * ratio, rate, HARDWARE) * exp(power, HARDWARE)
+    return divide(concentration * ratio * exp(power, HARDWARE), rate, HARDWARE)
 
 
 @triton.jit
 def gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexpr):
-    weighted = grad * gamma_transform(noise, concentration, rate, HARDWARE)
+    weighted = grad * finite_device(gamma_transform(noise, concentration, rate, HARDWARE))
     return weighted * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE), -divide(
         weighted, rate, HARDWARE
     )
@@ -75,12 +80,14 @@ def gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexp
 @triton.jit
 def inverse_gamma_transform(noise, concentration, rate, HARDWARE: tl.constexpr):
     ratio, power = noise
-    return divide(rate, concentration * ratio, HARDWARE) * exp(-power, HARDWARE)
+    scale = exp(-power, HARDWARE)
+    x = divide(rate, floored_device(concentration) * ratio, HARDWARE) * scale
+    return tl.where(scale < float("inf"), x, scale)
 
 
 @triton.jit
 def inverse_gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexpr):
-    weighted = grad * inverse_gamma_transform(noise, concentration, rate, HARDWARE)
+    weighted = grad * finite_device(inverse_gamma_transform(noise, concentration, rate, HARDWARE))
     return -weighted * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE), divide(
         weighted, rate, HARDWARE
     )

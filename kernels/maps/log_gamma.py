@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..devicemath import log
 from ..language import tl, triton
-from ..loops.gamma import gamma_noise, gamma_noise_device
+from ..loops.gamma import floored, floored_device, gamma_noise, gamma_noise_device
 from ..loops.noise import Blocks, LoopNoise
 from .map import Map
 
@@ -25,12 +25,12 @@ def _noise_device(c0, c1, k0, k1, concentration, DTYPE: tl.constexpr, HARDWARE: 
 
 
 def log_gamma_reference(noise: Noise, concentration: Tensor) -> Tensor:
-    return torch.log(concentration * noise[0]) + noise[1]
+    return torch.log(floored(concentration) * noise[0]) + noise[1]
 
 
 @triton.jit
 def log_gamma_transform(noise, concentration, HARDWARE: tl.constexpr):
-    return log(concentration * noise[0], HARDWARE) + noise[1]
+    return log(floored_device(concentration) * noise[0], HARDWARE) + noise[1]
 
 
 LOG_GAMMA_MAP = Map(

@@ -28,7 +28,7 @@ from ..noise import (
 from ..polynomial import polynomial, polynomial_device
 from ..special import half_step_slope, log1p_of_square, log_half_step
 from .map import Map
-from .support import Support
+from .support import Support, finite, finite_device
 
 # 1 + q / (exp(-q) - 1) = -q / 2 - q**2 / 12 + q**4 / 720 - ..., over q, next to 0.
 _SLOPE = (-1 / 2, -1 / 12, 0.0, 1 / 720, 0.0, -1 / 30240, 0.0, 1 / 1209600)
@@ -93,13 +93,14 @@ def student_t_reference(noise: Noise, df: Tensor, loc: Tensor, scale: Tensor) ->
 def student_t_reference_grad(
     noise: Noise, grad: Tensor, df: Tensor, loc: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    standard = _standard(noise, df)
+    standard = finite(_standard(noise, df))
     q = 2 * noise[0] / df
     close = q < 0.5
     series = torch.where(close, q, 0.0)
     series = series * polynomial(series, _SLOPE)
     slope = torch.where(close, series, 1 + q / torch.expm1(-torch.where(close, 1.0, q)))
-    return grad * scale * standard * slope / (2 * df), grad, grad * standard
+    moved = torch.clamp(slope / df, -1e37, 1e37)
+    return grad * scale * (0.5 * standard * moved), grad, grad * standard
 
 
 @triton.jit
@@ -116,11 +117,12 @@ def student_t_transform(noise, df, loc, scale, HARDWARE: tl.constexpr):
 
 @triton.jit
 def student_t_transform_grad(noise, grad, df, loc, scale, HARDWARE: tl.constexpr):
-    standard = _standard_device(noise, df, HARDWARE)
+    standard = finite_device(_standard_device(noise, df, HARDWARE))
     q = divide(2.0 * noise[0], df, HARDWARE)
     series = q * polynomial_device(q, _DEVICE_SLOPE)
     slope = tl.where(q < 0.5, series, 1.0 + divide(q, expm1(-q, HARDWARE), HARDWARE))
-    return divide(grad * scale * standard * slope, 2.0 * df, HARDWARE), grad, grad * standard
+    moved = tl.minimum(tl.maximum(divide(slope, df, HARDWARE), -1e37), 1e37)
+    return grad * scale * (0.5 * standard * moved), grad, grad * standard
 
 
 STUDENT_T_MAP = Map(

@@ -95,6 +95,17 @@ def below_device(bound, STEP: tl.constexpr):
     return tl.fma(tl.abs(bound), tl.full(bound.shape, -STEP, bound.dtype), bound)
 
 
+def finite(sample: Tensor) -> Tensor:
+    """A sample as its gradient takes it: 0 where it has overflowed, and is kept at the greatest number."""
+    return torch.where(torch.abs(sample) == math.inf, 0.0, sample)
+
+
+@triton.jit
+def finite_device(sample):
+    """Device twin of :func:`finite`."""
+    return tl.where(tl.abs(sample) == float("inf"), 0.0, sample)
+
+
 REAL_LINE = Support(-math.inf, math.inf)
 FINITE = Support(None, math.inf)
 POSITIVE = Support(0.0, math.inf)

@@ -49,7 +49,7 @@ def share_gradient(log_share: Tensor, log_rest: Tensor, concentration: Tensor, o
     share = torch.where(upper, _LOG_HALF, log_share)
     low, high = share + (log_total - torch.log(a)), torch.where(upper, log_rest, 0.0) + (log_total - torch.log(b))
     # Large only where the draw is all but impossible.
-    low, high = torch.clamp(low, -1e35, 60.0), torch.clamp(high, -1e35, 60.0)
+    low, high = torch.clamp(low, -1e16, 60.0), torch.clamp(high, -1e16, 60.0)
     delta = torch.where(upper, -torch.expm1(high) / a, torch.expm1(low) / b)
     xi = torch.where(upper, torch.log1p(torch.clamp(b * delta, -0.99, 1e35)), low)
     eta = torch.where(upper, high, torch.log1p(-torch.exp(share)) + (log_total - torch.log(b)))
