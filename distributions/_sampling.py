@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import lazy_property
+from torch.nn import Parameter
 
 from rsample.kernels.draw import Sampler
+from rsample.kernels.keys import watched
 from rsample.kernels.noise import compute_dtype
 
 from ._alternatives import Alternative, settle
@@ -196,6 +198,7 @@ class FusedSampling(KeyedSampling):
     _overrides_parameters: ClassVar[bool]
     # For each parameter that the draw takes, by its name: the attribute as the constructor made it, and what of.
     _given: dict[str, tuple[Any, Any]]  # tensors
+    _broadcasts: bool  # the two differ, of some parameter
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -222,11 +225,35 @@ class FusedSampling(KeyedSampling):
         if sample_shape or not isinstance(sample_shape, torch.Size):
             shape = checked_sample_shape(sample_shape) + shape
         sampler, params = self._draw_with()
+        attributes = self._attributes(params) if differentiable or log_prob else None
         joint = (sampler.with_log_prob if differentiable else sampler.with_score) if log_prob else None
         if joint is None:
-            return (sampler(params, shape, generator=generator, key=key, differentiable=differentiable),)
-        sample, log_density = joint(params, shape, generator=generator, key=key, differentiable=True)
+            sample = sampler(
+                params, shape, generator=generator, key=key, differentiable=differentiable, attributes=attributes
+            )
+            return (sample,)
+        sample, log_density = joint(
+            params, shape, generator=generator, key=key, differentiable=True, attributes=attributes
+        )
         return sample, log_density
+
+    def _attributes(self, params: list[Tensor]) -> dict[int, Tensor] | None:
+        """Of the parameters that are recorded by autograd, by position, the attributes that are others than these.
+
+        Such an attribute takes the parameter's place where its graph is another one: it was made where none was
+        recorded, or has been told to require a gradient.
+        """
+        if not self._broadcasts or not torch.is_grad_enabled():
+            return None
+        found = {}
+        for i, (attribute, given) in enumerate(self._given.values()):
+            if attribute is given or params[i] is not given:
+                continue
+            if given.requires_grad and attribute.requires_grad and not attribute.is_leaf:
+                found[i] = attribute
+            elif given.requires_grad or attribute.requires_grad:
+                params[i] = attribute
+        return found
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""
@@ -239,7 +266,8 @@ class FusedSampling(KeyedSampling):
         for name, (broadcast, given) in self._given.items():
             current = getattr(self, name)
             # An attribute that somebody has set since then counts, not what the constructor was given.
-            params.append(given if current is broadcast else current)
+            kept = current is broadcast and (type(given) is not Parameter or _is_of(current, given))
+            params.append(given if kept else current)
         sampler = self._samplers[0]
         return sampler if name in sampler.map.parameters else self._samplers[1], params
 
@@ -270,10 +298,14 @@ class FusedSampling(KeyedSampling):
     def _accept(self, validate_args: bool | None, **given: object) -> None:
         """Check the parameters; remember each as it was before the constructor broadcast it, in a sampler's order."""
         self._check_arguments(validate_args)
-        self._given = {}
+        self._given, self._broadcasts = {}, False
         for name, value in given.items():
             broadcast = getattr(self, name)
-            self._given[name] = (broadcast, value if isinstance(value, Tensor) else unexpanded(broadcast))
+            if value is not broadcast:
+                self._broadcasts = True
+                if not isinstance(value, Tensor):
+                    value = unexpanded(broadcast)
+            self._given[name] = (broadcast, value)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
@@ -288,6 +320,7 @@ class FusedSampling(KeyedSampling):
         super().expand(torch.Size(batch_shape), _instance=new)
         if derived is not None:
             own["_derived"], own[derived.name] = derived, derived.value
+        new._broadcasts = True
         new._given = {name: (getattr(new, name), param) for name, param in zip(self._given, params, strict=False)}
         return new
 
@@ -300,6 +333,16 @@ def source(generator: torch.Generator | None, key: Tensor | None) -> dict[str, A
     if key is not None:
         given["key"] = key
     return given
+
+
+def _is_of(attribute: Tensor, given: Parameter) -> bool:
+    """Whether an attribute is still what a constructor made of a Parameter, to which `Module.double()` gives memory of
+    another dtype, and `Module.to` of another device."""
+    if attribute is given:
+        return True
+    if attribute.dtype != given.dtype or attribute.device != given.device:
+        return False
+    return watched() or type(attribute) is not Tensor or given.data_ptr() == attribute.data_ptr()
 
 
 def checked_sample_shape(sample_shape: Sequence[int]) -> torch.Size:

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import keys
+from .attributes import Attributes, draw
 from .autograd import AffineDraw, Draw, PathwiseDraw
 from .dtensor import any_dtensor
 from .function import wants_derivative
@@ -51,6 +53,7 @@ class Sampler:
         generator: torch.Generator | None = None,
         key: Tensor | None = None,
         differentiable: bool = False,
+        attributes: Attributes | None = None,
     ) -> Any:
         """Draw one sample.
 
@@ -61,6 +64,7 @@ class Sampler:
             generator: reserve the key from this generator instead of the device's default one.
             key: draw exactly the sample of this key, a uint64 tensor (seed, offset); excludes `generator`.
             differentiable: let gradients reach the parameters.
+            attributes: of some parameters, by position, what they were expanded to and gradients may be asked of too.
 
         Returns:
             A contiguous tensor of `shape`, of the parameters' promoted dtype; of a joint map two, the sample and its
@@ -81,6 +85,7 @@ class Sampler:
         per_block = self._per_block[dtype]
         blocks = (math.prod(shape) + per_block - 1) // per_block
         if keys.watched():
+            params = _with_attributes(params, attributes)
             source = keys.take(key, generator, device, blocks)
             if source.compiling:
                 if not differentiable:
@@ -95,6 +100,10 @@ class Sampler:
                 taken = keys.borrow(device, blocks, generator) if key is None else (key,)
                 return self.operators.run_forward(taken, params, shape, dtype)
             taken = keys.reserve(device, blocks, generator) if key is None else (key,)
+        if attributes and differentiable and torch.is_grad_enabled():
+            if forward_ad._current_level < 0:
+                return draw(self._function, self.operators, taken, shape, dtype, attributes, params)
+            params = _with_attributes(params, attributes)
         return self.from_key(taken, params, shape, dtype, differentiable)
 
     def from_key(
@@ -113,3 +122,8 @@ class Sampler:
         if wants_derivative(params):
             return self._function.apply(self.operators, tuple(key), None, tuple(shape), dtype, *params)
         return self.operators.forward(key, params, shape, dtype)
+
+
+def _with_attributes(params: Sequence[Tensor], attributes: Attributes | None) -> Sequence[Tensor]:
+    """The parameters as attributes, where they are any: gradients pass through these."""
+    return [attributes.get(i, p) for i, p in enumerate(params)] if attributes else params
