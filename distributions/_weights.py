@@ -7,6 +7,7 @@ not reach the other one. Here draws follow whatever has been changed last, as fa
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -56,6 +57,16 @@ def exactly(weights: Tensor, name: str) -> Tensor:
     return weights.log() if name == "logits" else logits_to_probs(weights)
 
 
+def valid_rows(weights: Tensor, name: str) -> Tensor:
+    """Which rows have a distribution: one pass each, and no normalised copy. What would become NaN is refused."""
+    if name == "probs":
+        total = weights.sum(-1, dtype=torch.float64)
+        return (weights >= 0).all(-1) & (total > 0) & total.isfinite()
+    if weights.shape[-1] == 0:
+        return torch.ones(weights.shape[:-1], dtype=torch.bool, device=weights.device)
+    return weights.detach().amax(-1).isfinite()
+
+
 def version(tensor: Tensor) -> int | None:
     """How often a tensor has been edited in place; None where nobody counts."""
     if torch.compiler.is_compiling():
@@ -76,8 +87,8 @@ def rows_alike(a: Tensor, b: Tensor) -> Tensor:
 def in_force(distribution: Any, is_binary: bool = False) -> tuple[str, Tensor]:
     """What a distribution made by torch's own constructor is drawn from: its name, `logits` or `probs`, and the tensor.
 
-    Where it has both, nobody knows which of them was made of the other, or edited: their numbers tell it, row by row,
-    or one by one where `is_binary`, of probabilities of 1.
+    Where it has both, nobody knows which of them was made of the other, or edited: their numbers tell it, row by row
+    and without a gradient, or one by one where `is_binary`, of probabilities of 1.
     """
     own = distribution.__dict__
     logits, probs, given = own.get("logits"), own.get("probs"), own.get("_param")
@@ -87,6 +98,24 @@ def in_force(distribution: Any, is_binary: bool = False) -> tuple[str, Tensor]:
         return "probs", distribution.probs
     if probs is None:
         return "logits", logits
+    if torch.compiler.is_compiling() or (is_binary and (logits.requires_grad or probs.requires_grad)):
+        return _of_both(logits, probs, given, is_binary)
+    counts = version(logits), version(probs)
+    seen = _seen.get(distribution)
+    if seen is not None and seen[0] is logits and seen[1] is probs and seen[2] is given and seen[3] == counts:
+        return seen[4]
+    with torch.no_grad():
+        found = _of_both(logits, probs, given, is_binary)
+    if None not in counts and not found[1].is_inference():
+        _seen[distribution] = (logits, probs, given, counts, found)
+    return found
+
+
+# What was found for distributions that have both, which are drawn from several times.
+_seen: weakref.WeakKeyDictionary[Any, tuple[Tensor, Tensor, Any, Any, tuple[str, Tensor]]] = weakref.WeakKeyDictionary()
+
+
+def _of_both(logits: Tensor, probs: Tensor, given: Tensor, is_binary: bool) -> tuple[str, Tensor]:
     same = torch.eq if is_binary else rows_alike
     if given is logits:
         if _edited_later(logits, probs):

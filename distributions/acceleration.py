@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import sys
 import threading
@@ -18,11 +19,14 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as Tor
 from torch.distributions.transforms import _InverseTransform
 from torch.distributions.utils import logits_to_probs
 
+from rsample.kernels.keys import watched
+from rsample.kernels.maps.map import Map
 from rsample.kernels.noise import SIGNIFICAND_BITS
 
 from ._delegation import DelegatedSampling
 from ._sampling import FusedSampling, KeyedSampling
-from ._weights import in_force, is_overridden
+from ._validation import PENDING, runs_behind
+from ._weights import in_force, is_overridden, valid_rows
 from .categorical import Categorical
 from .multinomial import draw_counts
 from .one_hot_categorical import OneHotCategorical
@@ -49,6 +53,11 @@ def accelerate() -> Acceleration:
     that overrides what torch's draw is made of, such as `probs` or the list of transforms; parameters that are not
     plain tensors of one dtype among float16, bfloat16, float32 and float64; meta tensors; calls with an argument that
     torch's method has beside `sample_shape`, such as Gamma's `generator`; and what `torch.jit.trace` records.
+
+    Where validation is off, what stops torch's draw on the CPU stops this one too, with torch's own error: weights that
+    are NaN, negative or without a sum (Categorical and what is made of it), a negative scale (`sample` of Normal,
+    LogNormal, HalfNormal), a negative rate (Poisson), a chance outside of [0, 1] (Bernoulli), NaN in any of these. On a
+    GPU, where torch's error ends the use of the device, a later draw raises a ValueError. Compiled code does not look.
 
     It changes attributes of classes, in the whole process: every thread draws by it, and not only the one that asked.
     It may be asked for again while it lasts; torch's attributes are back, as they were, when the last one has been
@@ -161,6 +170,8 @@ def _method(theirs: type[td.Distribution], name: str) -> Callable[..., Tensor]:
         plain = not (args or options) or all(option is None for option in (*args, *options.values()))
         # Compiled code asks whether it lasts too, and is compiled anew where the answer is another one.
         if _lasting and plain and not torch._C._get_tracing_state():
+            if PENDING.checks:
+                PENDING.raise_arrived()
             sample = _draws[theirs](self, sample_shape, differentiable)
             if sample is not None:
                 return sample
@@ -200,6 +211,7 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
     """The draw of one map, by the names of its parameters; of probs and logits those that torch was given."""
     of_logits = {"logits" in sampler.map.parameters: sampler for sampler in ours._samplers}
     called = _CALLS.get(theirs)
+    refused = _is_refused if theirs in _LIMITS else None
 
     def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
         if not _is_made_as(theirs, d) or (called is not None and is_overridden(type(d), called)):
@@ -213,12 +225,49 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
             params = [getattr(d, name) for name in sampler.map.parameters]
         if sampler.map.parameters[0] == "temperature":
             params[0] = _temperature(d, params[1])
-        if not _are_accepted(params):
+        if not _are_accepted(params) or (refused is not None and refused(d, sampler.map, params, differentiable)):
             return None
         sample: Tensor = sampler(params, d._extended_shape(sample_shape), differentiable=differentiable)
         return sample
 
     return draw
+
+
+# What torch's draws themselves raise of, and not only its validation: the least and greatest number of a parameter.
+_LIMITS: dict[type[td.Distribution], dict[str, tuple[float, float]]] = {
+    td.Bernoulli: {"probs": (0.0, 1.0), "logits": (-math.inf, math.inf)},
+    td.HalfNormal: {"scale": (0.0, math.inf)},
+    td.LogNormal: {"scale": (0.0, math.inf)},
+    td.NegativeBinomial: {"probs": (-math.inf, math.inf), "logits": (-math.inf, math.inf)},
+    td.Normal: {"scale": (0.0, math.inf)},
+    td.Poisson: {"rate": (0.0, math.inf)},
+}
+
+
+def _is_refused(d: Any, law: Map, params: list[Tensor], differentiable: bool) -> bool:
+    """Whether torch's draw would raise of a parameter that nobody has validated."""
+    if d._validate_args or differentiable:
+        return False
+    theirs = next(cls for cls in type(d).__mro__ if cls in _LIMITS)
+    for name, (lowest, highest) in _LIMITS[theirs].items():
+        if name in law.parameters:
+            value = params[law.parameters.index(name)]
+            if value.numel() > 0 and not watched():
+                least, most = value.detach().aminmax()
+                return _is_outside((least >= lowest) & (most <= highest), d, name, value)
+    return False
+
+
+def _is_outside(valid: Tensor, d: td.Distribution, name: str, value: Tensor) -> bool:
+    """Whether `valid`, one truth value, is false. That of a GPU is raised later: torch's own error ends its use."""
+    if not runs_behind(valid):
+        return not valid
+    PENDING.add(
+        valid,
+        f"parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) that a {type(d).__name__} was drawn "
+        "from has numbers that torch.distributions refuses to draw from",
+    )
+    return False
 
 
 def _composed(ours: type[KeyedSampling], theirs: type[td.Distribution]) -> Draw:
@@ -248,17 +297,37 @@ def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tenso
 def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
     if not _draws_as(td.Categorical, d._categorical):
         return None
-    name, weights = in_force(d._categorical)
-    if not _are_accepted([weights]):
+    given = _accepted_weights(d._categorical)
+    if given is None:
         return None
+    name, weights = given
     probs = weights if name == "probs" else logits_to_probs(weights)
     return draw_counts(probs.detach(), d.total_count, sample_shape)
 
 
 def _twin(categorical: Any) -> Categorical | None:
     """Our distribution of what torch's is drawn from; None where that is left to torch."""
+    given = _accepted_weights(categorical)
+    return None if given is None else Categorical._of(given[1], from_probs=given[0] == "probs")
+
+
+def _accepted_weights(categorical: Any) -> tuple[str, Tensor] | None:
     name, weights = in_force(categorical)
-    return Categorical._of(weights, from_probs=name == "probs") if _are_accepted([weights]) else None
+    if not _are_accepted([weights]):
+        return None
+    own = categorical.__dict__
+    given = own.get("_param")
+    is_as_made = given is own.get("logits") or given is own.get("probs")
+    if (categorical._validate_args and is_as_made) or weights.numel() == 0 or watched():
+        return name, weights
+    w = weights.detach()
+    if weights is not given:
+        valid = valid_rows(w, name).all()
+    elif name == "probs":  # normalised by torch, which makes NaN of what has no law but negative numbers
+        valid = w.min() >= 0
+    else:
+        valid = w.max() < math.inf
+    return None if _is_outside(valid, categorical, name, weights) else (name, weights)
 
 
 def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:

@@ -16,7 +16,7 @@ from rsample.kernels.special import log_probability
 
 from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import CheckedArguments
-from ._weights import NAMES, converted, copied, exactly, in_force, normalised, rows_alike, version
+from ._weights import NAMES, converted, copied, exactly, in_force, normalised, rows_alike, valid_rows, version
 
 
 class _Param:
@@ -108,16 +108,8 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         weights, constraint = self._weights, self.arg_constraints.get(name)
         if constraint is None:  # of a subclass with parameters of its own
             return
-        # One pass each, and no normalised copy: what would become NaN, or not a simplex, is refused.
-        if constraint is not (constraints.simplex if self._from_probs else constraints.real_vector):
-            valid = constraint.check(getattr(self, name))
-        elif self._from_probs:
-            total = weights.sum(-1, dtype=torch.float64)
-            valid = (weights >= 0).all(-1) & (total > 0) & total.isfinite()
-        elif weights.shape[-1] == 0:
-            valid = torch.ones(weights.shape[:-1], dtype=torch.bool, device=weights.device)
-        else:
-            valid = weights.detach().amax(-1).isfinite()
+        standard = constraint is (constraints.simplex if self._from_probs else constraints.real_vector)
+        valid = valid_rows(weights, name) if standard else constraint.check(getattr(self, name))
         self._require_all(valid, name, weights, constraint)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Categorical:

@@ -447,3 +447,97 @@ def test_vmap_of_accelerated_draws_is_that_of_ours(family):
         assert torch.equal(mapped(getattr(td, family)), mapped(getattr(dist, family)))
         with pytest.raises(RuntimeError, match="randomness error mode"):
             torch.func.vmap(lambda x: getattr(td, family)(x, 1.0, validate_args=False).rsample())(POSITIVE)
+
+
+NAN = torch.nan
+REFUSED = [
+    ("Categorical", {"logits": [0.0, NAN, 1.0]}),
+    ("Categorical", {"logits": [0.0, torch.inf, 1.0]}),
+    ("Categorical", {"logits": [-torch.inf, -torch.inf]}),
+    ("Categorical", {"probs": [1.0, NAN]}),
+    ("Categorical", {"probs": [3.0, -1.0]}),
+    ("Categorical", {"probs": [0.0, 0.0]}),
+    ("Categorical", {"probs": [1.0, torch.inf]}),
+    ("OneHotCategorical", {"logits": [0.0, NAN, 1.0]}),
+    ("OneHotCategoricalStraightThrough", {"probs": [3.0, -1.0]}),
+    ("Multinomial", {"total_count": 3, "logits": [0.0, NAN, 1.0]}),
+    ("Multinomial", {"total_count": 3, "probs": [3.0, -1.0]}),
+    ("Normal", {"loc": [0.0, 0.0], "scale": [1.0, -1.0]}),
+    ("Normal", {"loc": [0.0, 0.0], "scale": [1.0, NAN]}),
+    ("LogNormal", {"loc": [0.0, 0.0], "scale": [1.0, -1.0]}),
+    ("HalfNormal", {"scale": [1.0, NAN]}),
+    ("LogisticNormal", {"loc": [0.0, 0.0], "scale": [1.0, -1.0]}),
+    ("Poisson", {"rate": [1.0, -1.0]}),
+    ("Poisson", {"rate": [1.0, NAN]}),
+    ("Bernoulli", {"probs": [0.5, 1.5]}),
+    ("Bernoulli", {"probs": [0.5, -0.5]}),
+    ("Bernoulli", {"probs": [0.5, NAN]}),
+    ("Bernoulli", {"logits": [0.5, NAN]}),
+    ("NegativeBinomial", {"total_count": 3.0, "logits": [0.5, NAN]}),
+]
+each_refused = pytest.mark.parametrize(("name", "params"), REFUSED, ids=[f"{n}-{p}" for n, p in REFUSED])
+
+
+def unvalidated(name, params):
+    td.Distribution.set_default_validate_args(False)  # TorchRL does it when imported
+    return getattr(td, name)(**{n: torch.tensor(p) if isinstance(p, list) else p for n, p in params.items()})
+
+
+@each_refused
+def test_what_stops_torchs_draw_stops_the_accelerated_one(name, params):
+    d = unvalidated(name, params)
+    for draw in (d.sample, lambda: d.expand((3, *d.batch_shape)).sample((2,))):
+        with pytest.raises(RuntimeError) as before:
+            draw()
+        with dist.accelerate(), pytest.raises(RuntimeError) as after:
+            draw()
+        assert str(after.value) == str(before.value)
+
+
+@pytest.mark.parametrize(("name", "params"), [*CASES, ("Normal", {"loc": REAL, "scale": 0 * POSITIVE})])
+def test_what_torch_draws_from_is_drawn_from_without_validation(name, params):
+    td.Distribution.set_default_validate_args(False)
+    expected = drawn(getattr(dist, name)(**params))
+    with dist.accelerate():
+        # Relaxed draws of normalised logits are rounded otherwise.
+        torch.testing.assert_close(drawn(torchs(name)(**params)), expected)
+
+
+@pytest.mark.parametrize("name", ["probs", "logits"])
+def test_gradients_reach_the_given_one_of_two_attributes(name):
+    given = PROBS.clone().requires_grad_()
+    d = td.RelaxedBernoulli(TEMPERATURE, **{name: given})
+    grads = []
+    with dist.accelerate():
+        for used in (False, True, True):
+            if used:
+                _ = d.probs, d.logits, d.sample()
+            x = drawn(d, "rsample")
+            grads.append(torch.autograd.grad(x.sum(), given, retain_graph=True)[0])
+    torch.testing.assert_close(grads[1], grads[0])
+    assert torch.equal(grads[2], grads[1])
+
+
+@pytest.mark.parametrize("assigned", [torch.tensor([0.0, 0.0]), torch.tensor([1.0, -1.0]), torch.tensor([NAN, 1.0])])
+def test_assigned_probabilities_without_a_law_stop_a_validated_distribution(assigned):
+    d = td.Categorical(torch.ones(2))
+    d.probs = assigned
+    with dist.accelerate(), pytest.raises(RuntimeError):
+        d.sample((3,))
+
+
+@each_refused
+def test_on_a_gpu_a_later_draw_raises(name, params, monkeypatch):
+    from rsample.distributions import _validation, acceleration
+
+    class Arrived:
+        def query(self):
+            return True
+
+    monkeypatch.setattr(acceleration, "runs_behind", lambda value: True)
+    monkeypatch.setattr(_validation, "_to_host", lambda valid: (valid, Arrived()))
+    d = unvalidated(name, params)
+    with dist.accelerate():
+        with pytest.raises(ValueError, match="refuses to draw from"):
+            d.sample()
+        td.Normal(0.0, 1.0).sample()
