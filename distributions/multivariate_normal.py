@@ -26,7 +26,8 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
     A draw is :math:`\mu + L\epsilon` with standard normal :math:`\epsilon`, made inside the matrix product; pathwise
     gradients are :math:`g` for :math:`\mu` and :math:`g\epsilon^\top` for the lower triangle of :math:`L`, summed over
     the samples that share them, with :math:`\epsilon` made again from the key. Of `scale_tril` only the lower triangle
-    is read. :meth:`rsample_with_log_prob` has the density from :math:`\epsilon` itself, and solves no system.
+    is read, where torch, not validating it, multiplies by all of it. :meth:`rsample_with_log_prob` has the density from
+    :math:`\epsilon` itself, and solves no system.
 
     Example::
 
