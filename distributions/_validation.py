@@ -48,8 +48,14 @@ class CheckedArguments(Distribution):
                 if isinstance(getattr(type(self), name, None), lazy_property) or constraints.is_dependent(constraint):
                     continue  # the former follows from the parameter that was given
                 value = getattr(self, name)
-            if not (plain and _satisfied(value, constraint)) and not constraints.is_dependent(constraint):
+            if plain and _satisfied(value, constraint):
+                continue
+            if not (constraints.is_dependent(constraint) or is_out_of_reach(value)):
                 self._require_all(constraint.check(value), name, value, constraint)
+
+    def _validate_sample(self, value: Tensor) -> None:
+        if not (isinstance(value, Tensor) and value.is_meta):
+            super()._validate_sample(value)
 
     def _adopt(self, validate_args: bool | None) -> None:
         """An instance without a `validate_args` of its own follows `Distribution.set_default_validate_args`."""
@@ -72,6 +78,11 @@ class CheckedArguments(Distribution):
                 f"to satisfy the constraint {_described(constraint)}. "
                 "validate_args=True raises where that distribution is made",
             )
+            return
+        if torch.compiler.is_exporting():
+            # What is exported checks what it is run with, as of torch 2.15.
+            shown = f"Expected {given} of distribution {type(self).__name__} to satisfy {_described(constraint)}"
+            torch._assert_async(torch._is_all_true(valid).cpu(), shown)
             return
         # In this form torch.compile traces it.
         if not torch._is_all_true(valid):
@@ -111,6 +122,14 @@ def runs_behind(value: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )
+
+
+def is_out_of_reach(value: object) -> bool:
+    """Whether a parameter cannot be checked: on the meta device, or on a GPU while a graph is captured.
+
+    The graph would hold the check and replay it for ever, and nothing can be read before it is replayed.
+    """
+    return isinstance(value, Tensor) and (value.is_meta or (value.is_cuda and _capturing()))
 
 
 def _satisfied(value: Tensor, constraint: Any) -> bool:
@@ -163,10 +182,9 @@ class PendingChecks:
     def add(self, valid: Tensor, message: str) -> None:
         """Watch a 0-dim bool tensor on a device.
 
-        Nothing is watched where nothing can be: fake tensors have no values, and a CUDA graph that is being captured
-        would only replay the check.
+        Fake tensors have no values to watch.
         """
-        if isinstance(valid, FakeTensor) or (valid.is_cuda and torch.cuda.is_current_stream_capturing()):
+        if isinstance(valid, FakeTensor):
             return
         check = _Check(*_to_host(valid), message)
         with self._lock:
@@ -176,12 +194,12 @@ class PendingChecks:
             self.checks[0].arrived.synchronize()
 
     def raise_arrived(self) -> None:
-        """Look at the outcomes that are there.
+        """Look at the outcomes that are there; not while this thread's stream captures, where CUDA forbids it.
 
         Raises:
             ValueError: a check has failed.
         """
-        while self.checks:
+        while self.checks and not _capturing():
             with self._lock:
                 if not self.checks or not self.checks[0].arrived.query():
                     return
@@ -196,6 +214,12 @@ class PendingChecks:
             check.arrived.synchronize()
             if not check.valid:
                 warnings.warn(check.message, stacklevel=2)
+
+
+def _capturing() -> bool:
+    return (
+        not torch.compiler.is_compiling() and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    )
 
 
 def _to_host(valid: Tensor) -> tuple[Tensor, Any]:

@@ -15,7 +15,7 @@ from rsample.kernels.rows.ops import race
 from rsample.kernels.special import log_probability
 
 from ._sampling import KeyedSampling, checked_sample_shape
-from ._validation import CheckedArguments
+from ._validation import CheckedArguments, is_out_of_reach
 from ._weights import NAMES, converted, copied, exactly, in_force, normalised, rows_alike, valid_rows, version
 
 
@@ -106,7 +106,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
 
     def _check_weights(self, name: str) -> None:
         weights, constraint = self._weights, self.arg_constraints.get(name)
-        if constraint is None:  # of a subclass with parameters of its own
+        if constraint is None or is_out_of_reach(weights):  # of a subclass with parameters of its own
             return
         standard = constraint is (constraints.simplex if self._from_probs else constraints.real_vector)
         valid = valid_rows(weights, name) if standard else constraint.check(getattr(self, name))

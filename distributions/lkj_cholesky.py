@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.utils import broadcast_all
 
 from ._delegation import two_keys
 from ._sampling import KeyedSampling, checked_sample_shape
@@ -38,7 +40,15 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
 
     def __init__(self, dim: int, concentration: Tensor | float = 1.0, validate_args: bool | None = None) -> None:
         refuse_dtensors(self, concentration)
-        super().__init__(dim, concentration, validate_args)
+        if dim < 2:
+            raise ValueError(f"dim must be at least 2, got {dim}")
+        (concentration,) = broadcast_all(concentration)
+        self._set_parameters(dim, concentration)
+        self._check_arguments(validate_args)
+
+    def _set_parameters(self, dim: int, concentration: Tensor) -> None:
+        self.dim, self.concentration = dim, concentration
+        Distribution.__init__(self, concentration.shape, torch.Size((dim, dim)), validate_args=False)
 
     def _draw(
         self,
@@ -69,5 +79,6 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
         new: Self = self._get_checked_instance(LKJCholesky, _instance)
-        super().expand(torch.Size(batch_shape), _instance=new)
+        new._set_parameters(self.dim, self.concentration.expand(torch.Size(batch_shape)))
+        new._validate_args = self._validate_args
         return new

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.lowrank_multivariate_normal import _batch_capacitance_tril
+from torch.distributions.utils import lazy_property
 
 from rsample.kernels.matrices.draw import draw_product
 from rsample.kernels.matrices.kind import LOW_RANK_MULTIVARIATE_NORMAL
@@ -44,13 +47,34 @@ class LowRankMultivariateNormal(KeyedSampling, torch.distributions.LowRankMultiv
     """
 
     def __init__(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, validate_args: bool | None = None) -> None:
-        if loc.dim() >= 1 and cov_factor.dim() >= 2 and cov_diag.dim() >= 1:
-            check_event_and_batch({"loc": (loc, 1), "cov_factor": (cov_factor, 2), "cov_diag": (cov_diag, 1)})
-        super().__init__(loc, cov_factor, cov_diag, validate_args=validate_args)
+        given = {"loc": (loc, 1), "cov_factor": (cov_factor, 2), "cov_diag": (cov_diag, 1)}
+        for name, (p, dims) in given.items():
+            if p.dim() < dims:
+                raise ValueError(f"{name} of shape {tuple(p.shape)} has too few dimensions")
+        check_event_and_batch(given)
+        batch_shape = torch.broadcast_shapes(loc.shape[:-1], cov_factor.shape[:-2], cov_diag.shape[:-1])
+        self._set_parameters(loc, cov_factor, cov_diag, batch_shape)
+        self._check_arguments(validate_args)
+
+    def _set_parameters(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, batch_shape: torch.Size) -> None:
+        self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag = cov_factor, cov_diag
+        self.loc = loc.expand(batch_shape + loc.shape[-1:])
+        self.cov_factor = cov_factor.expand(batch_shape + cov_factor.shape[-2:])
+        self.cov_diag = cov_diag.expand(batch_shape + cov_diag.shape[-1:])
+        Distribution.__init__(self, batch_shape, loc.shape[-1:], validate_args=False)
+
+    @lazy_property
+    def _capacitance_tril(self) -> Tensor:
+        """The Cholesky factor of I + W^T D^-1 W, which densities need, and draws do not."""
+        factor: Tensor = _batch_capacitance_tril(self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag)
+        return factor
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+        """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
         new: Self = self._get_checked_instance(LowRankMultivariateNormal, _instance)
-        super().expand(torch.Size(batch_shape), _instance=new)
+        batch_shape = torch.Size(batch_shape)
+        new._set_parameters(self.loc, self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag, batch_shape)
+        new._validate_args = self._validate_args
         return new
 
     def _draw(

@@ -67,15 +67,16 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
         for name, matrix in matrices.items():
             if matrix is not None and matrix.dim() >= 2 and loc.dim() >= 1:
                 check_event_and_batch({"loc": (loc, 1), name: (matrix, 2)}, square=name)
+        # Whatever else is given is checked before it is factorised, which waits for a GPU anyway.
+        check_later = scale_tril is not None or loc.is_meta
         super().__init__(
             loc,
             covariance_matrix=covariance_matrix,
             precision_matrix=precision_matrix,
             scale_tril=scale_tril,
-            # Whatever else is given is checked before it is factorised, which waits for a GPU anyway.
-            validate_args=validate_args if scale_tril is None else False,
+            validate_args=False if check_later else validate_args,
         )
-        if scale_tril is not None:
+        if check_later:
             self._check_arguments(validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
@@ -112,12 +113,13 @@ def check_event_and_batch(parameters: dict[str, tuple[Tensor, int]], square: str
         parameters: each with its number of event dimensions, of which the first is that of the event.
         square: the one whose two event dimensions are of one size.
     """
-    events = {p.shape[p.dim() - dims] for p, dims in parameters.values()}
+    events = [p.shape[p.dim() - dims] for p, dims in parameters.values()]
     if square is not None:
-        events.add(parameters[square][0].shape[-1])
+        events.append(parameters[square][0].shape[-1])
     try:
         torch.broadcast_shapes(*(p.shape[: p.dim() - dims] for p, dims in parameters.values()))
-        fits = len(events) == 1
+        # Sizes may be symbols, or tensors that torch.jit.trace follows: they compare, and hash by identity.
+        fits = all(size == events[0] for size in events)
     except RuntimeError:
         fits = False
     if not fits:

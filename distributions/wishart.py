@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.distributions import Distribution
+from torch.distributions.multivariate_normal import _precision_to_scale_tril
 from torch.utils.checkpoint import checkpoint
 
 from rsample.kernels.function import wants_derivative
 from rsample.kernels.keys import watched
 
 from ._delegation import two_keys
-from ._sampling import KeyedSampling, checked_sample_shape
+from ._sampling import KeyedSampling, check_one_of, checked_sample_shape
 from ._validation import refuse_dtensors
 from .gamma import Chi2
 from .normal import Normal
@@ -55,7 +58,40 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         validate_args: bool | None = None,
     ) -> None:
         refuse_dtensors(self, df, covariance_matrix, precision_matrix, scale_tril)
-        super().__init__(df, covariance_matrix, precision_matrix, scale_tril, validate_args)
+        matrices: dict[str, Any] = check_one_of(
+            covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril
+        )
+        ((name, matrix),) = matrices.items()
+        if matrix.dim() < 2:
+            raise ValueError(f"{name} must have at least two dimensions, got shape {tuple(matrix.shape)}")
+        if not isinstance(df, Tensor):
+            df = torch.full((), df, dtype=matrix.dtype, device=matrix.device)
+        self._set_parameters(df, matrices, torch.broadcast_shapes(df.shape, matrix.shape[:-2]))
+        self._check_arguments(validate_args)
+        if df.is_cpu and df.numel() > 0 and not watched():
+            self._check_least(df.min().item())
+        if name == "scale_tril":
+            self._unbroadcasted_scale_tril = matrix
+        elif name == "covariance_matrix":
+            self._unbroadcasted_scale_tril = torch.linalg.cholesky(matrix)
+        else:
+            self._unbroadcasted_scale_tril = _precision_to_scale_tril(matrix)
+
+    def _set_parameters(self, df: Tensor, matrices: dict[str, Tensor], batch_shape: torch.Size) -> None:
+        self.df = df.expand(batch_shape)
+        self._batch_dims = list(range(-1, -1 - len(batch_shape), -1))
+        for name, matrix in matrices.items():
+            setattr(self, name, matrix.expand(batch_shape + matrix.shape[-2:]))
+        event_shape = next(iter(matrices.values())).shape[-2:]
+        Distribution.__init__(self, batch_shape, event_shape, validate_args=False)
+
+    def _check_least(self, df: float) -> None:
+        """As torch does, with validation or without: a sample of too few degrees is NaN."""
+        p = self._event_shape[-1]
+        if df <= p - 1:
+            raise ValueError(f"df must be greater than the matrix's dimension less 1, {p - 1}; the least is {df}")
+        if df < p:
+            warnings.warn(f"samples are likely to be singular: df is less than {p}", stacklevel=4)
 
     def _draw(
         self,
@@ -92,5 +128,9 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
         new: Self = self._get_checked_instance(Wishart, _instance)
-        super().expand(torch.Size(batch_shape), _instance=new)
+        given = self.arg_constraints.keys() & self.__dict__.keys()
+        matrices = {name: getattr(self, name) for name in given - {"df"}}
+        new._set_parameters(self.df, matrices, torch.Size(batch_shape))
+        new._unbroadcasted_scale_tril = self._unbroadcasted_scale_tril
+        new._validate_args = self._validate_args
         return new

@@ -20,6 +20,7 @@ from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
 from .ops import Operators, Outputs, are_plain
 from .parameters import reconciled
+from .recording import record
 
 
 class Sampler:
@@ -87,10 +88,11 @@ class Sampler:
         if keys.watched():
             params = _with_attributes(params, attributes)
             source = keys.take(key, generator, device, blocks)
-            if source.compiling:
+            if source.recorded:
                 if not differentiable:
                     params = [p.detach() for p in params]
-                return self.operators.forward_op(list(source.key), *params, shape, dtype)
+                outputs = record(self.operators.forward_op, source.key, params, shape, dtype)
+                return outputs if self.map.joint else outputs[0]
             if source.transformed:
                 function = self._function if differentiable else Draw
                 return function.apply(self.operators, source.key, source.marker, tuple(shape), dtype, *params)

@@ -69,14 +69,19 @@ def check_source(key: object, generator: object, device: torch.device) -> torch.
 
 
 def watched() -> bool:
-    """Whether torch.compile, a transform of functorch or a mode sees what runs; a draw need not ask which."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or modes_watch()
+    """Whether torch.compile, a transform of functorch, a mode or torch.jit.trace sees what runs.
+
+    A draw need not ask which.
+    """
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or calls_are_seen()
 
 
-def modes_watch() -> bool:
-    """Whether a mode sees the torch functions that are called, and may change what they do."""
-    return torch._C._len_torch_dispatch_stack() > 0 or (
-        torch._C._len_torch_function_stack() > 0 and not _only_default_devices()
+def calls_are_seen() -> bool:
+    """Whether a mode or torch.jit.trace sees what is called on plain tensors, and may change what it does."""
+    return (
+        torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+        or (torch._C._len_torch_function_stack() > 0 and not _only_default_devices())
     )
 
 
@@ -93,13 +98,13 @@ class Source(NamedTuple):
         key: what the operators take.
         marker: inside functorch's transforms an empty tensor, mapped where the examples of a vmap draw noise of their
             own; None elsewhere and for a mapped key, which says itself how examples differ.
-        compiling: torch.compile traces the draw.
+        recorded: torch.compile or torch.jit.trace records the draw, as one call of its operator.
         transformed: functorch's transforms see it.
     """
 
     key: Key
     marker: Tensor | None
-    compiling: bool
+    recorded: bool
     transformed: bool
 
 
@@ -107,18 +112,21 @@ def take(key: Tensor | None, generator: torch.Generator | None, device: torch.de
     """The source of a draw of `blocks` Philox blocks; `key` and `generator` have been checked."""
     compiling = torch.compiler.is_compiling()
     transformed = not compiling and torch._C._are_functorch_transforms_active()
+    recorded = compiling or (not transformed and torch._C._get_tracing_state() is not None)
     marker = None
     if transformed and not (key is not None and torch._C._functorch.is_batchedtensor(key)):
         # rand draws no number here: it gives a mapped tensor in the 'different' mode, a plain one in the 'same' mode,
         # and otherwise raises vmap's own error.
         marker = torch.rand(0, device=device)
     if key is not None:
-        return Source((key,), marker, compiling, transformed)
-    traced = compiling or modes_watch()
+        return Source((key,), marker, recorded, transformed)
+    if recorded and not compiling:
+        return Source((_bits(device, generator),), marker, recorded, transformed)
+    traced = compiling or calls_are_seen()
     # A CUDA generator is asked for a number of blocks, in which vmap counts.
     traced = traced or (transformed and device.type != "cuda")
     taken = (reserve_traceable if traced else reserve)(device, blocks, generator)
-    return Source(taken, marker, compiling, transformed)
+    return Source(taken, marker, recorded, transformed)
 
 
 def reserve(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
@@ -135,8 +143,11 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]
         return philox_state(generator, WORDS_PER_BLOCK * blocks * _vmapped_draws())
-    bits = _empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
-    return (bits.view(torch.uint64),)
+    return (_bits(device, generator).view(torch.uint64),)
+
+
+def _bits(device: torch.device, generator: torch.Generator | None) -> Tensor:
+    return _empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
 
 
 def borrow(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:

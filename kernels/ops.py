@@ -23,7 +23,7 @@ from torch.nn import Parameter
 
 from . import compiled, reference
 from .backend import COMPILED_MIN_NUMEL, COMPILED_MIN_NUMEL_OF_LOOPS, backend_for
-from .keys import modes_watch, packed_key
+from .keys import calls_are_seen, packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
@@ -105,7 +105,7 @@ def _define(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -
 
 def is_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether nothing but the kernel itself would see the operator's call: the dispatcher's 6 us can then be saved."""
-    return are_plain(tensors) and not modes_watch()
+    return are_plain(tensors) and not (tensors[0].is_meta or calls_are_seen())
 
 
 def are_plain(tensors: Sequence[Tensor]) -> bool:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -19,11 +22,11 @@ from rsample.kernels import launch
 from rsample.kernels.language import HAS_TRITON, triton
 
 
-def _emulator_found() -> bool:
+def _found(package: str) -> bool:
     beside = Path(__file__).resolve().parents[2] / "shared"
-    if importlib.util.find_spec("gpu_emulator") is None and (beside / "gpu_emulator").is_dir():
+    if importlib.util.find_spec(package) is None and (beside / package).is_dir():
         sys.path.append(str(beside))
-    return importlib.util.find_spec("gpu_emulator") is not None
+    return importlib.util.find_spec(package) is not None
 
 
 def _runner() -> str | None:
@@ -33,7 +36,7 @@ def _runner() -> str | None:
         return "interpreter"
     if torch.cuda.is_available():
         return "cuda"
-    return "emulator" if _emulator_found() else None
+    return "emulator" if _found("gpu_emulator") else None
 
 
 RUNNER = _runner()
@@ -69,6 +72,27 @@ def runner():
 def device():
     """The device of a kernel test's tensors."""
     return torch.device("cuda" if RUNNER == "cuda" else "cpu")
+
+
+@pytest.fixture
+def on_a_stub_gpu(tmp_path):
+    """Runs a script on a driver that counts calls and executes nothing; returns what it prints, as lines.
+
+    The script finds it as `stub`, a `gpu_host.Stub`.
+    """
+    if not _found("gpu_host") or torch.version.cuda is None:
+        pytest.skip("needs a CUDA build of torch, and the package gpu_host, a stand-in for the driver")
+    from gpu_host import gpu_host
+
+    def run(script):
+        file = tmp_path / "script.py"
+        file.write_text("from gpu_host.gpu_host import Stub\nimport torch\nstub = Stub()\n" + textwrap.dedent(script))
+        env = {**gpu_host.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, file], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split("\n")[:-1]
+
+    return run
 
 
 @pytest.fixture

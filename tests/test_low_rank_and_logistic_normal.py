@@ -204,3 +204,14 @@ def test_logistic_normal_is_otherwise_torchs():
     with pytest.raises(RuntimeError, match="loc of shape"):
         dist.LogisticNormal(torch.zeros(2), torch.ones(3))
     assert math.isclose(sample.sum().item(), 2.0)
+
+
+def test_a_diagonal_of_zeros_draws_from_the_factor_alone():
+    """torch's constructor divides by it; here only a density does. With validation on it is refused by its name."""
+    loc, factor, _ = (p.detach() for p in low_rank())
+    diag = torch.zeros_like(loc)
+    d = dist.LowRankMultivariateNormal(loc, factor, diag, validate_args=False)
+    torch.testing.assert_close(d.sample((4,), key=KEY), plain((loc, factor, diag), (4, 3, 5)))
+    assert d.expand((2, 3)).sample().shape == (2, 3, 5)
+    with pytest.raises(ValueError, match="cov_diag"):
+        dist.LowRankMultivariateNormal(loc, factor, diag)

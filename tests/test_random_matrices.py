@@ -104,3 +104,23 @@ def test_wishart_samples_are_positive_definite(p, df, share, batch):
     d = dist.Wishart(torch.full(batch, df), torch.eye(p).expand(*batch, p, p), validate_args=False)
     x = d.sample((2000,), key=torch.tensor([11, 3], dtype=torch.uint64))
     assert (torch.linalg.cholesky_ex(x).info != 0).float().mean() <= share
+
+
+def test_degrees_of_freedom_that_give_no_sample_are_refused_with_validation_or_without():
+    for validate_args in (None, True, False):
+        with pytest.raises(ValueError, match="df"):
+            dist.Wishart(torch.tensor([4.0, 2.0]), scale_tril=torch.eye(3), validate_args=validate_args)
+    with pytest.warns(UserWarning, match="singular"):
+        dist.Wishart(2.5, scale_tril=torch.eye(3))
+    with pytest.raises(ValueError, match="must be specified"):
+        dist.Wishart(4.0, scale_tril=torch.eye(3), covariance_matrix=torch.eye(3))
+    with pytest.raises(ValueError, match="concentration"):
+        dist.LKJCholesky(3, torch.tensor(-1.0))
+
+
+def test_expanded_matrices_have_the_density_of_the_original():
+    for d in (dist.Wishart(5.0, precision_matrix=V.inverse()), dist.LKJCholesky(3, torch.tensor([1.0, 2.0]))):
+        wide = d.expand((4, *d.batch_shape))
+        x = wide.sample((2,), key=KEY)
+        torch.testing.assert_close(wide.log_prob(x), d.log_prob(x))
+        assert type(wide) is type(d)

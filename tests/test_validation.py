@@ -224,3 +224,36 @@ def test_a_bad_parameter_on_a_gpu_is_raised_by_a_later_draw():
     torch.cuda.synchronize()
     with pytest.raises(ValueError, match="scale"):
         dist.Normal(0.0, torch.ones(3, device="cuda")).sample()
+
+
+def test_nothing_is_checked_or_asked_while_a_graph_is_captured(on_a_stub_gpu):
+    lines = on_a_stub_gpu("""
+        import rsample.distributions as dist
+        from rsample.distributions._validation import PENDING
+
+        x = torch.ones(4, device="cuda")
+        stub.query_result.value = 600  # the GPU lags behind: checks stay on their way
+        d = dist.Normal(x, x)
+        d.sample()
+        assert PENDING.checks
+        plain = lambda: dist.Normal(x, x, validate_args=False).sample()
+        plain()
+        stub.capturing.value = 1
+        makers = (
+            lambda: dist.Normal(x, x),
+            lambda: dist.Categorical(logits=x),
+            lambda: dist.Wishart(x + 2, scale_tril=torch.diag_embed(x[:2])),
+            lambda: dist.LowRankMultivariateNormal(x, x[:, None], x),
+        )
+        for make in (lambda: d.loc, *makers):
+            before = len(PENDING.checks)
+            counts = stub.counts(make)
+            assert len(PENDING.checks) == before
+            print({k: v for k, v in counts.items() if k in ("eventQuery", "eventRecord", "toHost", "streamSync")})
+        print(stub.counts(lambda: dist.Normal(x, x)).get("launch", 0))
+        stub.capturing.value = 0
+        stub.query_result.value = 0
+        PENDING.raise_arrived()
+        assert not PENDING.checks
+    """)
+    assert lines == ["{}"] * 5 + ["0"]

@@ -1,7 +1,10 @@
 """torch.func.vmap: a draw inside is one draw of the stream contract."""
 
+import functools
+
 import pytest
 import torch
+from class_parameters import EVERY_CLASS, TRIANGLE, identifiers, tensors_and_rest
 
 import rsample.distributions as dist
 
@@ -124,3 +127,28 @@ def test_reserving_inside_vmap_follows_the_seed():
     again = vmap(noise, randomness="different")(torch.zeros(3))
     assert torch.equal(first, again)
     assert first.unique().numel() == first.numel()
+
+
+WISHARTS = [
+    ("Wishart", {"df": torch.tensor([3.5, 4.0]), name: TRIANGLE @ TRIANGLE.T})
+    for name in ("covariance_matrix", "precision_matrix")
+]
+
+
+@pytest.mark.parametrize(("name", "params"), EVERY_CLASS + WISHARTS, ids=identifiers(EVERY_CLASS + WISHARTS))
+def test_every_class_can_be_made_and_drawn_from_inside(name, params):
+    tensors, rest = tensors_and_rest(params)
+    examples = [torch.stack((p, p)) for p in tensors.values()]
+
+    def draw(method, *given):
+        d = getattr(dist, name)(**dict(zip(tensors, given, strict=True)), **rest, validate_args=False)
+        return getattr(d, method)((4,), key=KEY)
+
+    for method in ("sample", "rsample")[: 1 + getattr(dist, name)(**params).has_rsample]:
+        same = vmap(functools.partial(draw, method), randomness="same")(*examples)
+        expected = draw(method, *tensors.values())
+        # Of a few roundings: the tail of an exponential number makes more of one.
+        torch.testing.assert_close(same, torch.stack((expected, expected)), rtol=1e-4, atol=1e-5)
+        different = vmap(functools.partial(draw, method), randomness="different")(*examples)
+        assert different.shape == same.shape
+        assert not torch.equal(different[0], different[1])

@@ -13,6 +13,7 @@ from ..dtensor import any_dtensor
 from ..function import wants_derivative
 from ..noise import elements_per_block
 from ..parameters import reconciled
+from ..recording import record
 from . import ops
 from .autograd import MatrixDraw
 from .kind import Kind
@@ -61,12 +62,11 @@ def draw_product(
     blocks = (math.prod(shape[:-1]) * per_row + per_block - 1) // per_block
     if keys.watched():
         source = keys.take(key, generator, device, blocks)
-        if source.compiling or source.transformed:
+        if source.recorded or source.transformed:
             if not differentiable:
                 tensors = [p.detach() for p in tensors]
-            if source.compiling:
-                output = ops.operator(kind)(list(source.key), *tensors, shape, dtype)
-                return tuple(output) if kind.norm else (output,)
+            if source.recorded:
+                return record(ops.operator(kind), source.key, tensors, shape, dtype)
             outputs: tuple[Tensor, ...] = MatrixDraw.apply(
                 kind, source.key, source.marker, tuple(shape), dtype, *tensors
             )

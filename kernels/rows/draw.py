@@ -14,6 +14,7 @@ from ..dtensor import any_dtensor
 from ..function import wants_derivative
 from ..noise import SIGNIFICAND_BITS, elements_per_block
 from ..parameters import reconciled
+from ..recording import record
 from .autograd import RaceDraw, RelaxedDraw
 from .ops import Kind, Race, run_below_autograd
 
@@ -63,8 +64,8 @@ def draw_rows(
     source = keys.take(key, generator, device, (math.prod(shape) + per_block - 1) // per_block)
     if not differentiable:
         tensors = [p.detach() for p in tensors]
-    if source.compiling:
-        return tuple(kind.op(list(source.key), *tensors, shape, *kind.options))
+    if source.recorded:
+        return record(kind.op, source.key, tensors, shape, *kind.options)
     recorded = source.transformed or (differentiable and wants_derivative(tensors))
     return draw_with_key(kind, source.key, tensors, shape, source.marker, recorded=recorded)
 
