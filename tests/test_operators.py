@@ -39,7 +39,8 @@ def test_every_operator_is_checked():
     standard = {name for name in operator_names() if name.startswith("standard_")}
     # tests/test_categorical.py, tests/test_relaxed_categorical.py, tests/test_multivariate_normal.py and
     # tests/test_low_rank_and_logistic_normal.py check theirs, tests/test_loops.py those of the maps that loop.
-    others = {"reserve_key", "categorical", "relaxed_categorical"}
+    # tests/test_tracing.py runs draw_as, which calls the others.
+    others = {"reserve_key", "draw_as", "categorical", "relaxed_categorical"}
     matrices = {"multivariate_normal", "multivariate_normal_with_norm", "low_rank_multivariate_normal"}
     loops = [map for map in known_maps().values() if isinstance(map.noise, LoopNoise)]
     others |= {map.name for map in loops} | {f"{map.name}_backward" for map in loops if map.cotangents}
