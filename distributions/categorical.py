@@ -30,10 +30,12 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
     r"""Categorical distribution over :math:`\{0, \ldots, K - 1\}`, from unnormalised probabilities or logits.
 
     A draw is the winner of an exponential race (the Gumbel-max trick): :math:`\arg\max_k (\ell_k - \log E_k)`, or
-    :math:`\arg\max_k p_k / E_k`, with standard exponential :math:`E_k` made in the kernel. Weights are read once, never
-    normalised; `logits` and `probs`, normalised as in torch.distributions, are computed when somebody asks for
-    them. There is no limit on the number of categories, and none of probability 0 is ever drawn: where validation is
-    off, a row without any other gives 0, and weights that are NaN are never drawn. Samples are int64. There is no
+    :math:`\arg\max_k p_k / E_k`, with standard exponential :math:`E_k` made in the kernel. Where one row of weights is
+    drawn from more than once, by shapes alone, draws look up a random number of 64 bits in the row's running sum of
+    whole numbers instead: each weight is off by less than K / 2**61 of the largest one, beside its rounding. Weights
+    are never normalised; `logits` and `probs`, normalised as in torch.distributions, are computed when somebody asks
+    for them. There is no limit on the number of categories, and none of probability 0 is ever drawn: where validation
+    is off, a row without any other gives 0, and weights that are NaN are never drawn. Samples are int64. There is no
     reparameterisation: gradients need a score-function estimator or a relaxation.
 
     The distribution keeps a copy of the weights, where torch.distributions keeps normalised ones: neither moves when
