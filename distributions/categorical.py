@@ -265,7 +265,8 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
 
     def entropy(self) -> Tensor:
         if self._is_overridden:
-            return super().entropy()
+            entropy: Tensor = super().entropy()
+            return entropy
         from_probs, probs = self._in_force()[0] == "probs", self.probs
         # Of a category of probability 0 nothing is counted, and its derivative is finite.
         least = torch.finfo(probs.dtype).tiny

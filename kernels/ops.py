@@ -120,7 +120,7 @@ def fresh(results: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
     """Results as an operator's schema and fake kernel have them: contiguous, in memory that no argument has."""
     return [
         r.clone(memory_format=torch.contiguous_format)
-        if not r.is_contiguous() or any(torch._C._is_alias_of(r, t) for t in given)
+        if not r.is_contiguous() or any(torch._C._is_alias_of(r, t) for t in given)  # type: ignore[attr-defined]
         else r
         for r in results
     ]

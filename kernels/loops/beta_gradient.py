@@ -117,9 +117,10 @@ def beta_gradients(delta: Tensor, xi: Tensor, eta: Tensor, a: Tensor, b: Tensor)
     large = torch.minimum(a, b) > (_LARGE64 if wide else _LARGE)
     expansions = _expansion(delta, a, b, n, large), _expansion(-delta, b, a, n, large)
     quadratures = _quadrature(delta, xi + rise_a, eta + rise_b, x, y, a, b, near | large)
-    return tuple(
+    first, second = (
         torch.where(large, e, torch.where(near, s, i)) for e, s, i in zip(expansions, results, quadratures, strict=True)
     )
+    return first, second
 
 
 def _expansion(delta: Tensor, a: Tensor, b: Tensor, n: Tensor, large: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ sample, which backward draws again from the key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -170,7 +170,7 @@ class DirichletOperators(Operators):
 
     def __init__(self, map: Map) -> None:
         super().__init__(map)
-        self._logs = draw_engine(LOG_GAMMA_MAP)
+        self._logs: Callable[..., Any] = draw_engine(LOG_GAMMA_MAP)
         self._of_shares = gradient_engine(_SHARES)
         self.run_forward = self._draw
         self._run_backward = self._gradient
