@@ -52,3 +52,9 @@ class Pareto(FusedSampling, torch.distributions.Pareto):
     @part
     def transforms(self) -> list[Transform]:
         return [ExpTransform(), AffineTransform(loc=0, scale=self.scale)]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        log_value = value.log()
+        return self.alpha.log() + self.alpha * (self.scale.log() - log_value) - log_value
