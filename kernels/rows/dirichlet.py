@@ -83,6 +83,7 @@ def _share_gradient_device(log_share, log_rest, concentration, other, HARDWARE: 
 
 @triton.jit
 def _transform_grad(noise, grad, concentration, other, log_share, log_rest, HARDWARE: tl.constexpr):
+    log_share = tl.maximum(log_share, -1e16)
     gradient = _share_gradient_device(log_share, log_rest, concentration, other, HARDWARE)
     nothing = tl.zeros_like(grad)
     return grad * exp(log_share, HARDWARE) * gradient, nothing, nothing, nothing
