@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.fx.traceback as fx_traceback
 from torch import Tensor
 from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
+from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils._device import DeviceContext
+from torch.utils.checkpoint import CheckpointPolicy
 
 from .backend import CPU
 from .compatibility import philox_state
@@ -240,3 +243,23 @@ def _reserve_key_fake(blocks: int, *, device: torch.device, generator: torch.Gen
 
 _LIBRARY.impl("reserve_key", _reserve_key, "CompositeExplicitAutograd")
 torch.library.register_fake("rsample::reserve_key", _reserve_key_fake, lib=_LIBRARY)
+
+
+def _recorded_to_be_saved(mode: Any, *args: Any, **options: Any) -> Any:
+    """The call as a compiler's tracer records it, marked so that backward keeps the key instead of taking another one.
+
+    Otherwise a compiler that is short of memory would recompute it, and give the gradient of another sample.
+    """
+    meta = fx_traceback.current_meta
+    before = meta.get("recompute")
+    meta["recompute"] = CheckpointPolicy.MUST_SAVE
+    try:
+        return mode.__torch_dispatch__(torch.ops.rsample.reserve_key.default, (), args, options)
+    finally:
+        if before is None:
+            del meta["recompute"]
+        else:
+            meta["recompute"] = before
+
+
+torch.ops.rsample.reserve_key.default.py_impl(ProxyTorchDispatchMode)(_recorded_to_be_saved)
