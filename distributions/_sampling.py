@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -379,21 +379,36 @@ def unexpanded(parameter: Tensor) -> Tensor:
     return parameter
 
 
-def check_broadcast(**parameters: object) -> None:
-    """Raise a RuntimeError that names the parameters unless the tensors among them broadcast."""
+def broadcastable(**parameters: Any) -> Iterable[Any]:
+    """The parameters as a constructor broadcasts them: 0-dim CPU tensors moved to the device of the others.
+
+    A draw would have to wait for that copy each time.
+
+    Raises:
+        RuntimeError: the tensors among them do not broadcast; it names them.
+    """
     first = None
     for p in parameters.values():
         if isinstance(p, Tensor):
             # Comparing keeps symbolic sizes symbolic; hashing them would compile anew for each size.
             if first is None:
-                first = p.shape
-            elif p.shape != first:
+                first = p
+            elif p.shape != first.shape or p.device != first.device:
                 break
     else:
-        return
-    shapes = {name: p.shape for name, p in parameters.items() if isinstance(p, Tensor)}
+        return parameters.values()
+    tensors = {name: p for name, p in parameters.items() if isinstance(p, Tensor)}
     try:
-        torch.broadcast_shapes(*shapes.values())
+        torch.broadcast_shapes(*(p.shape for p in tensors.values()))
     except RuntimeError as error:
-        listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes.items())
+        listed = ", ".join(f"{name} of shape {tuple(p.shape)}" for name, p in tensors.items())
         raise RuntimeError(f"parameters do not broadcast against each other: {listed}") from error
+    anchor = next((p for p in tensors.values() if not is_cpu_scalar(p)), None)
+    if anchor is None or anchor.is_cpu:
+        return parameters.values()
+    return [p.to(anchor.device) if isinstance(p, Tensor) and is_cpu_scalar(p) else p for p in parameters.values()]
+
+
+def is_cpu_scalar(parameter: Tensor) -> bool:
+    """Whether it goes with tensors of any device, as everywhere in torch."""
+    return parameter.dim() == 0 and parameter.is_cpu

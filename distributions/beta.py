@@ -13,7 +13,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.beta import BETA_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class _Beta(torch.distributions.Beta):
@@ -73,7 +73,7 @@ class Beta(FusedSampling, _Beta):
         concentration0: Tensor | float,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(concentration1=concentration1, concentration0=concentration0)
+        concentration1, concentration0 = broadcastable(concentration1=concentration1, concentration0=concentration0)
         self.concentration1, self.concentration0 = broadcast_all(concentration1, concentration0)
         Distribution.__init__(self, self.concentration1.shape, validate_args=False)
         self._accept(validate_args, concentration1=concentration1, concentration0=concentration0)

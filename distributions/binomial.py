@@ -9,7 +9,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
 from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
 
-from ._sampling import FusedSampling, check_broadcast, check_one_of
+from ._sampling import FusedSampling, broadcastable, check_one_of
 
 
 class Binomial(FusedSampling, torch.distributions.Binomial):
@@ -47,7 +47,7 @@ class Binomial(FusedSampling, torch.distributions.Binomial):
         logits: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(total_count=total_count, probs=probs, logits=logits)
+        total_count, probs, logits = broadcastable(total_count=total_count, probs=probs, logits=logits)
         super().__init__(total_count, probs, logits, validate_args=False)
         trials = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
         self._accept(validate_args, total_count=trials, **check_one_of(probs=probs, logits=logits))

@@ -8,7 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.cauchy import CAUCHY_MAP, cauchy_icdf
 
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class Cauchy(FusedSampling, torch.distributions.Cauchy):
@@ -37,7 +37,7 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
     _samplers = (Sampler(CAUCHY_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
 

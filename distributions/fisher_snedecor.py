@@ -10,7 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
@@ -36,7 +36,7 @@ class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
     _samplers = (Sampler(FISHER_SNEDECOR_MAP),)
 
     def __init__(self, df1: Tensor | float, df2: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(df1=df1, df2=df2)
+        df1, df2 = broadcastable(df1=df1, df2=df2)
         # torch's constructor validates two gamma distributions beside, which torch.compile cannot trace.
         self.df1, self.df2 = broadcast_all(df1, df2)
         self._gamma1 = torch.distributions.Gamma(0.5 * self.df1, self.df1, validate_args=False)

@@ -17,7 +17,7 @@ from rsample.kernels.maps.generalized_pareto import (
 )
 from rsample.kernels.noise import compute_dtype
 
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
@@ -54,7 +54,7 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         concentration: Tensor | float,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(loc=loc, scale=scale, concentration=concentration)
+        loc, scale, concentration = broadcastable(loc=loc, scale=scale, concentration=concentration)
         super().__init__(loc, scale, concentration, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale, concentration=concentration)
 

@@ -11,7 +11,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.gumbel import GUMBEL_MAP
 
 from ._parts import part
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class Gumbel(FusedSampling, torch.distributions.Gumbel):
@@ -40,7 +40,7 @@ class Gumbel(FusedSampling, torch.distributions.Gumbel):
     _samplers = (Sampler(GUMBEL_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         self.loc, self.scale = broadcast_all(loc, scale)
         Distribution.__init__(self, self.loc.shape, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)

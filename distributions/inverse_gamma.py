@@ -8,7 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.gamma import INVERSE_GAMMA_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
@@ -30,6 +30,6 @@ class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
     _samplers = (Sampler(INVERSE_GAMMA_MAP),)
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(concentration=concentration, rate=rate)
+        concentration, rate = broadcastable(concentration=concentration, rate=rate)
         super().__init__(concentration, rate, validate_args=False)
         self._accept(validate_args, concentration=concentration, rate=rate)

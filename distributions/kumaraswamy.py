@@ -11,7 +11,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
 
 from ._parts import part
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
@@ -46,7 +46,7 @@ class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
         concentration0: Tensor | float,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(concentration1=concentration1, concentration0=concentration0)
+        concentration1, concentration0 = broadcastable(concentration1=concentration1, concentration0=concentration0)
         self.concentration1, self.concentration0 = broadcast_all(concentration1, concentration0)
         Distribution.__init__(self, self.concentration1.shape, validate_args=False)
         self._accept(validate_args, concentration1=concentration1, concentration0=concentration0)

@@ -8,7 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.laplace import LAPLACE_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class Laplace(FusedSampling, torch.distributions.Laplace):
@@ -36,6 +36,6 @@ class Laplace(FusedSampling, torch.distributions.Laplace):
     _samplers = (Sampler(LAPLACE_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)

@@ -8,7 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.log_normal import LOG_NORMAL_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class LogNormal(FusedSampling, torch.distributions.LogNormal):
@@ -36,7 +36,7 @@ class LogNormal(FusedSampling, torch.distributions.LogNormal):
     _samplers = (Sampler(LOG_NORMAL_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
 

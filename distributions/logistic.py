@@ -13,7 +13,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
 
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class _Logistic(torch.distributions.Distribution):
@@ -89,6 +89,6 @@ class Logistic(FusedSampling, _Logistic):
     _samplers = (Sampler(LOGISTIC_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)

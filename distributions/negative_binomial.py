@@ -9,7 +9,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
 from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
 
-from ._sampling import FusedSampling, check_broadcast, check_one_of
+from ._sampling import FusedSampling, broadcastable, check_one_of
 
 
 class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
@@ -47,7 +47,7 @@ class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
         logits: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(total_count=total_count, probs=probs, logits=logits)
+        total_count, probs, logits = broadcastable(total_count=total_count, probs=probs, logits=logits)
         super().__init__(total_count, probs, logits, validate_args=False)
         failures = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
         self._accept(validate_args, total_count=failures, **check_one_of(probs=probs, logits=logits))

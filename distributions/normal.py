@@ -8,7 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.normal import NORMAL_MAP, normal_log_prob
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class Normal(FusedSampling, torch.distributions.Normal):
@@ -40,7 +40,7 @@ class Normal(FusedSampling, torch.distributions.Normal):
     _samplers = (Sampler(NORMAL_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         super().__init__(loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
 

@@ -11,7 +11,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.pareto import PARETO_MAP
 
 from ._parts import part
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class Pareto(FusedSampling, torch.distributions.Pareto):
@@ -40,7 +40,7 @@ class Pareto(FusedSampling, torch.distributions.Pareto):
     _samplers = (Sampler(PARETO_MAP),)
 
     def __init__(self, scale: Tensor | float, alpha: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(scale=scale, alpha=alpha)
+        scale, alpha = broadcastable(scale=scale, alpha=alpha)
         self.scale, self.alpha = broadcast_all(scale, alpha)
         Distribution.__init__(self, self.scale.shape, validate_args=False)
         self._accept(validate_args, scale=scale, alpha=alpha)

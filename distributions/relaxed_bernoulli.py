@@ -15,7 +15,7 @@ from rsample.kernels.maps.relaxed_bernoulli import (
 )
 from rsample.kernels.maps.support import UNIT_INTERVAL
 
-from ._sampling import FusedSampling, check_one_of
+from ._sampling import FusedSampling, check_one_of, is_cpu_scalar
 
 
 def _checked_temperature(temperature: Tensor | float, param: object) -> Tensor:
@@ -28,7 +28,7 @@ def _checked_temperature(temperature: Tensor | float, param: object) -> Tensor:
         raise ValueError(
             f"temperature of shape {tuple(temperature.shape)} does not broadcast to the batch shape {tuple(like.shape)}"
         )
-    return temperature
+    return temperature.to(like.device) if is_cpu_scalar(temperature) else temperature
 
 
 class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoulli):

@@ -15,7 +15,7 @@ from rsample.kernels.rows.autograd import with_temperature
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Relaxed
 
-from ._sampling import KeyedSampling, checked_sample_shape
+from ._sampling import KeyedSampling, checked_sample_shape, is_cpu_scalar
 from ._weights import NAMES
 from .categorical import Categorical, initialise_checked
 
@@ -101,9 +101,11 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
         validate_args: bool | None = None,
     ) -> None:
         categorical = Categorical(probs, logits, validate_args=validate_args)
+        weights = categorical._weights
         if not isinstance(temperature, Tensor):
-            weights = categorical._weights
             temperature = torch.tensor(float(temperature), dtype=weights.dtype, device=weights.device)
+        elif is_cpu_scalar(temperature):
+            temperature = temperature.to(weights.device)
         self._set_parameters(temperature, categorical, validate_args)
 
     @classmethod

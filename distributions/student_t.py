@@ -10,7 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
 
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class StudentT(FusedSampling, torch.distributions.StudentT):
@@ -45,7 +45,7 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         scale: Tensor | float = 1.0,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(df=df, loc=loc, scale=scale)
+        df, loc, scale = broadcastable(df=df, loc=loc, scale=scale)
         # torch's constructor validates a chi-squared distribution beside, which torch.compile cannot trace.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)

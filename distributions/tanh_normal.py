@@ -9,7 +9,7 @@ from torch.distributions import TanhTransform, TransformedDistribution
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.tanh_normal import TANH_NORMAL_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class TanhNormal(FusedSampling, TransformedDistribution):
@@ -42,7 +42,7 @@ class TanhNormal(FusedSampling, TransformedDistribution):
     _samplers = (Sampler(TANH_NORMAL_MAP),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, scale=scale)
+        loc, scale = broadcastable(loc=loc, scale=scale)
         base = torch.distributions.Normal(loc, scale, validate_args=False)
         super().__init__(base, TanhTransform(cache_size=0), validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)

@@ -23,7 +23,7 @@ from rsample.kernels.maps.truncated_normal import (
     truncated_normal_log_prob,
 )
 
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class _TruncatedNormal(Distribution):
@@ -158,6 +158,6 @@ class TruncatedNormal(FusedSampling, _TruncatedNormal):
         high: Tensor | float,
         validate_args: bool | None = None,
     ) -> None:
-        check_broadcast(loc=loc, scale=scale, low=low, high=high)
+        loc, scale, low, high = broadcastable(loc=loc, scale=scale, low=low, high=high)
         super().__init__(loc, scale, low, high, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale, low=low, high=high)

@@ -8,7 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.uniform import UNIFORM_MAP
 
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class Uniform(FusedSampling, torch.distributions.Uniform):
@@ -39,6 +39,6 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
     _samplers = (Sampler(UNIFORM_MAP),)
 
     def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(low=low, high=high)
+        low, high = broadcastable(low=low, high=high)
         super().__init__(low, high, validate_args=False)
         self._accept(validate_args, low=low, high=high)

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
 
-from ._sampling import FusedSampling, check_broadcast, widened
+from ._sampling import FusedSampling, broadcastable, widened
 
 
 class _VonMises(torch.distributions.VonMises):
@@ -52,7 +52,7 @@ class VonMises(FusedSampling, _VonMises):
     _samplers = (Sampler(VON_MISES_MAP),)
 
     def __init__(self, loc: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(loc=loc, concentration=concentration)
+        loc, concentration = broadcastable(loc=loc, concentration=concentration)
         super().__init__(loc, concentration, validate_args=False)  # type: ignore[arg-type]
         self._accept(validate_args, loc=loc, concentration=concentration)
 

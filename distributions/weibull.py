@@ -11,7 +11,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.weibull import WEIBULL_MAP
 
 from ._parts import part
-from ._sampling import FusedSampling, check_broadcast
+from ._sampling import FusedSampling, broadcastable
 
 
 class Weibull(FusedSampling, torch.distributions.Weibull):
@@ -41,7 +41,7 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
     _samplers = (Sampler(WEIBULL_MAP),)
 
     def __init__(self, scale: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
-        check_broadcast(scale=scale, concentration=concentration)
+        scale, concentration = broadcastable(scale=scale, concentration=concentration)
         self.scale, self.concentration = broadcast_all(scale, concentration)
         Distribution.__init__(self, self.scale.shape, validate_args=False)
         self._accept(validate_args, scale=scale, concentration=concentration)

@@ -17,7 +17,7 @@ from rsample.kernels.function import wants_derivative
 from rsample.kernels.keys import watched
 
 from ._delegation import two_keys
-from ._sampling import KeyedSampling, check_one_of, checked_sample_shape
+from ._sampling import KeyedSampling, check_one_of, checked_sample_shape, is_cpu_scalar
 from ._validation import refuse_dtensors
 from .gamma import Chi2
 from .normal import Normal
@@ -66,6 +66,8 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
             raise ValueError(f"{name} must have at least two dimensions, got shape {tuple(matrix.shape)}")
         if not isinstance(df, Tensor):
             df = torch.full((), df, dtype=matrix.dtype, device=matrix.device)
+        elif is_cpu_scalar(df):
+            df = df.to(matrix.device)
         self._set_parameters(df, matrices, torch.broadcast_shapes(df.shape, matrix.shape[:-2]))
         self._check_arguments(validate_args)
         if df.is_cpu and df.numel() > 0 and not watched():
