@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def is_overridden(cls: type[Distribution], name: str) -> bool:
-    """Whether a class that is neither ours nor torch's gives a method."""
-    owner = next(base for base in cls.__mro__ if name in vars(base))
+    """Whether a class that is neither ours nor torch's gives an attribute."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), Distribution)
     return not owner.__module__.startswith(("torch.", f"{__name__.partition('.')[0]}."))
 
 

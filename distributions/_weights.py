@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions.utils import logits_to_probs, probs_to_logits
 from torch.nn import Parameter
 
-from ._sampling import unexpanded
+from ._sampling import is_overridden, unexpanded
 
 NAMES = ("logits", "probs")
 
@@ -130,13 +130,3 @@ def _of_both(logits: Tensor, probs: Tensor, given: Tensor, is_binary: bool) -> t
     # One of them was assigned, and is what counts: the logits where the probabilities are still those of before.
     before = same(probs, logits_to_probs(given, is_binary))
     return "probs", torch.where(before, logits_to_probs(logits, is_binary), probs)
-
-
-def is_overridden(cls: type, name: str) -> bool:
-    """Whether a class that is neither torch's nor ours defines the attribute anew."""
-    for base in cls.__mro__:
-        if base.__module__.startswith(("torch.", "rsample.")):
-            return False
-        if name in vars(base):
-            return True
-    return False

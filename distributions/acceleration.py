@@ -24,9 +24,9 @@ from rsample.kernels.maps.map import Map
 from rsample.kernels.noise import SIGNIFICAND_BITS
 
 from ._delegation import DelegatedSampling
-from ._sampling import FusedSampling, KeyedSampling
+from ._sampling import FusedSampling, KeyedSampling, is_overridden
 from ._validation import PENDING, runs_behind
-from ._weights import in_force, is_overridden, valid_rows
+from ._weights import in_force, valid_rows
 from .categorical import Categorical
 from .multinomial import draw_counts
 from .one_hot_categorical import OneHotCategorical
