@@ -6,9 +6,10 @@ import importlib.metadata
 import os
 import platform
 import re
-from pathlib import Path
 
 import torch
+
+import rsample
 
 # torch draws its random numbers in one thread: on more threads the ratios would grow with the number of cores.
 THREADS = 2
@@ -26,8 +27,8 @@ def describe(device: torch.device, cpu: str) -> dict[str, str | int]:
         "device": _name(device, cpu),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "triton": _version("triton"),
-        "rsample": _version("rsample"),
+        "triton": _triton_version(),
+        "rsample": rsample.__version__,
         "python": platform.python_version(),
     }
 
@@ -49,14 +50,8 @@ def _name(device: torch.device, cpu: str) -> str:
     return f"{cpu}, {os.cpu_count()} cores" + (f", {vector}" if vector else "")
 
 
-def _version(package: str) -> str:
+def _triton_version() -> str:
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
-        return _checked_out_version() if package == "rsample" else "none"
-
-
-def _checked_out_version() -> str:
-    """rsample's own, where it is used from a checkout and not installed."""
-    project = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text()
-    return re.findall(r'^version = "(.+)"$', project, re.MULTILINE)[0]
+        return "none"

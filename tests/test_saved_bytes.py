@@ -19,7 +19,7 @@ LOG_PROB_KEEPS = {
     "Wishart",
 }
 # What they map onto the simplex, of which they have no key.
-DRAW_KEEPS = {"Dirichlet", "LogisticNormal"}
+DRAW_KEEPS = {"LogisticNormal"}
 # What has no draw of its own.
 COMBINATORS = {"Independent", "TransformedDistribution"}
 REPARAMETERISED = [name for name in FAMILIES if name not in COMBINATORS and getattr(dist, name).has_rsample]
