@@ -66,6 +66,8 @@ class CheckedArguments(Distribution):
 
     def _require_all(self, valid: Tensor, name: str, value: Tensor, constraint: Any) -> None:
         """Raise, now or later, unless `valid` is true everywhere; the others are for the message."""
+        if is_out_of_reach(valid):
+            return
         if any_dtensor((valid,)):
             # Each rank checks its own shard, which needs no communication. torch.distributions cannot check DTensors.
             valid, self._validate_args = local_part(valid), False

@@ -59,7 +59,7 @@ class AttributedDraw(Function):
         inner = ctx
         if seen:
             saved = list(ctx.saved_tensors)
-            inner = SimpleNamespace(**{name: getattr(ctx, name) for name in ("operators", "shape", "dtype")})
+            inner = SimpleNamespace(**{name: getattr(ctx, name) for name in ("operators", "shape", "dtype", "backend")})
             inner.needs_input_grad = ctx.needs_input_grad
             if hasattr(ctx, "like"):
                 inner.like = [_like(seen[i]) if i in seen else like for i, like in enumerate(ctx.like)]

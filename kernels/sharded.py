@@ -186,7 +186,7 @@ class Sharding:
         """Raise a ValueError unless every row lies on one rank."""
         if Shard(len(shape) - 1) in self.placements:
             listed = ", ".join(f"{name} as {p.placements}" for name, p in params.items() if isinstance(p, DTensor))
-            raise ValueError(f"the last dimension, that of the rows, must not be sharded, but placed are {listed}")
+            raise ValueError(f"the last dimension, along which rows lie, must not be sharded, but placed are {listed}")
 
     def take_key(self, key: Tensor | None, generator: torch.Generator | None, blocks: int) -> keys.Key:
         """The key of the whole sample."""

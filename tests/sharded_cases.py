@@ -290,7 +290,7 @@ def what_would_communicate_is_refused(mesh):
 
     refuses(ValueError, "scale is placed as .*Partial", dist.Normal(rows, partial, validate_args=False))
     refuses(ValueError, "different dimensions .*loc along 0, scale along 1", dist.Normal(rows, columns))
-    refuses(ValueError, "categories, must not be sharded.*logits", dist.Categorical(logits=columns))
+    refuses(ValueError, "last dimension.*must not be sharded.*logits", dist.Categorical(logits=columns))
     wide = dist.MultivariateNormal(rows, scale_tril=distribute_tensor(torch.eye(6), mesh, [R]), validate_args=False)
     refuses(NotImplementedError, "of loc and scale_tril", wide)
     degrees = distribute_tensor(torch.full((4,), 9.0), mesh, [S0])

@@ -329,7 +329,7 @@ def test_errors_name_the_argument():
     with pytest.raises(ValueError, match="key has shape"):
         d.sample(key=torch.zeros(3, dtype=torch.uint64))
     with pytest.raises(TypeError, match="loc must be float16"):
-        make(torch.zeros(2, dtype=torch.int64), torch.eye(2), validate_args=False).sample()
+        make(torch.zeros(2, dtype=torch.complex64), torch.eye(2), validate_args=False).sample()
     assert torch.equal(torch.get_rng_state(), state)
 
 

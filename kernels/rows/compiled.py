@@ -93,7 +93,7 @@ def inversion(
         )
     weights = _rows_in_order(weights)
     batch, dimensions = _dimensions(tuple(shape), weights.shape, weights.stride(), window)
-    index = torch.empty(batch, dtype=torch.int64, device=CPU)
+    index = empty(batch, torch.int64)
     key = key if key.is_contiguous() else key.contiguous()
     library.inversion(weights.data_ptr(), dimensions, key.data_ptr(), from_probs, index.data_ptr())
     if not (one_hot or log_prob):
