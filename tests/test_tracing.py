@@ -75,7 +75,8 @@ def test_a_traced_module_can_be_saved_and_trained(n):
         grads.append((*outputs, *torch.autograd.grad(outputs[0].square().sum(), (more, *each.parameters()))))
         assert not any(x.requires_grad for x in outputs[1:])
     for ours, eager in zip(*grads, strict=True):
-        assert torch.equal(ours, eager)
+        # Gradients of the scale are summed over rows in another order.
+        torch.testing.assert_close(ours, eager, rtol=1e-5, atol=1e-5)
 
 
 @tracing
