@@ -38,7 +38,7 @@ MAKE = {
     "Bernoulli": lambda n: dist.Bernoulli(logits=p(-1, 1, n)),
     "Wishart": lambda n: dist.Wishart(p(4, 5, n), scale_tril=torch.eye(3) + p(0.1, 0.2, 3, 3).tril()),
 }
-DENSITIES_OF_THE_FINISHED_SAMPLE = {"Dirichlet", "Gamma", "LogisticNormal"}
+DENSITIES_OF_THE_FINISHED_SAMPLE = {"Beta", "Dirichlet", "Gamma", "LogisticNormal"}
 
 
 def leaves(output):
