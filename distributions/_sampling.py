@@ -243,7 +243,7 @@ class FusedSampling(KeyedSampling):
         Such an attribute takes the parameter's place where its graph is another one: it was made where none was
         recorded, or has been told to require a gradient.
         """
-        # torch.jit.trace records what it has to find again where no gradient is recorded, which is how it checks itself.
+        # torch.jit.trace checks itself by a second trace, in which no gradient is recorded.
         if not self._broadcasts or not torch.is_grad_enabled() or torch._C._get_tracing_state():
             return None
         found = {}
