@@ -287,6 +287,12 @@ class FusedSampling(KeyedSampling):
         """Whether draws and densities are of `logits` rather than `probs`."""
         return "logits" in self._draw_with()[0].map.parameters
 
+    def _checked_log_prob_at(self, value: Tensor) -> Tensor:
+        """`log_prob` of a class whose map's formula is right wherever `value` may be."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob_at(value)
+
     def _log_prob_at(self, value: Tensor) -> Tensor:
         """The log-density at `value` by the map's own formula, from the attributes: what a fused draw gives as well.
 

@@ -46,9 +46,7 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass, -inf of an outcome of probability 0; linear in `value` between 0 and 1."""
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     def entropy(self) -> Tensor:
         if self._from_logits:

@@ -42,9 +42,7 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
         self._accept(validate_args, loc=loc, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     def icdf(self, value: Tensor) -> Tensor:
         return widened(cauchy_icdf, value, self.loc, self.scale)

@@ -74,9 +74,7 @@ class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli
         self._adopt(validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:

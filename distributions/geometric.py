@@ -54,9 +54,7 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass; of logits without their p, which rounds to 0 or 1."""
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     @property
     def mean(self) -> Tensor:

@@ -57,9 +57,7 @@ class Gumbel(FusedSampling, torch.distributions.Gumbel):
         return [ExpTransform().inv, negative, ExpTransform().inv, AffineTransform(loc=self.loc, scale=-self.scale)]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:

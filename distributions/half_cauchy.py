@@ -42,9 +42,7 @@ class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
         self._accept(validate_args, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     def icdf(self, value: Tensor) -> Tensor:
         return widened(half_cauchy_icdf, value, self.scale)

@@ -41,6 +41,4 @@ class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
         self._accept(validate_args, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)

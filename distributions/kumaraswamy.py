@@ -65,9 +65,7 @@ class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
         ]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -41,6 +41,4 @@ class LogNormal(FusedSampling, torch.distributions.LogNormal):
         self._accept(validate_args, loc=loc, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)

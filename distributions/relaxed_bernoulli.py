@@ -71,9 +71,7 @@ class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoul
         self._accept(validate_args, temperature=temperature, **given)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
 
 class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):

@@ -59,9 +59,7 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
         return self.concentration.reciprocal()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return self._log_prob_at(value)
+        return self._checked_log_prob_at(value)
 
     @property
     def mode(self) -> Tensor:
