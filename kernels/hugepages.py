@@ -23,7 +23,7 @@ _HUGE_PAGE = 2 * 2**20
 _MADV_HUGEPAGE = 14  # linux/mman.h
 
 # Never what a program has put in its place while it builds a model on the meta device.
-_empty = torch.empty
+torch_empty = torch.empty
 
 _madvise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
 
@@ -34,7 +34,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor | None = None) 
     A contiguous tensor of the same shape and dtype makes it faster.
     """
     # Of a torch.Size it takes half as long again.
-    tensor = _empty(tuple(shape), dtype=dtype, device=CPU) if like is None else torch.empty_like(like)
+    tensor = torch_empty(tuple(shape), dtype=dtype, device=CPU) if like is None else torch.empty_like(like)
     if tensor.nbytes >= FRESH_BYTES and _madvise is not None:
         first = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
         last = (tensor.data_ptr() + tensor.nbytes) // _HUGE_PAGE * _HUGE_PAGE

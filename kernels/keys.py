@@ -22,6 +22,7 @@ from torch.utils.checkpoint import CheckpointPolicy
 
 from .backend import CPU
 from .compatibility import philox_state
+from .hugepages import torch_empty
 from .language import HAS_TRITON, tl, triton
 from .launch import current, key_arguments
 from .tiles import load_key
@@ -29,9 +30,6 @@ from .tiles import load_key
 Key = tuple[Tensor, ...]
 
 WORDS_PER_BLOCK = 4
-
-# Never what a program has put in its place while it builds a model on the meta device.
-_empty = torch.empty
 
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
 
@@ -150,7 +148,7 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
 
 
 def _bits(device: torch.device, generator: torch.Generator | None) -> Tensor:
-    return _empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    return torch_empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
 
 
 def borrow(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
@@ -160,7 +158,7 @@ def borrow(device: torch.device, blocks: int, generator: torch.Generator | None)
     if not hasattr(_BORROWED, "key"):
         # A tensor made in inference mode cannot be written outside of it.
         with torch.inference_mode(False):
-            _BORROWED.bits = _empty(2, dtype=torch.int64, device=device)
+            _BORROWED.bits = torch_empty(2, dtype=torch.int64, device=device)
         _BORROWED.key = (_BORROWED.bits.view(torch.uint64),)
     _BORROWED.bits.random_(-(2**63), None, generator=generator)
     key: Key = _BORROWED.key
