@@ -44,6 +44,6 @@ RACE = {
 }
 
 # (map, dtype): a sample of dense parameters whose first round is accepted at once.
-LOOPS = {("gamma", "float32"): 141}
+LOOPS = {("gamma", "float32"): 140}
 # An attempt of gamma noise, of which a round makes two.
 GAMMA_ATTEMPT = 60

@@ -38,10 +38,13 @@ class Alternative(lazy_property[Any, Tensor]):
         return value
 
     def __set__(self, instance: Any, value: Tensor) -> None:
+        # torch 2.11 does not trace `pop` of this dictionary.
         own = instance.__dict__
         own[self._name] = value
-        own.pop("_derived", None)
-        if own.pop(self._other, None) is not None:
+        if "_derived" in own:
+            del own["_derived"]
+        if self._other in own:
+            del own[self._other]
             _prefer(own, self._name, self._other)
 
 

@@ -136,8 +136,6 @@ def gamma_noise_device(
     c0, c1, k0, k1, concentration, STREAM: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr
 ):
     """Device twin of :func:`gamma_noise`."""
-    least = 1.1832913578315177e-271 if concentration.dtype == tl.float64 else 7.888609052210118e-31
-    concentration = tl.maximum(concentration, least)
     small = concentration < 1.0
     d = concentration + (small.to(concentration.dtype) - 1.0 / 3)
     width = 1.0 / tl.sqrt(9.0 * d) if d.dtype == tl.float64 else tl.rsqrt(9.0 * d)
@@ -163,6 +161,9 @@ def gamma_noise_device(
     ratio = divide(d, concentration, HARDWARE) * (y * y * y)
     power = tl.zeros_like(y)
     if any_of(small):
+        # Only what is small can be below the least: the way of all others pays nothing for it.
+        concentration = floored_device(concentration)
+        ratio = divide(d, concentration, HARDWARE) * (y * y * y)
         w0, w1, _, _ = attempt_words(c0, c1, tl.full((), DEVICE_ONCE, tl.uint32), STREAM, k0, k1, HARDWARE)
         e = exponential_of_centered(centered_of_words(w0, w1, DTYPE), False, HARDWARE)
         power = tl.where(small, -divide(e, concentration, HARDWARE), 0.0)
