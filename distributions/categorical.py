@@ -163,11 +163,11 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
 
     @property
     def _given(self) -> str:
-        return NAMES[self._from_probs]
+        return "probs" if self._from_probs else "logits"
 
     @property
     def _other(self) -> str:
-        return NAMES[not self._from_probs]
+        return "logits" if self._from_probs else "probs"
 
     def _made(self, name: str) -> Tensor:
         """The attribute of this name, which nobody has asked for before."""
@@ -176,7 +176,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
                 return self._made(name)
         with torch.enable_grad():
             if self._is_overridden or name != self._given:
-                value = converted(getattr(self, NAMES[name == "logits"]), name)
+                value = converted(getattr(self, "probs" if name == "logits" else "logits"), name)
             else:
                 value = normalised(self._weights, name)
                 if value.shape != self.param_shape:

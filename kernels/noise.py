@@ -147,50 +147,55 @@ def _from_words(of_element: Callable[[Tensor, torch.dtype], Tensor]) -> Callable
 
 
 @triton.jit
-def _uniform_of_word(w, BITS: tl.constexpr, HARDWARE: tl.constexpr):
-    """(w mod 2**BITS) * 2**-BITS in float32, exact, without a conversion instruction."""
+def _uniform_of_word(w, BITS: tl.constexpr, LENGTH: tl.constexpr, HARDWARE: tl.constexpr):
+    """(w mod 2**BITS) * 2**-BITS * LENGTH in float32, exact, without a conversion instruction; a LENGTH of 1 or 2."""
     if BITS == 24:
         # The low 24 bits of a float32 count units of 2**-149 (subnormals, and on through the first normal binade).
-        return (w & 0xFFFFFF).to(tl.float32, bitcast=True) * 2.0**125
+        return (w & 0xFFFFFF).to(tl.float32, bitcast=True) * (LENGTH * 2.0**125)
     else:
         # With the exponent of 2**(23 - BITS) the last significand bit is worth 2**-BITS.
-        EXPONENT: tl.constexpr = (127 + 23 - BITS) << 23
-        return bits_or(w, (1 << BITS) - 1, EXPONENT, HARDWARE).to(tl.float32, bitcast=True) - (1 << (23 - BITS))
+        EXPONENT: tl.constexpr = (127 + 22 - BITS + LENGTH) << 23
+        return bits_or(w, (1 << BITS) - 1, EXPONENT, HARDWARE).to(tl.float32, bitcast=True) - (LENGTH << (23 - BITS))
 
 
 @triton.jit
-def _uniform_of_words(high, low):
+def _uniform_of_words(high, low, LENGTH: tl.constexpr):
     """53 bits in float64: the low 21 bits of `high` above the 32 of `low`."""
-    return (((high & 0x1FFFFF).to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.float64) * 2.0**-53
+    return (((high & 0x1FFFFF).to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.float64) * (LENGTH * 2.0**-53)
+
+
+@triton.jit
+def _uniforms(w0, w1, w2, w3, BITS: tl.constexpr, LENGTH: tl.constexpr, HARDWARE: tl.constexpr):
+    if BITS == 53:
+        return _uniform_of_words(w0, w1, LENGTH), _uniform_of_words(w2, w3, LENGTH)
+    else:
+        return (
+            _uniform_of_word(w0, BITS, LENGTH, HARDWARE),
+            _uniform_of_word(w1, BITS, LENGTH, HARDWARE),
+            _uniform_of_word(w2, BITS, LENGTH, HARDWARE),
+            _uniform_of_word(w3, BITS, LENGTH, HARDWARE),
+        )
 
 
 @triton.jit
 def _uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`uniform_from_words`."""
-    if DTYPE == tl.float64:
-        return _uniform_of_words(w0, w1), _uniform_of_words(w2, w3)
-    else:
-        return (
-            _uniform_of_word(w0, 24, HARDWARE),
-            _uniform_of_word(w1, 24, HARDWARE),
-            _uniform_of_word(w2, 24, HARDWARE),
-            _uniform_of_word(w3, 24, HARDWARE),
-        )
+    BITS: tl.constexpr = 53 if DTYPE == tl.float64 else 24
+    return _uniforms(w0, w1, w2, w3, BITS, 1, HARDWARE)
 
 
 @triton.jit
 def _native_uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """Device twin of :func:`native_uniform_from_words`."""
-    if DTYPE == tl.float64:
-        return _uniform_of_words(w0, w1), _uniform_of_words(w2, w3)
-    else:
-        BITS: tl.constexpr = DTYPE.fp_mantissa_width + 1
-        return (
-            _uniform_of_word(w0, BITS, HARDWARE),
-            _uniform_of_word(w1, BITS, HARDWARE),
-            _uniform_of_word(w2, BITS, HARDWARE),
-            _uniform_of_word(w3, BITS, HARDWARE),
-        )
+    BITS: tl.constexpr = DTYPE.fp_mantissa_width + 1
+    return _uniforms(w0, w1, w2, w3, BITS, 1, HARDWARE)
+
+
+@triton.jit
+def doubled_native_uniform_device(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """Twice the numbers of :func:`native_uniform_from_words`, in [0, 2), at the same cost."""
+    BITS: tl.constexpr = DTYPE.fp_mantissa_width + 1
+    return _uniforms(w0, w1, w2, w3, BITS, 2, HARDWARE)
 
 
 @triton.jit

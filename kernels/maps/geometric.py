@@ -28,7 +28,8 @@ _DEVICE_LEAST_RATE_32, _DEVICE_LEAST_RATE_64 = tl.constexpr(_LEAST_RATE_32), tl.
 
 
 def _probs_rate(probs: Tensor) -> Tensor:
-    return -torch.log1p(-probs)
+    # Of either sign at 0, as the processor or the vectors' logarithm like: the sample's would follow.
+    return torch.abs(torch.log1p(-probs))
 
 
 def _logits_rate(logits: Tensor) -> Tensor:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..devicemath import divide, log
 from ..language import tl, triton
-from ..noise import NATIVE_UNIFORM
+from ..noise import NATIVE_UNIFORM, doubled_native_uniform_device
 from .map import Density, Map
 from .support import End, Support, below, below_device
 
 
+# Halves of all, as high - low may overflow where both are finite.
+
+
+def _half_width(low: Tensor, high: Tensor) -> Tensor:
+    return torch.sub(high * 0.5, low, alpha=0.5)
+
+
 def uniform_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.addcmul(low, high - low, u)
+    return 2 * torch.addcmul(low * 0.5, _half_width(low, high), u)
 
 
 def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,7 +31,9 @@ def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -
 
 
 def uniform_log_prob_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return -torch.log(high - low)
+    width = high - low
+    wide = width == math.inf
+    return torch.where(wide, -math.log(2), 0.0) - torch.log(torch.where(wide, _half_width(low, high), width))
 
 
 def uniform_log_prob_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,23 +42,36 @@ def uniform_log_prob_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: 
     return unit, -unit
 
 
-@triton.jit
-def uniform_transform(u, low, high, HARDWARE: tl.constexpr):
-    return tl.fma(high - low, u, low)
+# On the device the noise is 2 u: times half of the width it is added to `low` with one rounding, and no overflow.
 
 
 @triton.jit
-def uniform_transform_grad(u, grad, HARDWARE: tl.constexpr):
-    return grad * (1.0 - u), grad * u
+def uniform_transform(twice, low, high, HARDWARE: tl.constexpr):
+    return tl.fma(_half_width_device(low, high), twice, low)
 
 
 @triton.jit
-def uniform_log_prob(u, low, high, HARDWARE: tl.constexpr):
-    return -log(high - low, HARDWARE)
+def _half_width_device(low, high):
+    return high * 0.5 - low * 0.5
 
 
 @triton.jit
-def uniform_log_prob_grad(u, grad, low, high, HARDWARE: tl.constexpr):
+def uniform_transform_grad(twice, grad, HARDWARE: tl.constexpr):
+    half = grad * 0.5
+    return tl.fma(-half, twice, grad), half * twice
+
+
+@triton.jit
+def uniform_log_prob(twice, low, high, HARDWARE: tl.constexpr):
+    width = high - low
+    wide = width == float("inf")
+    return tl.where(wide, -0.6931471805599453, 0.0) - log(
+        tl.where(wide, _half_width_device(low, high), width), HARDWARE
+    )
+
+
+@triton.jit
+def uniform_log_prob_grad(twice, grad, low, high, HARDWARE: tl.constexpr):
     unit = divide(grad, high - low, HARDWARE)
     return unit, -unit
 
@@ -59,7 +84,7 @@ def uniform_end(params, STEP: tl.constexpr):
 UNIFORM_MAP = Map(
     name="uniform",
     parameters=("low", "high"),
-    noise=NATIVE_UNIFORM,
+    noise=replace(NATIVE_UNIFORM, device=doubled_native_uniform_device),
     reference=uniform_reference,
     reference_grad=uniform_reference_grad,
     affine=True,
