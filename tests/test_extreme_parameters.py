@@ -1,6 +1,7 @@
 """Parameters from the smallest subnormal number to the greatest finite one: draws and gradients are never NaN."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -10,27 +11,78 @@ from rsample.kernels import use_backend
 
 KEY = torch.tensor([20261129, 9], dtype=torch.uint64)
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-NUMBERS = {"Gamma": 2, "Chi2": 1, "InverseGamma": 2, "Beta": 2, "FisherSnedecor": 2, "StudentT": 1, "Dirichlet": 3}
 
 
-def extremes(dtype: torch.dtype) -> list[float]:
+def positive(dtype: torch.dtype) -> list[float]:
     info = torch.finfo(dtype)
     middle = [1e-200, 1e-154, 1e-38, 1e-30, 1e-19, 1e-3, 1.0, 3.0, 1e3, 1e20, 1e154]
     inside = [x for x in middle if info.smallest_normal < x < info.max]
     return [info.smallest_normal * info.eps, info.smallest_normal, *inside, info.max / 8, info.max]
 
 
+def real(dtype: torch.dtype) -> list[float]:
+    magnitudes = [0.0, *positive(dtype)[::3], torch.finfo(dtype).max]
+    return [-x for x in magnitudes] + magnitudes
+
+
+def probability(dtype: torch.dtype) -> list[float]:
+    info = torch.finfo(dtype)
+    return [0.0, info.smallest_normal * info.eps, info.smallest_normal, 1e-3, 0.5, 1 - info.eps, 1.0]
+
+
+# Which values each parameter takes: the law's, not the class', as zeros and subnormal numbers turn up in programs.
+FAMILIES = {
+    "Gamma": (positive, positive),
+    "Chi2": (positive,),
+    "InverseGamma": (positive, positive),
+    "Beta": (positive, positive),
+    "FisherSnedecor": (positive, positive),
+    "StudentT": (positive,),
+    "Dirichlet": (positive, positive, positive),
+    "Normal": (real, positive),
+    "LogNormal": (real, positive),
+    "Laplace": (real, positive),
+    "Logistic": (real, positive),
+    "Cauchy": (real, positive),
+    "Gumbel": (real, positive),
+    "TanhNormal": (real, positive),
+    "HalfNormal": (positive,),
+    "HalfCauchy": (positive,),
+    "Exponential": (positive,),
+    "Pareto": (positive, positive),
+    "Weibull": (positive, positive),
+    "Kumaraswamy": (positive, positive),
+    "VonMises": (real, positive),
+    "RelaxedBernoulli": (positive, probability),
+    "LogitRelaxedBernoulli": (positive, probability),
+    "ContinuousBernoulli": (probability,),
+    "Geometric": (probability,),
+    "Poisson": (positive,),
+    "Uniform": (real, real),
+}
+# Others overflow where a sample is beyond the greatest number (README, Limits).
+FINITE = {"Gamma", "Chi2", "InverseGamma", "Beta", "FisherSnedecor", "Dirichlet", "Laplace", "Logistic", "Pareto"}
+FINITE |= {"HalfNormal", "HalfCauchy", "LogNormal", "TanhNormal", "Weibull", "Kumaraswamy", "VonMises"}
+FINITE |= {"RelaxedBernoulli", "LogitRelaxedBernoulli", "ContinuousBernoulli", "Geometric", "Poisson", "Uniform"}
+
+
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("family", NUMBERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_no_draw_and_no_gradient_is_nan(family, dtype, backend):
-    rows = list(itertools.product(extremes(dtype), repeat=NUMBERS[family]))
-    params = torch.tensor(rows, dtype=torch.float64).to(dtype).requires_grad_()
+    rows = torch.tensor(list(itertools.product(*(values(dtype) for values in FAMILIES[family]))), dtype=torch.float64)
+    if family == "Uniform":
+        rows = rows[rows[:, 0] < rows[:, 1]]
+    params = rows.to(dtype).requires_grad_()
+    cls = getattr(dist, family)
     with use_backend(backend):
-        given = (params,) if family == "Dirichlet" else params.unbind(-1)
-        x = getattr(dist, family)(*given, validate_args=False).rsample(key=KEY)
+        distribution = cls(*((params,) if family == "Dirichlet" else params.unbind(-1)), validate_args=False)
+        if not distribution.has_rsample:
+            assert torch.isfinite(distribution.sample(key=KEY)).all()
+            return
+        x = distribution.rsample(key=KEY)
         (gradient,) = torch.autograd.grad(x[..., 0].sum() if family == "Dirichlet" else x.sum(), params)
-    if family != "StudentT":
+    if family in FINITE:
         assert torch.isfinite(x).all()
     assert not torch.isnan(x).any()
     assert not torch.isnan(gradient).any()
@@ -53,3 +105,23 @@ def test_gradients_beyond_the_usual_range(dtype, backend):
         # dg/da = 1 + z / (2 sqrt(a)) + ...
         x = dist.Gamma(huge, torch.ones((), dtype=dtype)).rsample(key=KEY)
         torch.testing.assert_close(torch.autograd.grad(x.sum(), huge)[0], torch.ones_like(huge))
+
+
+@pytest.mark.parametrize("backend", ["reference", "compiled"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_an_interval_as_long_as_the_numbers_go(dtype, backend):
+    end = torch.full((20_000,), torch.finfo(dtype).max, dtype=dtype)
+    with use_backend(backend):
+        x, log_prob = dist.Uniform(-end, end).rsample_with_log_prob(key=KEY)
+    # Kolmogorov and Smirnov's distance from uniform, at p = 1e-6 (2.69 / sqrt(n)) and half a step of bfloat16's noise.
+    u = (x.double() / end.double() + 1).sort().values / 2
+    grid = torch.arange(1, 20_001, dtype=torch.float64) / 20_000
+    assert (u - grid).abs().max() < 2.69 / 20_000**0.5 + 2**-9
+    exact = -torch.log(end.double()) - math.log(2)
+    torch.testing.assert_close(log_prob.double(), exact, rtol=4 * torch.finfo(dtype).eps, atol=0)
+
+
+def test_no_success_is_possible():
+    for backend in ("reference", "compiled"):
+        with use_backend(backend):
+            assert (dist.Geometric(torch.zeros(37), validate_args=False).sample(key=KEY) > 1e38).all()

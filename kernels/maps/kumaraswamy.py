@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,8 @@ def kumaraswamy_reference_grad(
     s = x / concentration0
     log_sample = _log_w(s) / concentration1
     unit = grad * torch.exp(log_sample) / concentration1
-    return -unit * log_sample, -unit * _elasticity(s) / concentration0
+    # A tiny concentration1 makes it infinite; the sample is 0 long before.
+    return -unit * torch.clamp(log_sample, -1e4, math.inf), -unit * _elasticity(s) / concentration0
 
 
 def _elasticity(s: Tensor) -> Tensor:
@@ -100,7 +103,9 @@ def kumaraswamy_transform_grad(x, grad, concentration1, concentration0, HARDWARE
     s = divide(x, concentration0, HARDWARE)
     log_sample = divide(_log_w_device(s, HARDWARE), concentration1, HARDWARE)
     unit = divide(grad * exp(log_sample, HARDWARE), concentration1, HARDWARE)
-    return -unit * log_sample, divide(-unit * _elasticity_device(s, HARDWARE), concentration0, HARDWARE)
+    return -unit * tl.maximum(log_sample, -1e4), divide(
+        -unit * _elasticity_device(s, HARDWARE), concentration0, HARDWARE
+    )
 
 
 @triton.jit

@@ -33,7 +33,8 @@ def log_odds(probs: Tensor) -> Tensor:
 
 
 def log_odds_slope(probs: Tensor) -> Tensor:
-    return torch.reciprocal(probs * (1 - probs))
+    # Finite at 0 and 1, where the derivative of what is squashed is 0, and their product with it.
+    return torch.reciprocal(torch.clamp(probs * (1 - probs), 1e-37, 1.0))
 
 
 def identity(logits: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def log_odds_device(probs, HARDWARE: tl.constexpr):
 
 @triton.jit
 def log_odds_slope_device(probs, HARDWARE: tl.constexpr):
-    return divide(tl.full((), 1.0, probs.dtype), probs * (1.0 - probs), HARDWARE)
+    return divide(tl.full((), 1.0, probs.dtype), tl.maximum(probs * (1.0 - probs), 1e-37), HARDWARE)
 
 
 @triton.jit
@@ -88,6 +89,7 @@ def _transform_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
     if SQUASHED:
         w = exp(-tl.abs(y), HARDWARE)
         grad = grad * divide(w, (1.0 + w) * (1.0 + w), HARDWARE)
+        y = tl.minimum(tl.maximum(y, -1e4), 1e4)
     unit = divide(grad, temperature, HARDWARE)
     return -unit * y, unit * slope_of(p, HARDWARE)
 
@@ -142,6 +144,8 @@ def _relaxed_bernoulli_map(
         if squashed:
             w = torch.exp(-torch.abs(y))
             grad = grad * (w / ((1 + w) * (1 + w)))
+            # It is infinite where probs is 0 or 1, or the temperature tiny; the slope is 0 long before.
+            y = torch.clamp(y, -1e4, 1e4)
         unit = grad / temperature
         return -unit * y, unit * slope_of(p)
 

@@ -14,7 +14,6 @@ from ..noise import NATIVE_UNIFORM, doubled_native_uniform_device
 from .map import Density, Map
 from .support import End, Support, below, below_device
 
-
 # Halves of all, as high - low may overflow where both are finite.
 
 
@@ -33,7 +32,8 @@ def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -
 def uniform_log_prob_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
     width = high - low
     wide = width == math.inf
-    return torch.where(wide, -math.log(2), 0.0) - torch.log(torch.where(wide, _half_width(low, high), width))
+    log_width = torch.log(torch.where(wide, _half_width(low, high), width))
+    return torch.where(wide, -math.log(2) - log_width, -log_width)
 
 
 def uniform_log_prob_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,9 +65,8 @@ def uniform_transform_grad(twice, grad, HARDWARE: tl.constexpr):
 def uniform_log_prob(twice, low, high, HARDWARE: tl.constexpr):
     width = high - low
     wide = width == float("inf")
-    return tl.where(wide, -0.6931471805599453, 0.0) - log(
-        tl.where(wide, _half_width_device(low, high), width), HARDWARE
-    )
+    log_width = log(tl.where(wide, _half_width_device(low, high), width), HARDWARE)
+    return tl.where(wide, -0.6931471805599453 - log_width, -log_width)
 
 
 @triton.jit

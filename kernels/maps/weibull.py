@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,8 @@ def weibull_reference(x: Tensor, scale: Tensor, concentration: Tensor) -> Tensor
 def weibull_reference_grad(x: Tensor, grad: Tensor, scale: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
     log_unit = torch.log(x) / concentration
     unit = grad * torch.exp(log_unit)
-    return unit, -unit * scale * log_unit / concentration
+    # A tiny concentration makes it infinite; the sample is 0 long before.
+    return unit, -unit * scale * torch.clamp(log_unit, -1e4, math.inf) / concentration
 
 
 def weibull_log_prob_reference(x: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
@@ -52,7 +55,7 @@ def weibull_transform(x, scale, concentration, HARDWARE: tl.constexpr):
 def weibull_transform_grad(x, grad, scale, concentration, HARDWARE: tl.constexpr):
     log_unit = divide(log(x, HARDWARE), concentration, HARDWARE)
     unit = grad * exp(log_unit, HARDWARE)
-    return unit, divide(-unit * scale * log_unit, concentration, HARDWARE)
+    return unit, divide(-unit * scale * tl.maximum(log_unit, -1e4), concentration, HARDWARE)
 
 
 @triton.jit
