@@ -1,4 +1,4 @@
-"""A sample that the caller overwrites through `.data`, of which autograd does not hear."""
+"""A sample that the caller overwrites: through `.data`, of which autograd does not hear, or in place, of which it does."""
 
 import pytest
 import torch
@@ -77,3 +77,18 @@ def test_gradients_are_those_of_the_sample_that_was_drawn(family, method, n, bac
             return torch.autograd.grad(wanted, inputs, weights)
 
     torch.testing.assert_close(gradients(True), gradients(False), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("n", "backend"), [(4, "reference"), (1100, "compiled")])
+@pytest.mark.parametrize("family", [name for name in MAKE if MAKE[name](4).has_rsample])
+def test_editing_a_sample_in_place_is_an_operation_like_any_other(family, n, backend):
+    d = MAKE[family](n)
+
+    def gradients(doubled):
+        with use_backend(backend):
+            x = d.rsample((2,), key=KEY)
+            y = doubled(x)
+            weights = torch.linspace(0.5, 1.5, y.numel()).reshape(y.shape)
+            return torch.autograd.grad(y, leaves(y), weights)
+
+    torch.testing.assert_close(gradients(lambda x: x.mul_(2)), gradients(lambda x: 2 * x), rtol=0, atol=0)

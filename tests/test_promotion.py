@@ -27,3 +27,20 @@ def test_integers_alone_raise_as_in_torch():
         d = library.Normal(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
         with pytest.raises((TypeError, RuntimeError)):
             d.sample()
+
+
+@pytest.mark.parametrize("cls", ["Chi2", "FisherSnedecor", "Categorical", "OneHotCategorical"])
+def test_integers_alone_draw_where_torch_draws(cls):
+    given = (torch.tensor([1, 3]),) * (2 if cls == "FisherSnedecor" else 1)
+    ours, torchs = (getattr(library, cls)(*given).sample() for library in (dist, td))
+    assert (ours.shape, ours.dtype) == (torchs.shape, torchs.dtype)
+    expected = getattr(dist, cls)(*(p.float() for p in given))
+    assert torch.equal(getattr(dist, cls)(*given).sample(key=KEY), expected.sample(key=KEY))
+
+
+@pytest.mark.parametrize("total_count", [3, torch.tensor(3), torch.tensor(3.0), torch.tensor([3, 4])], ids=str)
+@pytest.mark.parametrize("cls", ["Binomial", "NegativeBinomial"])
+def test_numbers_of_trials(cls, total_count):
+    probs = torch.full((2,), 0.5)
+    ours, torchs = (getattr(library, cls)(total_count, probs).sample() for library in (dist, td))
+    assert (ours.shape, ours.dtype) == (torchs.shape, torchs.dtype)
