@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-# Of the greatest of the chi-squared numbers of a sample, over p eps: what rounding leaves positive definite.
+# Over p eps, of the greatest number on the diagonal of A A^T: what rounding leaves positive definite.
 _LEAST_SHARE = 256
 
 
@@ -36,9 +36,10 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     A draw is :math:`L A A^T L^T` with lower triangular A: roots of chi-squared numbers of :math:`\nu - i` degrees on
     its diagonal, standard normal ones below it (Bartlett, "On the theory of statistical regression", 1933). Pathwise
     gradients reach `df` and the matrix. Other than torch's, a draw looks at no sample to draw it again, which would
-    wait for the device and change the law: instead a chi-squared number below 256 p eps times the sample's greatest is
-    raised to that, next to which rounding to the dtype may make a sample singular. With `df` within 1/2 of its least
-    some still are, but far fewer than of torch's single draws.
+    wait for the device and change the law: instead a chi-squared number next to which rounding to the dtype could make
+    the sample singular is raised, to 256 p eps times the greatest number on the diagonal of :math:`A A^T`, and as much
+    more as the numbers in its row are greater than the roots above them, which carry their errors on to it. Next to its
+    least `df` one float32 sample in 10^5 may still be singular.
 
     Args:
         df: degrees of freedom :math:`\nu`, greater than the matrix's dimension less 1.
@@ -111,13 +112,17 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         def draw(df: Tensor, factor: Tensor) -> Tensor:
             degrees = df.unsqueeze(-1) - torch.arange(p, dtype=factor.dtype, device=factor.device)
             squares = Chi2(degrees, validate_args=False).rsample(shape, generator=generator, key=first)
-            least = _LEAST_SHARE * p * torch.finfo(squares.dtype).eps * squares.detach().amax(-1, keepdim=True)
-            roots = torch.maximum(squares, least).sqrt()
             zero = torch.zeros((), dtype=factor.dtype, device=factor.device)
             below = Normal(zero, 1.0, validate_args=False).sample(
                 shape + self._batch_shape + (p, p), generator=generator, key=second
             )
-            chol = factor @ (below.tril(-1) + roots.diag_embed())
+            below = below.tril(-1)
+            diagonal = squares.detach() + below.square().sum(-1)
+            least = _LEAST_SHARE * p * torch.finfo(squares.dtype).eps * diagonal.amax(-1, keepdim=True)
+            # A Cholesky factorisation divides by the roots above: its errors grow by so much.
+            growth = 1 + (below.abs() / torch.maximum(squares.detach(), least).sqrt().unsqueeze(-2)).sum(-1)
+            roots = torch.maximum(squares, least * growth).sqrt()
+            chol = factor @ (below + roots.diag_embed())
             return chol @ chol.transpose(-2, -1)
 
         params = (self.df, self._unbroadcasted_scale_tril)

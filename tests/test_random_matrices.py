@@ -98,12 +98,12 @@ def test_keys_generators_and_shapes(d):
 
 
 @pytest.mark.parametrize("batch", [(), (4,)])
-@pytest.mark.parametrize(("p", "df", "share"), [(2, 1.01, 0.03), (3, 2.03, 0.02), (3, 2.4, 2e-3), (10, 9.1, 0.02)])
-def test_wishart_samples_are_positive_definite(p, df, share, batch):
-    """Of 2,000 float32 samples or more, next to the least df; about twice what is seen."""
+@pytest.mark.parametrize(("p", "df"), [(2, 1.01), (3, 2.03), (3, 2.4), (10, 9.1)])
+def test_wishart_samples_are_positive_definite(p, df, batch):
+    """All but one in 10^4 float32 samples next to the least df."""
     d = dist.Wishart(torch.full(batch, df), torch.eye(p).expand(*batch, p, p), validate_args=False)
-    x = d.sample((2000,), key=torch.tensor([11, 3], dtype=torch.uint64))
-    assert (torch.linalg.cholesky_ex(x).info != 0).float().mean() <= share
+    x = d.sample((20_000,), key=torch.tensor([11, 3], dtype=torch.uint64))
+    assert (torch.linalg.cholesky_ex(x).info != 0).float().mean() <= 1e-4
 
 
 def test_degrees_of_freedom_that_give_no_sample_are_refused_with_validation_or_without():
