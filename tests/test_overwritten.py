@@ -1,4 +1,4 @@
-"""A sample that the caller overwrites: through `.data`, of which autograd hears nothing, or in place, of which it does."""
+"""A sample that the caller overwrites: through `.data`, which autograd does not hear of, or in place, which it does."""
 
 import pytest
 import torch
