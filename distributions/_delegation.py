@@ -138,7 +138,6 @@ class DelegatedSampling(KeyedSampling):
         if differentiable and log_prob:
             assert isinstance(self, (td.Independent, td.TransformedDistribution))
             return _composed_with_log_prob(self, sample_shape, generator, key)
-        x = _draw(self, checked_sample_shape(sample_shape), generator, key, differentiable)
         # The sample is a constant, but a transform's own parameters are not: only the density as a function of the
-        # sample has their gradients.
-        return (x, self.log_prob(x)) if log_prob else (x,)
+        # sample, which is computed where it is missing here, has their gradients.
+        return (_draw(self, checked_sample_shape(sample_shape), generator, key, differentiable),)

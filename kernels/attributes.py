@@ -18,7 +18,8 @@ from torch.autograd import Function
 from torch.autograd.graph import get_gradient_edge
 
 from .autograd import AffineDraw, Draw, PathwiseDraw
-from .ops import Operators, Outputs
+from .ops import Operators
+from .plans import Outputs
 
 # By position among a draw's parameters: the attribute that is the parameter, expanded.
 Attributes = dict[int, Tensor]

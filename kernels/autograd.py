@@ -28,7 +28,8 @@ from .function import LeanFunction, or_zeros, stand_ins, wants_derivative
 from .loops.noise import LoopNoise
 from .maps.standard import STANDARD_MAPS, standard_loop_map
 from .noise import compute_dtype
-from .ops import Operators, Outputs
+from .ops import Operators
+from .plans import Outputs
 from .reference import reduced
 from .vmapping import vmapped_backward, vmapped_draw
 
@@ -72,12 +73,16 @@ class PathwiseDraw(LeanFunction):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
         ctx.operators, key, marker, ctx.shape, ctx.dtype, *params = inputs
+        PathwiseDraw.keep(ctx, key, marker, params, output)
+        ctx.save_for_forward(*key, marker, *params)
+
+    @staticmethod
+    def keep(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, params: Sequence[Tensor], output: Outputs) -> None:
+        """Saves what backward needs."""
         constants = [x for i, x in enumerate(_outputs(output)) if i not in ctx.operators.map.cotangents]
         ctx.mark_non_differentiable(*constants)
         ctx.set_materialize_grads(False)
-        saved = (*key, marker, *params)
-        ctx.save_for_backward(*saved)
-        ctx.save_for_forward(*saved)
+        ctx.save_for_backward(*key, marker, *params)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:

@@ -28,6 +28,7 @@ from .loops.noise import LoopNoise
 from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
+from .plans import Outputs, Run
 from .translate import translate
 from .window import Window
 
@@ -91,6 +92,30 @@ def forward(
             for part, target in zip(parts, targets, strict=True):
                 part.copy_(target)
     return outputs
+
+
+def plan(map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Run | None:
+    """What `forward` does for parameters of one kind that the loop reads as they are."""
+    compute = compute_dtype(dtype)
+    library = _library(map, compute)
+    fields = _readable(params, shape, compute) if library is not None and dtype == compute else None
+    if fields is None:
+        return None
+    dense = fields[1::2]
+    like = dense.index(1) if 1 in dense else None
+    bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), map.outputs
+    bounds = _bound_fields(map.support, dtype) if map.support is not None else ()
+    function, pack = library.forward, _packer(len(fields) + len(bounds) + 2 * outputs)
+
+    def draw(key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
+        seed, offset = key[0].tolist()
+        read = [field for p, each in zip(params, dense, strict=True) for field in (p.data_ptr(), each)]
+        outs = [empty(shape, dtype, None if like is None else params[like]) for _ in range(outputs)]
+        written = [field for out in outs for field in (out.data_ptr(), _DENSE)]
+        function(pack(seed & _MASK64, offset & _MASK64, bits, 0, numel, 0, *read, *bounds, *written))
+        return tuple(outs) if outputs > 1 else outs[0]
+
+    return draw
 
 
 def _readable(params: Sequence[Tensor], shape: torch.Size, compute: torch.dtype) -> list[int] | None:

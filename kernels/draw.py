@@ -18,8 +18,10 @@ from .dtensor import any_dtensor
 from .function import wants_derivative
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
-from .ops import Operators, Outputs, are_plain
+from .ops import Operators, are_plain
 from .parameters import reconciled
+from .planned import PLANNED
+from .plans import Outputs
 from .recording import record
 
 
@@ -34,6 +36,7 @@ class Sampler:
         self.operators = operators(map)
         self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
+        self._planned = PLANNED.get(self._function)
         self.operators.register_autograd(self._autograd_kernel)
         if map.linear and map.support is not None:
             unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
@@ -76,6 +79,15 @@ class Sampler:
             ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
             RuntimeError: parameters, key or generator on different devices.
         """
+        if key is None and generator is None and not attributes and not keys.watched():
+            plan = self.operators.plans.find(params, shape)
+            if plan is not None:
+                if not wants_derivative(params):
+                    return plan.run(keys.borrow(plan.device, plan.blocks, None), params)
+                taken = keys.reserve(plan.device, plan.blocks, None)
+                if differentiable and self._planned is not None and forward_ad._current_level < 0:
+                    return self._planned.apply(self.operators, plan, taken, *params)
+                return self.from_key(taken, params, shape, plan.dtype, differentiable)
         params, dtype = reconciled(self.map.parameters, params)
         if any_dtensor(params):
             from . import sharded

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .language import tl, triton
-from .launch import configs, empty, group_size, launch_elements, slots
+from .launch import Launched, configs, empty, group_size, launch_elements, slots
 from .layout import describe
 from .maps.map import Map
 from .noise import compute_dtype
@@ -320,13 +320,25 @@ def forward(
     Returns:
         Contiguous tensors.
     """
+    return launched(map, key, params, shape, dtype, window)[0]
+
+
+def launched(
+    map: Map,
+    key: Sequence[Tensor],
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
+) -> tuple[tuple[Tensor, ...], Launched | None]:
+    """`forward`, and what repeats it; see :func:`rsample.kernels.launch.launch_elements`."""
     outs = tuple(empty(shape, dtype, params[0].device) for _ in range(map.outputs))
     out = outs[0]
     if out.numel() == 0:
-        return outs
+        return outs, None
     group = group_size(dtype)
     layout = describe(out.shape, params, group, window)
-    launch_elements(
+    repeated = launch_elements(
         elementwise_forward_kernel,
         (*slots(outs, 2), *slots(params)),
         layout,
@@ -337,7 +349,7 @@ def forward(
         device=out.device,
         tune=True,
     )
-    return outs
+    return outs, repeated
 
 
 def bounds(map: Map, dtype: torch.dtype) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from torch.utils.checkpoint import CheckpointPolicy
 
 from .backend import CPU
 from .compatibility import philox_state
+from .direct_launch import launch
 from .hugepages import torch_empty
 from .language import HAS_TRITON, tl, triton
-from .launch import current, key_arguments
+from .launch import key_arguments
 from .tiles import load_key
 
 Key = tuple[Tensor, ...]
@@ -204,8 +205,7 @@ def packed_on_device(reservation: Sequence[Tensor], device: torch.device) -> Ten
     """The packed key of a generator's reservation, on `device`: one launch, no copy from the host, capturable."""
     packed = torch.empty(2, dtype=torch.uint64, device=device)
     kind, *words = key_arguments(reservation, device)
-    with current(device):
-        pack_key_kernel[(1,)](packed, *words, KEY=kind, num_warps=1, enable_fp_fusion=False)
+    launch(pack_key_kernel, (1,), device, packed, *words, KEY=kind, num_warps=1, enable_fp_fusion=False)
     return packed
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .direct_launch import Program, current, launch
 from .language import triton
 from .layout import Layout
 from .noise import elements_per_block
@@ -115,19 +115,29 @@ def hardware() -> bool:
     return not triton.knobs.runtime.interpret and triton.runtime.driver.active.get_current_target().backend == "cuda"
 
 
-def current(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes a device the one that kernels are launched on."""
-    if device.type == "cpu" or device.index == torch.accelerator.current_device_index():
-        return nullcontext()
-    return torch.accelerator.device_index(device.index)
-
-
 def _timing_works(device: torch.device) -> bool:
     return device.type != "cpu" and not (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
 
 
 # The tuned configuration of each kind of call: kernel, compile-time arguments, dtypes and device; never a size.
 _tuned: dict[Any, Config] = {}
+
+
+class Launched(NamedTuple):
+    """A launch over elements as it has run.
+
+    Attributes:
+        numbers: the kernel's arguments between the tensors and the key's.
+    """
+
+    program: Program
+    grid: tuple[int, ...]
+    numbers: tuple[int, ...]
+
+    def again(self, device: torch.device, tensors: Iterable[Tensor], key_words: Iterable[Any]) -> None:
+        """Launches it over tensors of the same dtypes and layouts."""
+        stream = torch._C._cuda_getCurrentRawStream(device.index)
+        self.program(self.grid, stream, (*tensors, *self.numbers, *(w for w in key_words if w is not None)))
 
 
 def launch_elements(
@@ -143,7 +153,7 @@ def launch_elements(
     tune: bool,
     config: Config | None = None,
     first_program: int = 0,
-) -> None:
+) -> Launched | None:
     """Launches a kernel of :mod:`rsample.kernels.elementwise` over n elements.
 
     Args:
@@ -153,6 +163,9 @@ def launch_elements(
         tune: whether a large launch on a GPU may time the configurations, once for each kind of call.
         config: use this configuration.
         first_program: launch only the programs from this one on; their elements keep their numbers.
+
+    Returns:
+        What repeats the launch with other tensors of the same kind and another key, where that works without Triton.
     """
     key_kind, *key_words = key_arguments(key, device)
     constants = dict(
@@ -165,24 +178,31 @@ def launch_elements(
         enable_fp_fusion=False,
     )
     leading = (*tensors, layout.sizes, layout.strides, n, first_program)
-    with current(device):
-        if config is None:
-            config = configs(layout)[0]
-            if tune and n >= TUNED_NUMEL:
-                call = (kernel, *constants.values(), *(t.dtype for t in tensors if t is not None), device)
-                if call not in _tuned and _timing_works(device):
+    if config is None:
+        config = configs(layout)[0]
+        if tune and n >= TUNED_NUMEL:
+            call = (kernel, *constants.values(), *(t.dtype for t in tensors if t is not None), device)
+            if call not in _tuned and _timing_works(device):
+                with current(device):
                     _tuned[call] = _fastest(kernel, leading, key_words, constants, n, group, configs(layout))
-                # A graph captures what was tuned and loaded by the draws before it.
-                config = _tuned.get(call, config)
-        kernel[(config.programs(n, group) - first_program,)](
-            *leading,
-            config.run(n, group),
-            *key_words,
-            **constants,
-            LANES=32 * config.warps,
-            UNROLL=config.unroll,
-            num_warps=config.warps,
-        )
+            # A graph captures what was tuned and loaded by the draws before it.
+            config = _tuned.get(call, config)
+    grid, run = (config.programs(n, group) - first_program,), config.run(n, group)
+    program = launch(
+        kernel,
+        grid,
+        device,
+        *leading,
+        run,
+        *key_words,
+        **constants,
+        LANES=32 * config.warps,
+        UNROLL=config.unroll,
+        num_warps=config.warps,
+    )
+    if program is None:
+        return None
+    return Launched(program, grid, (*layout.sizes, *layout.strides, n, first_program, run))
 
 
 def _fastest(

@@ -12,6 +12,7 @@ runs the same kernels as an eager one and draws the same numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -22,19 +23,17 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from . import compiled, reference
-from .backend import COMPILED_MIN_NUMEL, COMPILED_MIN_NUMEL_OF_LOOPS, backend_for
+from .backend import COMPILED_MIN_NUMEL, COMPILED_MIN_NUMEL_OF_LOOPS, CPU, backend_for
 from .keys import calls_are_seen, packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
+from .plans import Outputs, Planner, Plans, Run, TritonDraw
 from .window import split_key
 
 if HAS_TRITON:
     from . import elementwise
     from .loops import kernel as loop_kernels
-
-# A sample, or a joint map's sample and its log-density.
-Outputs = Tensor | tuple[Tensor, ...]
 
 _LIBRARY = torch.library.Library("rsample", "FRAGMENT")
 
@@ -46,12 +45,14 @@ class Operators:
         forward_op: `rsample::<name>`.
         backward_op: `rsample::<name>_backward`, or None where there is no pathwise gradient.
         run_forward: what the forward operator runs; called with what :func:`is_plain`, it saves the dispatcher's cost.
+        plans: the same by kind of draw.
         tangent: the operators of a linear map without the bounds of its support, which do not apply to tangents.
     """
 
     def __init__(self, map: Map) -> None:
         self.map = map
-        self.run_forward = draw_engine(map)
+        self.plans = Plans(planner(map), map.noise.elements_per_block)
+        self.run_forward = draw_engine(map, self.plans)
         self._run_backward = gradient_engine(map)
         parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
         result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
@@ -134,11 +135,14 @@ def _compiled_min_numel(map: Map) -> int:
     return COMPILED_MIN_NUMEL_OF_LOOPS if isinstance(map.noise, LoopNoise) else COMPILED_MIN_NUMEL
 
 
-def draw_engine(map: Map) -> Callable[..., Outputs]:
+def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
     """What a map's forward operator runs: on the backend for the device and size."""
     least = _compiled_min_numel(map)
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+        plan = plans.find(params, shape) if len(key) != 2 and dtype == params[0].dtype else None
+        if plan is not None:
+            return plan.run(key, params)
         key, numel, window = split_key(key, math.prod(shape))
         backend = backend_for(params[0].device, numel, params, least)
         if backend == "triton":
@@ -150,6 +154,31 @@ def draw_engine(map: Map) -> Callable[..., Outputs]:
         return outputs if map.joint else outputs[0]
 
     return forward
+
+
+def planner(map: Map) -> Planner:
+    """What plans a map's draws; they give what `draw_engine` does."""
+    least = _compiled_min_numel(map)
+
+    def plan(params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Run | None:
+        device, numel = params[0].device, shape.numel()
+        if numel == 0:
+            return None
+        backend = backend_for(device, numel, params, least)
+        if backend == "compiled":
+            return compiled.plan(map, params, shape, dtype)
+        if backend == "reference":
+            run = functools.partial(_eager, map, shape, dtype)
+            return run if device == CPU else None
+        kernels = _kernels(map)
+        return TritonDraw(functools.partial(kernels.launched, map), map.joint is not None, shape, dtype, device)
+
+    return plan
+
+
+def _eager(map: Map, shape: torch.Size, dtype: torch.dtype, key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
+    outputs = reference.forward(map, key[0], params, shape, dtype)
+    return outputs if map.joint else outputs[0]
 
 
 def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from .direct_launch import launch
 from .language import tl, triton
-from .launch import current, empty, hardware, key_arguments, slots
+from .launch import empty, hardware, key_arguments, slots
 from .layout import INT31, collapse, pack, row_major_strides, strided_offset, unpack
 from .maps.map import Map
 from .noise import compute_dtype, elements_per_block
@@ -219,32 +220,34 @@ def reduced_backward(
         else:
             outs[j] = empty((splits, *params[j].shape), compute_dtype(grad.dtype), grad.device)
     key_kind, *key_words = key_arguments(key, grad.device)
-    with current(grad.device):
-        reduced_backward_kernel[(grid, splits)](
-            *slots([outs.get(j) for j in range(len(params))]),
-            *slots(operands, 6),
-            pack(spaces[True][0], wide),
-            pack([s for row in spaces[True][1] for s in row], wide),
-            pack(spaces[False][0], wide),
-            pack([s for row in spaces[False][1] for s in row], wide),
-            pack(inner_strides, wide),
-            lanes[True],
-            lanes[False],
-            steps,
-            *key_words,
-            **map.device_grad_constants(),
-            OUTPUTS=tuple(j in outs for j in range(len(params))),
-            OPERANDS=len(operands),
-            GROUP=group,
-            INNER_KEPT=inner,
-            WIDE=wide,
-            KEY=key_kind,
-            HARDWARE=hardware(),
-            KEPT=tile[True],
-            REDUCED=tile[False],
-            num_warps=_LANES // 32,
-            enable_fp_fusion=False,
-        )
+    launch(
+        reduced_backward_kernel,
+        (grid, splits),
+        grad.device,
+        *slots([outs.get(j) for j in range(len(params))]),
+        *slots(operands, 6),
+        pack(spaces[True][0], wide),
+        pack([s for row in spaces[True][1] for s in row], wide),
+        pack(spaces[False][0], wide),
+        pack([s for row in spaces[False][1] for s in row], wide),
+        pack(inner_strides, wide),
+        lanes[True],
+        lanes[False],
+        steps,
+        *key_words,
+        **map.device_grad_constants(),
+        OUTPUTS=tuple(j in outs for j in range(len(params))),
+        OPERANDS=len(operands),
+        GROUP=group,
+        INNER_KEPT=inner,
+        WIDE=wide,
+        KEY=key_kind,
+        HARDWARE=hardware(),
+        KEPT=tile[True],
+        REDUCED=tile[False],
+        num_warps=_LANES // 32,
+        enable_fp_fusion=False,
+    )
     if splits > 1:
         return {j: outs[j].sum(0).to(params[j].dtype) for j in members}
     return outs

@@ -110,14 +110,14 @@ def _kernels(request, monkeypatch):
     if request.node.get_closest_marker("kernel") is None and request.node.get_closest_marker("cuda") is None:
         yield
         return
-    from rsample.kernels import elementwise, reduction
+    from rsample.kernels import elementwise, plans, reduction
     from rsample.kernels.loops import kernel as loops
     from rsample.kernels.rows import inversion_kernels, race, relaxed
 
     def poisoned(shape, dtype, device):
         return torch.full(tuple(shape), float("nan") if dtype.is_floating_point else -1, dtype=dtype, device=device)
 
-    for module in (elementwise, loops, reduction, race, inversion_kernels, relaxed):
+    for module in (elementwise, plans, loops, reduction, race, inversion_kernels, relaxed):
         monkeypatch.setattr(module, "empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..elementwise import bounds, inside
 from ..language import tl, triton
-from ..launch import Config, empty, launch_elements, slots
+from ..launch import Config, Launched, empty, launch_elements, slots
 from ..layout import describe
 from ..maps.map import Map
 from ..noise import compute_dtype
@@ -205,27 +205,40 @@ def forward(
     window: Window | None = None,
 ) -> tuple[Tensor]:
     """The sample of a draw; as :func:`rsample.kernels.elementwise.forward`."""
+    return launched(map, key, params, shape, dtype, window)[0]
+
+
+def launched(
+    map: Map,
+    key: Sequence[Tensor],
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
+) -> tuple[tuple[Tensor], Launched | None]:
+    """`forward`, and what repeats it; see :func:`rsample.kernels.launch.launch_elements`."""
     assert isinstance(map.noise, LoopNoise)
     out = empty(shape, dtype, params[0].device)
-    if out.numel() > 0:
-        launch_elements(
-            loop_forward_kernel,
-            (out, *slots(params)),
-            describe(out.shape, params, 1, window),
-            out.numel(),
-            1,
-            key,
-            {
-                "NOISE": map.noise.device,
-                "TRANSFORM": map.transform,
-                "PICKED": map.noise.picked,
-                **bounds(map, dtype),
-            },
-            device=out.device,
-            tune=False,
-            config=CONFIG,
-        )
-    return (out,)
+    if out.numel() == 0:
+        return (out,), None
+    repeated = launch_elements(
+        loop_forward_kernel,
+        (out, *slots(params)),
+        describe(out.shape, params, 1, window),
+        out.numel(),
+        1,
+        key,
+        {
+            "NOISE": map.noise.device,
+            "TRANSFORM": map.transform,
+            "PICKED": map.noise.picked,
+            **bounds(map, dtype),
+        },
+        device=out.device,
+        tune=False,
+        config=CONFIG,
+    )
+    return (out,), repeated
 
 
 def backward(

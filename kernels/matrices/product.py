@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from .. import elementwise
+from ..direct_launch import launch
 from ..language import tl, triton
-from ..launch import PROGRAMS, current, empty, hardware, key_arguments
+from ..launch import PROGRAMS, empty, hardware, key_arguments
 from ..layout import strided_offset
 from ..maps.normal import NORMAL_MAP
 from ..noise import NORMAL, compute_dtype, elements_per_block
@@ -397,28 +398,30 @@ def forward(
     tile = tile or forward_tile(kind, layout.rows, n, k, dtype)
     programs = layout.own.count * layout.shared.count * -(-layout.rows // tile.rows)
     key_kind, *key_words = key_arguments(key, device)
-    with current(device):
-        product_forward_kernel[(programs, -(-n // tile.n))](
-            out,
-            norm,
-            loc,
-            factor,
-            scale[0] if scale else None,
-            *_walks(layout),
-            layout.shared.count,
-            layout.rows,
-            layout.steps[0],
-            *layout.steps[2:],
-            rows_of[0][-1],
-            rows_of[-1][-1],
-            *of_factor[-2:],
-            n,
-            k,
-            *key_words,
-            OWN_GROUP=group_of(n, dtype),
-            ORDER="row" if of_factor[-1] == 1 else "column" if of_factor[-2] == 1 else "neither",
-            **_constants(kind, layout, k, dtype, key_kind, tile),
-        )
+    launch(
+        product_forward_kernel,
+        (programs, -(-n // tile.n)),
+        device,
+        out,
+        norm,
+        loc,
+        factor,
+        scale[0] if scale else None,
+        *_walks(layout),
+        layout.shared.count,
+        layout.rows,
+        layout.steps[0],
+        *layout.steps[2:],
+        rows_of[0][-1],
+        rows_of[-1][-1],
+        *of_factor[-2:],
+        n,
+        k,
+        *key_words,
+        OWN_GROUP=group_of(n, dtype),
+        ORDER="row" if of_factor[-1] == 1 else "column" if of_factor[-2] == 1 else "neither",
+        **_constants(kind, layout, k, dtype, key_kind, tile),
+    )
     return (out,) if norm is None else (out, norm)
 
 
@@ -468,21 +471,23 @@ def _factor_gradient(
     partial = compute_dtype(dtype) if parts > 1 else factor.dtype
     out = empty((parts, layout.own.count, n, k), partial, device)
     key_kind, *key_words = key_arguments(key, device)
-    with current(device):
-        product_backward_kernel[(matrix_tiles * layout.own.count, parts)](
-            out,
-            grad,
-            *_walks(layout),
-            layout.rows,
-            *layout.steps,
-            grad.stride()[-1],
-            tiles,
-            run,
-            n,
-            k,
-            *key_words,
-            **_constants(kind, layout, k, dtype, key_kind, tile),
-        )
+    launch(
+        product_backward_kernel,
+        (matrix_tiles * layout.own.count, parts),
+        device,
+        out,
+        grad,
+        *_walks(layout),
+        layout.rows,
+        *layout.steps,
+        grad.stride()[-1],
+        tiles,
+        run,
+        n,
+        k,
+        *key_words,
+        **_constants(kind, layout, k, dtype, key_kind, tile),
+    )
     return (out.sum(0).to(factor.dtype) if parts > 1 else out).reshape(factor.shape)
 
 

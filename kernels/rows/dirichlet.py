@@ -25,7 +25,8 @@ from ..loops.noise import NOTHING
 from ..maps.log_gamma import LOG_GAMMA_MAP, log_gamma_reference
 from ..maps.map import Map
 from ..noise import compute_dtype
-from ..ops import Operators, draw_engine, gradient_engine
+from ..ops import Operators, draw_engine, gradient_engine, planner
+from ..plans import Plans
 
 _LOG_HALF = -0.6931471805599453
 
@@ -171,9 +172,15 @@ class DirichletOperators(Operators):
 
     def __init__(self, map: Map) -> None:
         super().__init__(map)
-        self._logs: Callable[..., Any] = draw_engine(LOG_GAMMA_MAP)
+        self._logs: Callable[..., Any] = draw_engine(
+            LOG_GAMMA_MAP, Plans(planner(LOG_GAMMA_MAP), map.noise.elements_per_block)
+        )
         self._of_shares = gradient_engine(_SHARES)
         self.run_forward = self._draw
+        self.plans = Plans(
+            lambda params, shape, dtype: lambda key, given: self._draw(key, given, shape, dtype),
+            map.noise.elements_per_block,
+        )
         self._run_backward = self._gradient
 
     def _draw(

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..direct_launch import launch
 from ..language import tl, triton
-from ..launch import current, empty, hardware, key_arguments
+from ..launch import empty, hardware, key_arguments
 from ..layout import INT31, pack, strided_offset
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from ..philox import DEVICE_ROUNDS, philox4x32_words
@@ -369,53 +370,58 @@ def inversion(
     lanes, tile = (16, min(triton.next_power_of_2(k), 512)) if one_hot else (128, 1)
     lanes = max(1, min(lanes, SEARCH_ELEMENTS // block))
     constants = {"FROM_PROBS": from_probs, "LOG_PROB": log_prob, "WIDE": wide, "enable_fp_fusion": False}
-    with current(device):
-        running_sums_kernel[(-(-rows // config.rows), config.parts)](
-            sums,
-            totals,
-            top,
-            mass,
-            weights,
-            pack([size for size, _ in of_rows], wide),
-            pack([stride for _, stride in of_rows], wide),
-            rows,
-            k,
-            step,
-            config.run,
-            unit_bits(k),
-            BLOCKS=block > 1,
-            ROWS=config.rows,
-            TILE=config.tile,
-            num_warps=8 if config.rows * config.tile >= 2048 else 4,
-            **constants,
-        )
-        search_kernel[(-(-n // lanes), -(-k // tile) if one_hot else 1)](
-            out,
-            log_probs,
-            sums,
-            totals,
-            top,
-            mass,
-            weights,
-            pack(sizes, wide),
-            pack(strides, wide),
-            walk.lead,
-            n,
-            k,
-            step,
-            config.run,
-            config.parts,
-            (-(-config.run // block) - 1).bit_length(),
-            unit_bits(k),
-            *key_words,
-            ONE_HOT=one_hot,
-            BLOCK=block,
-            EPS=2.0 ** (1 - SIGNIFICAND_BITS[dtype]),
-            KEY=key_kind,
-            HARDWARE=hardware(),
-            LANES=lanes,
-            TILE=tile,
-            num_warps=4,
-            **constants,
-        )
+    launch(
+        running_sums_kernel,
+        (-(-rows // config.rows), config.parts),
+        device,
+        sums,
+        totals,
+        top,
+        mass,
+        weights,
+        pack([size for size, _ in of_rows], wide),
+        pack([stride for _, stride in of_rows], wide),
+        rows,
+        k,
+        step,
+        config.run,
+        unit_bits(k),
+        BLOCKS=block > 1,
+        ROWS=config.rows,
+        TILE=config.tile,
+        num_warps=8 if config.rows * config.tile >= 2048 else 4,
+        **constants,
+    )
+    launch(
+        search_kernel,
+        (-(-n // lanes), -(-k // tile) if one_hot else 1),
+        device,
+        out,
+        log_probs,
+        sums,
+        totals,
+        top,
+        mass,
+        weights,
+        pack(sizes, wide),
+        pack(strides, wide),
+        walk.lead,
+        n,
+        k,
+        step,
+        config.run,
+        config.parts,
+        (-(-config.run // block) - 1).bit_length(),
+        unit_bits(k),
+        *key_words,
+        ONE_HOT=one_hot,
+        BLOCK=block,
+        EPS=2.0 ** (1 - SIGNIFICAND_BITS[dtype]),
+        KEY=key_kind,
+        HARDWARE=hardware(),
+        LANES=lanes,
+        TILE=tile,
+        num_warps=4,
+        **constants,
+    )
     return outputs

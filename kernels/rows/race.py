@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..direct_launch import launch
 from ..language import tl, triton
-from ..launch import current, empty, group_size, hardware, key_arguments
+from ..launch import empty, group_size, hardware, key_arguments
 from ..layout import strided_offset
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from ..tiles import block_noise, interleave, lane_noise, load_key, load_tile
@@ -474,53 +475,58 @@ def race(
         "WIDE": layout.wide,
         "enable_fp_fusion": False,
     }
-    with current(device):
-        race_kernel[(-(-rows // rows_per_program), config.parts)](
+    launch(
+        race_kernel,
+        (-(-rows // rows_per_program), config.parts),
+        device,
+        index,
+        None if split else log_probs,
+        score,
+        top,
+        total,
+        weights,
+        layout.sizes,
+        layout.strides,
+        rows,
+        k,
+        layout.step,
+        config.run,
+        *key_words,
+        SCORE=probs_score if from_probs else logits_score,
+        OUTPUT="part" if split else output,
+        ALIGNED=layout.aligned,
+        KEY=key_kind,
+        HARDWARE=hardware(),
+        LANES=config.lanes,
+        LPR=config.lanes_per_row,
+        UNROLL=config.unroll,
+        num_warps=config.lanes // 32,
+        **constants,
+    )
+    if split:
+        tile = 128 * group
+        tiles = -(-(k + group - 1) // tile) if one_hot else 1
+        launch(
+            race_finish_kernel,
+            (rows, tiles),
+            device,
+            out,
+            log_probs,
             index,
-            None if split else log_probs,
             score,
             top,
             total,
             weights,
             layout.sizes,
             layout.strides,
-            rows,
             k,
             layout.step,
-            config.run,
-            *key_words,
-            SCORE=probs_score if from_probs else logits_score,
-            OUTPUT="part" if split else output,
-            ALIGNED=layout.aligned,
-            KEY=key_kind,
-            HARDWARE=hardware(),
-            LANES=config.lanes,
-            LPR=config.lanes_per_row,
-            UNROLL=config.unroll,
-            num_warps=config.lanes // 32,
+            config.parts,
+            OUTPUT=output,
+            GROUP=group,
+            TILE=tile,
+            PARTS=triton.next_power_of_2(config.parts),
+            num_warps=4 if one_hot else 1,
             **constants,
         )
-        if split:
-            tile = 128 * group
-            tiles = -(-(k + group - 1) // tile) if one_hot else 1
-            race_finish_kernel[(rows, tiles)](
-                out,
-                log_probs,
-                index,
-                score,
-                top,
-                total,
-                weights,
-                layout.sizes,
-                layout.strides,
-                k,
-                layout.step,
-                config.parts,
-                OUTPUT=output,
-                GROUP=group,
-                TILE=tile,
-                PARTS=triton.next_power_of_2(config.parts),
-                num_warps=4 if one_hot else 1,
-                **constants,
-            )
     return outputs

@@ -15,8 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..direct_launch import launch
 from ..language import tl, triton
-from ..launch import current, empty, group_size, hardware, key_arguments
+from ..launch import empty, group_size, hardware, key_arguments
 from ..layout import strided_offset
 from ..noise import compute_dtype
 from ..tiles import load_key
@@ -252,26 +253,28 @@ def relaxed(
         "num_warps": config.lanes // 32,
         "enable_fp_fusion": False,
     }
-    with current(device):
-        for phase in phases:
-            relaxed_kernel[(-(-rows // (config.lanes // config.lanes_per_row)), config.parts)](
-                out,
-                log_probs,
-                top,
-                total,
-                sums,
-                logits,
-                temperature,
-                layout.sizes,
-                layout.strides,
-                rows,
-                k,
-                layout.step,
-                config.run,
-                config.parts,
-                math.lgamma(k) - k * math.log(k),
-                *key_words,
-                PHASE=phase,
-                **constants,
-            )
+    for phase in phases:
+        launch(
+            relaxed_kernel,
+            (-(-rows // (config.lanes // config.lanes_per_row)), config.parts),
+            device,
+            out,
+            log_probs,
+            top,
+            total,
+            sums,
+            logits,
+            temperature,
+            layout.sizes,
+            layout.strides,
+            rows,
+            k,
+            layout.step,
+            config.run,
+            config.parts,
+            math.lgamma(k) - k * math.log(k),
+            *key_words,
+            PHASE=phase,
+            **constants,
+        )
     return outputs
