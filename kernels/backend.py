@@ -17,13 +17,8 @@ BACKENDS = ("triton", "compiled", "reference")
 
 TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
 
-# Compiling costs seconds once, so that the smallest draws on the CPU, which gain little, stay eager. The choice depends
-# on the size alone: the same program draws the same numbers whether or not something was compiled before. Without
-# ATen's kernels that fill a tensor from a key, eager noise takes some eighty operations, and every size compiles.
-COMPILED_MIN_NUMEL = 2**10 if FILLS_ON_CPU else 1
-# But for draws that loop: eagerly each round is a hundred operations on what is left, a millisecond and more.
-COMPILED_MIN_NUMEL_OF_LOOPS = 1
-# And for products, which cost several calls of torch; the smallest draw what Normal draws for the identity.
+# From this size on products run compiled on the CPU: they cost several calls of torch, the smallest draw what Normal
+# draws for the identity. All other draws do at every size.
 COMPILED_MIN_NUMEL_OF_PRODUCTS = 2**7 if FILLS_ON_CPU else 1
 
 CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
@@ -84,9 +79,7 @@ def use_backend(name: str) -> Iterator[None]:
         _BLOCKS.set(tuple(b for b in _BLOCKS.get() if b is not block))
 
 
-def backend_for(
-    device: torch.device, numel: int, tensors: Sequence[Tensor], compiled_min_numel: int = COMPILED_MIN_NUMEL
-) -> str:
+def backend_for(device: torch.device, numel: int, tensors: Sequence[Tensor], compiled_min_numel: int = 1) -> str:
     """The backend of a draw of `numel` elements on `device`; compiled on the CPU from `compiled_min_numel` on.
 
     Args:

@@ -104,10 +104,22 @@ def philox_state(generator: torch.Generator, words: int) -> tuple[Tensor, Tensor
 def load_cpp(source: str, flags: tuple[str, ...]) -> Any:
     """The loaded library of a C++20 source that uses at::vec, built by Inductor's cache for the vectors of this CPU."""
     # Slow to import, so not before it is needed.
+    from torch._inductor import config
     from torch._inductor.codecache import CppCodeCache
 
     # Inductor asks for C++17 before torch 2.12; of two standards a compiler takes the last. And before 2.14 it compiles
     # every source for vectors.
     asked = inspect.signature(CppCodeCache.load_async).parameters
     vectors = {"needs_vec_isa": True} if "needs_vec_isa" in asked else {}
-    return CppCodeCache.load(source, device_type="cpu", extra_flags=("-std=c++20", *flags), **vectors)
+
+    def load() -> Any:
+        return CppCodeCache.load(source, device_type="cpu", extra_flags=("-std=c++20", *flags), **vectors)
+
+    # Whether compiler and processor know an instruction Inductor finds out by building and running programs, each of
+    # which imports torch: a quarter of a minute. The system says what the processor knows; where the compiler does not,
+    # the build fails.
+    try:
+        with config.patch({"cpp.vec_isa_ok": True}):
+            return load()
+    except Exception:
+        return load()

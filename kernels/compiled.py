@@ -16,20 +16,22 @@ import itertools
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import cpp, reference
+from . import cpp, interpreter, reference
 from .backend import CPU
 from .hugepages import empty
+from .interpreter import Run
 from .loops.noise import LoopNoise
 from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
-from .plans import Outputs, Run
-from .translate import translate
+from .plans import Outputs
+from .plans import Run as Draw
+from .translate import Function, printed, traced
 from .window import Window
 
 # Elements laid out at a time where parameters are neither dense nor one number: small enough for a second-level cache
@@ -41,9 +43,19 @@ _MASK64 = 2**64 - 1
 # The modes of an output in elementwise.h.
 _DENSE, _SUM, _UNUSED = 0, 1, 2
 
-_CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
+# Below it a map that loops over nothing is interpreted: compiling it would cost more than it saves.
+INTERPRETED_NUMEL = 2**10
 
-_libraries: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
+
+class Functions(NamedTuple):
+    """What runs draws of a map, and their gradients if it has some, given what `called` of elementwise.h takes."""
+
+    forward: Run
+    backward: Run | None
+
+
+_libraries: dict[tuple[str, torch.dtype], Functions | None] = {}  # None: could not be built
+_interpreted: dict[tuple[str, torch.dtype], Functions | None] = {}
 
 
 def available(map: Map, dtype: torch.dtype) -> bool:
@@ -66,11 +78,11 @@ def forward(
         params: CPU tensors of any floating dtype and strides, broadcastable to `shape`.
     """
     compute = compute_dtype(dtype)
-    library = _library(map, compute)
-    if library is None:
-        return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
     shape = torch.Size(shape)
-    loop = _Loop(library.forward, key, dtype, _walk(window, map, shape, dtype))
+    functions = _functions(map, compute, shape.numel())
+    if functions is None:
+        return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
+    loop = _Loop(functions.forward, key, dtype, _walk(window, map, shape, dtype))
     fields = _readable(params, shape, compute) if dtype == compute else None
     if fields is not None:
         dense = params[fields.index(1) // 2] if 1 in fields else None
@@ -94,18 +106,18 @@ def forward(
     return outputs
 
 
-def plan(map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Run | None:
+def plan(map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Draw | None:
     """What `forward` does for parameters of one kind that the loop reads as they are."""
     compute = compute_dtype(dtype)
-    library = _library(map, compute)
-    fields = _readable(params, shape, compute) if library is not None and dtype == compute else None
-    if fields is None:
+    functions = _functions(map, compute, shape.numel())
+    fields = _readable(params, shape, compute) if dtype == compute else None
+    if fields is None or functions is None:
         return None
     dense = fields[1::2]
     like = dense.index(1) if 1 in dense else None
     bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), map.outputs
     bounds = _bound_fields(map.support, dtype) if map.support is not None else ()
-    function, pack = library.forward, _packer(len(fields) + len(bounds) + 2 * outputs)
+    function, pack = functions.forward, _packer(len(fields) + len(bounds) + 2 * outputs)
 
     def draw(key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
         seed, offset = key[0].tolist()
@@ -162,11 +174,11 @@ def backward(
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
-    library = _library(map, compute)
-    if library is None:
+    functions = _functions(map, compute, grad.numel())
+    if functions is None or functions.backward is None:
         return reference.backward(map, key.view(torch.uint64), given, params, needs, window)
     shape = grad.shape
-    loop = _Loop(library.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
+    loop = _Loop(functions.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
     fields = _readable((*given, *params), shape, compute) if grad.dtype == compute else None
     if fields is not None and all(p.shape == shape for p in params):
         gradients = [empty(shape, compute) if needed else None for needed in needs]
@@ -190,7 +202,20 @@ def backward(
 # ------------------------------------------------------------------------------------------------------------ building
 
 
-def _library(map: Map, compute: torch.dtype) -> Any:
+def _functions(map: Map, compute: torch.dtype, numel: int) -> Functions | None:
+    """What runs a draw of so many numbers, or None where nothing can be built, which is tried once."""
+    kind = (map.name, compute)
+    if numel < INTERPRETED_NUMEL and not isinstance(map.noise, LoopNoise) and kind not in _libraries:
+        if kind not in _interpreted:
+            with cpp.BUILDING:
+                _interpreted[kind] = _interpret(map, compute)
+        functions = _interpreted[kind]
+        if functions is not None:
+            return functions
+    return _library(map, compute)
+
+
+def _library(map: Map, compute: torch.dtype) -> Functions | None:
     """The library of `map`, or None where it cannot be built, which is tried once."""
     cached = (map.name, compute)
     if cached not in _libraries:
@@ -200,7 +225,18 @@ def _library(map: Map, compute: torch.dtype) -> Any:
     return _libraries[cached]
 
 
-def _build(map: Map, compute: torch.dtype) -> Any:
+def _interpret(map: Map, compute: torch.dtype) -> Functions | None:
+    try:
+        functions = _traced(map, compute)
+    except NotImplementedError:  # which _build tells of
+        return None
+    run = {name: interpreter.interpreted(function, map.noise.name, compute) for name, function in functions.items()}
+    if not all(run.values()):
+        return None
+    return Functions(run["forward"], run.get("backward"))  # type: ignore[arg-type]
+
+
+def _build(map: Map, compute: torch.dtype) -> Functions | None:
     if not cpp.compiler_works():
         return None
     try:
@@ -211,17 +247,16 @@ def _build(map: Map, compute: torch.dtype) -> Any:
     library = cpp.build(source, "draws")
     if library is None:
         return None
-    for function in (library.forward, library.backward) if map.cotangents else (library.forward,):
-        function.restype = None
-        function.argtypes = (ctypes.c_char_p,)
-    return library
+    functions = Functions(library.forward, library.backward if map.cotangents else None)
+    for function in functions:
+        if function is not None:
+            function.restype = None
+            function.argtypes = (ctypes.c_char_p,)
+    return functions
 
 
-def _source(map: Map, compute: torch.dtype) -> str:
-    loops = ("loops/loops.h", "loops/counts.h") if isinstance(map.noise, LoopNoise) else ()
-    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", *loops, "elementwise.h")]
-    if not any(f"struct {map.noise.name} {{" in part for part in parts):
-        raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
+def _traced(map: Map, compute: torch.dtype) -> dict[str, Function]:
+    """The steps of a draw, and of its gradients where it has some."""
     values = map.noise.values if isinstance(map.noise, LoopNoise) else 1
     support, bounds = map.support, 0 if map.support is None else 3
 
@@ -232,16 +267,25 @@ def _source(map: Map, compute: torch.dtype) -> str:
             sample = support.bounded(sample, params, *inputs[len(params) :])
         return (sample, *rest)
 
-    functions: dict[str, tuple[Callable[..., Any], int]] = {"forward": (draw, len(map.parameters) + bounds)}
+    functions = {"forward": traced(draw, len(map.parameters) + bounds, compute, values=values)}
     if map.cotangents:
-        functions["backward"] = (map.gradients, len(map.cotangents) + len(map.parameters))
-    for name, (function, inputs) in functions.items():
-        cpp_type = _CPP_TYPES[compute]
+        inputs = len(map.cotangents) + len(map.parameters)
+        functions["backward"] = traced(map.gradients, inputs, compute, values=values)
+    return functions
+
+
+def _source(map: Map, compute: torch.dtype) -> str:
+    loops = ("loops/loops.h", "loops/counts.h") if isinstance(map.noise, LoopNoise) else ()
+    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", *loops, "elementwise.h")]
+    if not any(f"struct {map.noise.name} {{" in part for part in parts):
+        raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
+    for name, function in _traced(map, compute).items():
+        cpp_type = interpreter.CPP_TYPES[compute]
         at = len(map.cotangents) if name == "backward" else 0
-        parts.append(translate(f"{name}_map", function, inputs, compute, values=values, parameters_at=at))
+        parts.append(printed(f"{name}_map", function, at))
         parts.append(f"""
 extern "C" void {name}(const std::int64_t* call) {{
-  rsample::called<{cpp_type}, rsample::{map.noise.name}, {name}_map>(call);
+  rsample::called<{cpp_type}, rsample::{map.noise.name}>(rsample::Printed<{name}_map>{{}}, call);
 }}
 """)
     return "".join(parts)

@@ -1,18 +1,30 @@
-"""Builds C++ libraries at run time, by the cache of Inductor, which finds the compiler and keeps the result.
+"""Builds C++ libraries at run time, by Inductor, which finds the compiler and its flags for this processor.
 
-Where one cannot be built, one warning is given, and nothing is tried again for the life of the process.
+What was built is kept in a folder, so that later processes load it without importing Inductor, which takes seconds:
+RSAMPLE_CACHE_DIR, or `rsample` in XDG_CACHE_HOME or ~/.cache. Each build is a line of the logger "rsample". Where one
+cannot be built, one warning is given, and nothing is tried again for the life of the process.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import hashlib
+import logging
 import os
+import platform
+import tempfile
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .compatibility import load_cpp
+
+_LOGGER = logging.getLogger("rsample")
 
 _works = True  # as far as is known
 
@@ -40,6 +52,11 @@ def build(source: str, what: str) -> Any:
     with BUILDING:
         if not _works:
             return None
+        kept = _kept(source)
+        library = _loaded(kept)
+        if library is not None:
+            return library
+        start = time.perf_counter()
         try:
             with _IMPORTING:
                 from torch._inductor.codecache import CppCodeCache  # noqa: F401 - slow, so not before it is needed
@@ -48,13 +65,59 @@ def build(source: str, what: str) -> Any:
             # The sources are written for the loop vectoriser, which Inductor turns off in gcc, and a square root that
             # must be able to set errno is not vectorised.
             flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
-            return load_cpp(source, flags)
+            library = load_cpp(source, flags)
         except Exception as error:
             # No compiler, one that does not know the language extensions of noise.h (MSVC), or no room for the cache:
             # nothing that another source or another try would meet differently.
             _works = False
             warn(what, error)
             return None
+        _keep(library, kept)
+        _LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, kept)
+        return library
+
+
+def _kept(source: str) -> Path:
+    """Where the library of a source is kept, for this processor and version of torch, but for what `_keep` adds."""
+    folder = os.environ.get("RSAMPLE_CACHE_DIR")
+    if folder is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
+    made_by = (source, torch.__version__, os.environ.get("CXX"), _processor())
+    return Path(folder) / hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _processor() -> str:
+    """What a library is compiled for: the processor's instructions, or its name where they are not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.machine()} {flags}"
+
+
+def _loaded(kept: Path) -> Any:
+    try:
+        for file in kept.parent.glob(f"{kept.name}-*.so"):
+            # Loading a file that a crash of the machine has cut off would end the process.
+            if file.stem == f"{kept.name}-{file.stat().st_size}":
+                return ctypes.CDLL(str(file))
+    except OSError as error:  # of another system that shares the folder
+        _LOGGER.info("a compiled library could not be loaded: %s", error)
+    return None
+
+
+def _keep(library: Any, kept: Path) -> None:
+    try:
+        content = Path(library._name).read_bytes()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # Under its name it is whole: another process may look for it meanwhile.
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, f"{kept}-{len(content)}.so")
+    except OSError as error:
+        _LOGGER.info("a compiled library could not be kept: %s", error)
 
 
 def warn(what: str, error: Exception) -> None:

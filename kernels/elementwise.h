@@ -1,7 +1,8 @@
 // Elementwise draws on the CPU: one loop for every map, forward and backward.
 //
 // compiled.py puts elementary.h and noise.h before this and the map, translated from its torch reference, behind it, and
-// compiles the whole for one distribution and one compute dtype T. Only parameters and results touch memory.
+// compiles the whole for one distribution and one compute dtype T. Only parameters and results touch memory. Or
+// interpreter.h follows, a map that is a list of operations.
 
 namespace rsample {
 
@@ -40,22 +41,39 @@ struct Window {
   }
 };
 
-// Runs `Map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`. `window` is the
+// A function that translate.py has printed, as a map.
+template <class Function>
+struct Printed {
+  static constexpr int MOST_INPUTS = Function::INPUTS, MOST_OUTPUTS = Function::OUTPUTS;
+  static constexpr int inputs() { return Function::INPUTS; }
+  static constexpr int outputs() { return Function::OUTPUTS; }
+  static constexpr int parameters_at() { return Function::PARAMETERS_AT; }
+
+  // The outputs of a tile of elements.
+  template <class T>
+  void tile(const T* noise, const T* const* in, T* const* out) const {
+    using V = at::vec::Vectorized<T>;
+    for (int j = 0; j < TILE<T>; j += V::size()) Function::template apply<V>(noise + j, in, out, j);
+  }
+};
+
+// Runs `map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`. `window` is the
 // number of its dimensions, their sizes and their strides, or null where the draw is a whole sample.
 //
 // Work is cut by element number only, and sums add up in that order, so the threads' number changes no bit.
 template <class T, class Noise, class Map>
-void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed, uint64_t offset,
-         int bits, const int64_t* window) {
+void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed,
+         uint64_t offset, int bits, const int64_t* window) {
   using V = at::vec::Vectorized<T>;
-  constexpr int SIZE = TILE<T>, INPUTS = Map::INPUTS, OUTPUTS = Map::OUTPUTS;
+  constexpr int SIZE = TILE<T>;
+  const int INPUTS = map.inputs(), OUTPUTS = map.outputs();
   constexpr int NUMBERS = values_of<Noise>() * TILE<T>;  // of noise in a tile
   constexpr int PER_BLOCK = Looping<Noise> ? 1 : 16 / sizeof(T);
   constexpr int BLOCKS = SIZE / PER_BLOCK;  // in a tile
   const int64_t first_block = first / PER_BLOCK;
   const int64_t lead = first % PER_BLOCK;  // elements of the first block that belong to whoever came before
   const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
-  std::vector<double> partial_sums[OUTPUTS];
+  std::vector<double> partial_sums[Map::MOST_OUTPUTS];
   for (int k = 0; k < OUTPUTS; ++k) {
     if (outputs[k].mode == SUM) partial_sums[k].resize(groups);
   }
@@ -64,12 +82,12 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
   at::parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
-    alignas(64) T noise[NUMBERS], input_tiles[INPUTS + 1][SIZE], output_tiles[OUTPUTS][SIZE];
+    alignas(64) T noise[NUMBERS], input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
       if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
     for (int64_t group = group_begin; group < group_end; ++group) {
-      V sums[OUTPUTS];
+      V sums[Map::MOST_OUTPUTS];
       for (int k = 0; k < OUTPUTS; ++k) sums[k] = V(T(0));
       for (int64_t tile = group * GROUP_TILES; tile < std::min((group + 1) * GROUP_TILES, tiles); ++tile) {
         // Elements begin .. end of this tile are ours; in memory they start at `at`.
@@ -77,8 +95,8 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
         const int64_t end = std::min<int64_t>(lead + n - tile * SIZE, SIZE);
         const int64_t at = tile * SIZE + begin - lead;
         const bool whole = end - begin == SIZE;
-        const T* in[INPUTS + 1];
-        T* out[OUTPUTS];
+        const T* in[Map::MOST_INPUTS + 1];
+        T* out[Map::MOST_OUTPUTS];
         for (int i = 0; i < INPUTS; ++i) {
           in[i] = inputs[i].dense && whole ? inputs[i].data + at : input_tiles[i];
           if (inputs[i].dense && !whole) {
@@ -97,7 +115,7 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
           std::iota(blocks, blocks + BLOCKS, offset + static_cast<uint64_t>(block));
         }
         if constexpr (Looping<Noise>) {
-          Noise::fill(seed, blocks, in + Map::PARAMETERS_AT, noise);
+          Noise::fill(seed, blocks, in + map.parameters_at(), noise);
         } else {
           if (window) {
             philox4x32_10(seed, blocks, 0, 0, words);
@@ -106,7 +124,7 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
           }
           Noise::fill(words, bits, noise);
         }
-        for (int j = 0; j < SIZE; j += V::size()) Map::template apply<V>(noise + j, in, out, j);
+        map.tile(noise, in, out);
 
         for (int k = 0; k < OUTPUTS; ++k) {
           if (outputs[k].mode == DENSE && !whole) {
@@ -139,12 +157,12 @@ void run(const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n
 // `run` with its arguments in one array of 8-byte numbers: seed, offset, bits, first, n, how many numbers a window has,
 // and then inputs, outputs and window.
 template <class T, class Noise, class Map>
-void called(const int64_t* call) {
+void called(const Map& map, const int64_t* call) {
   const auto* inputs = reinterpret_cast<const Input<T>*>(call + 6);
-  const auto* outputs = reinterpret_cast<const Output*>(inputs + Map::INPUTS);
-  const auto* window = reinterpret_cast<const int64_t*>(outputs + Map::OUTPUTS);
-  run<T, Noise, Map>(inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]), static_cast<uint64_t>(call[1]),
-                     static_cast<int>(call[2]), call[5] ? window : nullptr);
+  const auto* outputs = reinterpret_cast<const Output*>(inputs + map.inputs());
+  const auto* window = reinterpret_cast<const int64_t*>(outputs + map.outputs());
+  run<T, Noise>(map, inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]), static_cast<uint64_t>(call[1]),
+                static_cast<int>(call[2]), call[5] ? window : nullptr);
 }
 
 }  // namespace rsample

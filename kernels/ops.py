@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from . import compiled, reference
-from .backend import COMPILED_MIN_NUMEL, COMPILED_MIN_NUMEL_OF_LOOPS, CPU, backend_for
+from .backend import CPU, backend_for
 from .keys import calls_are_seen, packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
@@ -131,20 +131,15 @@ def _kernels(map: Map) -> ModuleType:
     return loop_kernels if isinstance(map.noise, LoopNoise) else elementwise
 
 
-def _compiled_min_numel(map: Map) -> int:
-    return COMPILED_MIN_NUMEL_OF_LOOPS if isinstance(map.noise, LoopNoise) else COMPILED_MIN_NUMEL
-
-
 def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
     """What a map's forward operator runs: on the backend for the device and size."""
-    least = _compiled_min_numel(map)
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
         plan = plans.find(params, shape) if len(key) != 2 and dtype == params[0].dtype else None
         if plan is not None:
             return plan.run(key, params)
         key, numel, window = split_key(key, math.prod(shape))
-        backend = backend_for(params[0].device, numel, params, least)
+        backend = backend_for(params[0].device, numel, params)
         if backend == "triton":
             outputs = _kernels(map).forward(map, key, params, shape, dtype, window)
         elif backend == "compiled":
@@ -158,13 +153,12 @@ def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
 
 def planner(map: Map) -> Planner:
     """What plans a map's draws; they give what `draw_engine` does."""
-    least = _compiled_min_numel(map)
 
     def plan(params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Run | None:
         device, numel = params[0].device, shape.numel()
         if numel == 0:
             return None
-        backend = backend_for(device, numel, params, least)
+        backend = backend_for(device, numel, params)
         if backend == "compiled":
             return compiled.plan(map, params, shape, dtype)
         if backend == "reference":
@@ -183,13 +177,12 @@ def _eager(map: Map, shape: torch.Size, dtype: torch.dtype, key: Sequence[Tensor
 
 def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:
     """What its backward operator runs."""
-    least = _compiled_min_numel(map)
 
     def backward(
         key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         key, numel, window = split_key(key, given[0].numel())
-        backend = backend_for(given[0].device, numel, (*given, *params), least)
+        backend = backend_for(given[0].device, numel, (*given, *params))
         if backend == "triton":
             return _kernels(map).backward(map, key, given, params, needs, window)
         if backend == "compiled":

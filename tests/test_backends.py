@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import ops, use_backend
-from rsample.kernels.backend import COMPILED_MIN_NUMEL, backend_for
+from rsample.kernels import compiled, ops, use_backend
+from rsample.kernels.backend import backend_for
 from rsample.kernels.plans import Plans
 
 KEY = torch.tensor([11, 2**64 - 5], dtype=torch.uint64)
@@ -65,10 +65,10 @@ def backends_called(monkeypatch):
     return called
 
 
-def test_size_alone_decides_between_the_cpu_backends(backends_called):
-    dist.Normal(0.0, 1.0).sample((COMPILED_MIN_NUMEL - 1,))
-    dist.Normal(0.0, 1.0).sample((COMPILED_MIN_NUMEL,))
-    assert backends_called == ["reference", "compiled"]
+def test_draws_of_every_size_run_compiled_on_the_cpu(backends_called):
+    for numel in (1, compiled.INTERPRETED_NUMEL - 1, compiled.INTERPRETED_NUMEL):
+        dist.Normal(0.0, 1.0).sample((numel,))
+    assert backends_called == ["compiled"] * 3
 
 
 def test_use_backend_forces_and_restores(backends_called):
@@ -77,12 +77,12 @@ def test_use_backend_forces_and_restores(backends_called):
         with use_backend("reference"):
             dist.Normal(0.0, 1.0).sample((2**15,))
         dist.Normal(0.0, 1.0).sample((4,))
-    dist.Normal(0.0, 1.0).sample((COMPILED_MIN_NUMEL - 1,))
-    assert backends_called == ["compiled", "reference", "compiled", "reference"]
+    dist.Normal(0.0, 1.0).sample((4,))
+    assert backends_called == ["compiled", "reference", "compiled", "compiled"]
 
 
 def chosen():
-    return backend_for(torch.device("cpu"), COMPILED_MIN_NUMEL, [torch.zeros(3)])
+    return backend_for(torch.device("cpu"), 3, [torch.zeros(3)])
 
 
 def test_overlapping_blocks_of_two_threads():
@@ -147,7 +147,6 @@ def test_blocks_may_end_in_another_order_than_they_began():
     next(first), next(second)
     first.close()
     second.close()
-    assert backend_for(torch.device("cpu"), COMPILED_MIN_NUMEL - 1, [torch.zeros(3)]) == "reference"
     assert chosen() == "compiled"
 
 
@@ -163,7 +162,7 @@ def test_backward_runs_where_the_draw_ran(monkeypatch, elsewhere):
             return run(*args)
 
         monkeypatch.setattr(module, "backward", record)
-    loc, scale = (torch.ones(COMPILED_MIN_NUMEL, requires_grad=True) for _ in range(2))
+    loc, scale = (torch.ones(1100, requires_grad=True) for _ in range(2))
     for make in (dist.Normal, dist.Laplace, dist.LogNormal):
         with use_backend("reference"):
             total = make(loc, scale).rsample().sum()

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import COMPILED_MIN_NUMEL_OF_LOOPS, COMPILED_MIN_NUMEL_OF_PRODUCTS, backend_for
+from ..backend import COMPILED_MIN_NUMEL_OF_PRODUCTS, backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
 from ..ops import fresh, is_plain
@@ -92,7 +92,7 @@ def _run_backward(
 
 def _compiled_min_numel(kind: Kind) -> int:
     # Eagerly a stream beside the draw's own takes some hundred operations, as a draw that loops does.
-    return COMPILED_MIN_NUMEL_OF_PRODUCTS if kind.stream == 0 else COMPILED_MIN_NUMEL_OF_LOOPS
+    return COMPILED_MIN_NUMEL_OF_PRODUCTS if kind.stream == 0 else 1
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:

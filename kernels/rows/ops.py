@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import COMPILED_MIN_NUMEL_OF_LOOPS, backend_for
+from ..backend import backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
 from ..ops import is_plain
@@ -70,7 +70,7 @@ class Race:
             inversion = window is not None
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
         if inversion:
-            backend = backend_for(weights.device, numel, params, COMPILED_MIN_NUMEL_OF_LOOPS)
+            backend = backend_for(weights.device, numel, params)
             if backend == "triton":
                 return inversion_kernels.inversion(key, weights, shape, **options, window=window)
             module = compiled if backend == "compiled" else reference

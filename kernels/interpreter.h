@@ -1,0 +1,61 @@
+// A map that is a list of operations, each applied to a tile in the first-level cache before the next: small draws of all
+// maps by one library. The bits are those of the loop that the same list is printed to, as an operation is the same
+// expression in both and the build contracts nothing.
+//
+// interpreter.py puts elementwise.h before this, and behind it `operate`, which it prints from translate.py's table.
+
+namespace rsample {
+
+constexpr int MOST_REGISTERS = 48;
+
+// An operation on tiles: what it writes, and what it reads, by the numbers of tiles.
+struct Step {
+  int32_t operation, to, a, b, c, unused;
+};
+
+// As interpreter.py lays it out. Tiles are numbered: the noise, inputs, constants, registers.
+struct Program {
+  int64_t inputs, outputs, constants, steps;
+  const void* constant_tiles;  // T each
+  const Step* step;
+  const int64_t* results;  // the tile of each output
+};
+
+template <class T, class Function>
+inline void each(T* to, const T* a, const T* b, const T* c, Function function) {
+  using V = at::vec::Vectorized<T>;
+  for (int j = 0; j < TILE<T>; j += V::size()) {
+    function(V::loadu(a + j), V::loadu(b + j), V::loadu(c + j)).store(to + j);
+  }
+}
+
+template <class T>
+void operate(int operation, T* to, const T* a, const T* b, const T* c);
+
+template <class T>
+struct Interpreted {
+  static constexpr int MOST_INPUTS = 12, MOST_OUTPUTS = 4, MOST_TILES = 1 + MOST_INPUTS + 64 + MOST_REGISTERS;
+  const Program& program;
+
+  int inputs() const { return program.inputs; }
+  int outputs() const { return program.outputs; }
+  static constexpr int parameters_at() { return 0; }
+
+  __attribute__((noinline)) void tile(const T* noise, const T* const* in, T* const* out) const {
+    alignas(64) T registers[MOST_REGISTERS][TILE<T>];
+    const T* tiles[MOST_TILES];
+    int number = 0;
+    tiles[number++] = noise;
+    for (int i = 0; i < program.inputs; ++i) tiles[number++] = in[i];
+    for (int i = 0; i < program.constants; ++i) {
+      tiles[number++] = static_cast<const T*>(program.constant_tiles) + i * TILE<T>;
+    }
+    for (int i = 0; i < MOST_REGISTERS; ++i) tiles[number + i] = registers[i];
+    for (const Step* s = program.step; s < program.step + program.steps; ++s) {
+      operate<T>(s->operation, registers[s->to], tiles[s->a], tiles[s->b], tiles[s->c]);
+    }
+    for (int k = 0; k < program.outputs; ++k) std::copy_n(tiles[program.results[k]], TILE<T>, out[k]);
+  }
+};
+
+}  // namespace rsample

@@ -1,0 +1,136 @@
+"""Small CPU draws of every map by one library: it applies a map's operations one after the other to tiles of elements.
+
+Compiling a loop for a map takes seconds, which a program that draws few numbers does not get back. The interpreter is
+compiled once for all of them, and gives the bits of the loops; see interpreter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import cpp
+from .noise import elements_per_block
+from .translate import OPERATIONS, Function
+
+_CODES = {name: code for code, name in enumerate(OPERATIONS)}
+_NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
+CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
+
+TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
+
+# A function of a library, called with the arguments that `called` of elementwise.h takes.
+Run = Callable[[bytes], None]
+
+
+def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Run | None:
+    """What runs a function of an elementwise map over a draw; None where it is too long or nothing can be built.
+
+    Args:
+        noise: the name of its noise.
+        dtype: float32 or float64.
+    """
+    if noise not in _NOISES:
+        return None
+    program = _assembled(function, dtype)
+    library = _library(dtype) if program is not None else None
+    if library is None:
+        return None
+    run = getattr(library, noise)
+    address = program.buffer_info()[0]
+    return lambda call: run(address, call)
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> Any:
+    if not cpp.compiler_works():
+        return None
+    library = cpp.build(_source(CPP_TYPES[dtype]), "small draws")
+    if library is not None:
+        for noise in _NOISES:
+            function = getattr(library, noise)
+            function.restype, function.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p)
+    return library
+
+
+def _source(cpp_type: str) -> str:
+    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", "elementwise.h", "interpreter.h")]
+    cases = "".join(
+        f"    case {code}: each(to, a, b, c, [](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}); break;\n"
+        for code, expression in enumerate(OPERATIONS.values())
+    )
+    parts.append(f"""
+namespace rsample {{
+
+using T = {cpp_type};
+using V = at::vec::Vectorized<T>;
+
+template <>
+void operate<T>(int operation, T* to, const T* a, const T* b, const T* c) {{
+  switch (operation) {{
+{cases}  }}
+}}
+
+}}  // namespace rsample
+""")
+    for noise in _NOISES:
+        parts.append(f"""
+extern "C" void {noise}(const rsample::Program* program, const std::int64_t* call) {{
+  rsample::called<{cpp_type}, rsample::{noise}>(rsample::Interpreted<{cpp_type}>{{*program}}, call);
+}}
+""")
+    return "".join(parts)
+
+
+def _assembled(function: Function, dtype: torch.dtype) -> array[int] | None:
+    """The struct Program of interpreter.h; None where it has no room for the function."""
+    computed = [(i, step) for i, step in enumerate(function.steps) if step.name not in ("noise", "input", "constant")]
+    used = [operand for step in function.steps if step.name not in ("noise", "input") for operand in step.operands]
+    constants = {x.hex(): x for x in (*used, *function.results) if isinstance(x, float)}
+    numbers = {name: 1 + function.inputs + i for i, name in enumerate(constants)}
+    first_register = 1 + function.inputs + len(constants)
+    last = {operand: i for i, step in computed for operand in step.operands if isinstance(operand, int)}
+    last |= {result: len(function.steps) for result in function.results if isinstance(result, int)}
+
+    tiles: dict[int, int] = {}  # by step
+    for i, step in enumerate(function.steps):
+        if step.name in ("noise", "input"):
+            tiles[i] = int(step.operands[0]) + (step.name == "input")
+        elif step.name == "constant":
+            tiles[i] = numbers[float(step.operands[0]).hex()]
+
+    def tile(operand: int | float) -> int:
+        return numbers[operand.hex()] if isinstance(operand, float) else tiles[operand]
+
+    free: list[int] = []
+    registers, code = 0, array("i")
+    for i, step in computed:
+        read = [tile(operand) for operand in step.operands]
+        # A step may write where it reads, element by element.
+        ended = {operand for operand in step.operands if isinstance(operand, int) and last[operand] == i}
+        free += [tiles[operand] for operand in ended if tiles[operand] >= first_register]
+        if not free:
+            free.append(first_register + registers)
+            registers += 1
+        tiles[i] = free.pop() if i in last else free[-1]
+        code.extend((_CODES[step.name], tiles[i] - first_register, *read, *(0,) * (4 - len(read))))
+    results = array("q", [tile(result) for result in function.results])
+    if max(function.inputs / 12, len(results) / 4, len(constants) / 64, registers / 48) > 1:  # as in interpreter.h
+        return None
+    size = TILE_BLOCKS * elements_per_block(dtype)
+    values = array("f" if dtype == torch.float32 else "d", [x for x in constants.values() for _ in range(size)])
+    parts = (values, code, results)
+    _KEPT.append(parts)
+    sizes = (function.inputs, len(results), len(constants), len(code) // 6)
+    program = array("q", (*sizes, *(part.buffer_info()[0] for part in parts)))
+    _KEPT.append((program,))
+    return program
+
+
+# What programs point to. A process has some for each map.
+_KEPT: list[tuple[array[Any], ...]] = []

@@ -1,0 +1,147 @@
+"""The interpreter of maps: the bits of the compiled loops, for every elementwise map, and each operation by itself."""
+
+import logging
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from known_maps import known_maps
+
+from rsample.kernels import compiled, cpp, interpreter, reference
+from rsample.kernels.loops.noise import LoopNoise
+from rsample.kernels.maps.map import Map
+from rsample.kernels.noise import UNIFORM
+from rsample.kernels.translate import OPERATIONS, Function, Operation
+
+MAPS = {name: map for name, map in known_maps().items() if not isinstance(map.noise, LoopNoise)}
+# Tiles that are whole, and a part of one.
+NUMEL = 777
+
+
+def key_of(seed, offset=0):
+    return torch.tensor([seed, offset], dtype=torch.uint64)
+
+
+def parameters(map, dtype, scalar=()):
+    generator = torch.Generator().manual_seed(1)
+    params = []
+    for i, name in enumerate(map.parameters):
+        u = torch.rand(() if i in scalar else NUMEL, generator=generator, dtype=torch.float64)
+        ranges = {"loc": u * 4 - 2, "logits": u * 4 - 2, "low": u - 2, "high": u + 1}
+        params.append(ranges.get(name, u * 0.8 + 0.1).to(dtype))
+    return params
+
+
+def outputs(map, dtype, params):
+    given = [torch.linspace(0.5, 1.5, NUMEL, dtype=dtype) for _ in map.cotangents]
+    drawn = list(compiled.forward(map, key_of(3, 2**64 - 3), params, (NUMEL,), dtype))
+    if map.cotangents:
+        drawn += compiled.backward(map, key_of(3, 2**64 - 3), given, params, [True] * len(params))
+    return drawn
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", MAPS)
+def test_bits_are_those_of_the_compiled_loop(name, dtype, monkeypatch):
+    map = MAPS[name]
+    functions = compiled._interpret(map, dtype)
+    assert functions is not None
+    for scalar in ((), (0,)):
+        params = parameters(map, dtype, scalar)
+        results = []
+        for run in (functions, compiled._library(map, dtype)):
+            monkeypatch.setitem(compiled._libraries, (map.name, dtype), run)
+            results.append(outputs(map, dtype, params))
+        for ours, loops in zip(*results, strict=True):
+            assert torch.equal(ours.reshape(-1).view(torch.uint8), loops.reshape(-1).view(torch.uint8))
+        assert not any(torch.isnan(x).any() for x in results[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation(name, dtype):
+    """Each against torch, of numbers in [1/2, 3/2), of which some are equal."""
+    u = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).add(0.5).to(dtype)
+    x, y, z = u, torch.where(u > 1, u, 1.25), u.flip(0)
+    methods = {"div": "div", "or": "logical_or", "where": "where"}
+    count = OPERATIONS[name].count("{")
+    steps = [Operation("input", (i,)) for i in range(3)]
+    if name == "addcmul":
+        count = 3
+    if name in ("where", "or"):
+        steps += [Operation("lt", (0, 1)), Operation("eq", (0, 1))]
+        operands = (3, 1, 2) if name == "where" else (3, 4)
+        expected = torch.where(x < y, y, z) if name == "where" else ((x < y) | (x == y))
+    else:
+        operands = tuple(range(count))
+        function = getattr(torch, methods.get(name, name))
+        expected = function(*(x, y, z)[:count]) if name != "rsqrt" else x.rsqrt()
+    steps.append(Operation(name, operands))
+    result = len(steps) - 1
+    if expected.dtype == torch.bool:
+        steps.append(Operation("where", (result, 1.0, 0.0)))
+        result, expected = len(steps) - 1, expected.to(dtype)
+    map = Map("operation", ("x", "y", "z"), UNIFORM, reference=lambda u, x, y, z: x)
+    run = interpreter.interpreted(Function(steps, [result], 3), UNIFORM.name, dtype)
+    out = torch.full_like(x, math.nan)
+    fields = [field for t in (x, y, z) for field in (t.data_ptr(), 1)] + [out.data_ptr(), 0]
+    run(compiled._packer(len(fields))(1, 0, 24, 0, x.numel(), 0, *fields))
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    torch.testing.assert_close(out, expected, rtol=tolerance, atol=tolerance)
+    assert map.parameters == ("x", "y", "z")
+
+
+def test_what_has_no_room_is_compiled():
+    def many(u, *params):
+        return sum(p * (i + 0.1) for i, p in enumerate(params)) + u
+
+    names = tuple(f"p{i}" for i in range(20))
+    map = Map("many_inputs", names, UNIFORM, many)
+    assert compiled._interpret(map, torch.float32) is None
+    params = [torch.full((), float(i)) for i in range(20)]
+    ours = compiled.forward(map, key_of(1), params, (9,), torch.float32)[0]
+    torch.testing.assert_close(ours, reference.forward(map, key_of(1), params, (9,), torch.float32)[0])
+
+
+# -------------------------------------------------------------------------------------------------- what is kept of it
+
+
+def run(script, **environment):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+FIRST = """
+import sys
+import rsample.distributions as dist
+dist.Normal(0.0, 1.0).sample(), dist.Laplace(0.0, 1.0).sample((40,))
+print("torch._inductor.codecache" in sys.modules)
+"""
+
+
+def test_a_second_process_builds_nothing(tmp_path):
+    for built in (True, False):
+        assert run(FIRST, RSAMPLE_CACHE_DIR=str(tmp_path)) == [str(built)]
+    (library,) = tmp_path.iterdir()
+    # What was cut off is built again.
+    library.write_bytes(library.read_bytes()[:1000])
+    assert run(FIRST, RSAMPLE_CACHE_DIR=str(tmp_path)) == ["True"]
+
+
+def test_a_folder_that_nothing_can_be_kept_in(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert run(FIRST, RSAMPLE_CACHE_DIR=str(tmp_path / "file" / "folder")) == ["True"]
+
+
+def test_a_build_is_one_line_of_the_log(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path))
+    with caplog.at_level(logging.INFO, "rsample"):
+        assert cpp.build('extern "C" int rsample_answer() { return 42; }\n', "a test").rsample_answer() == 42
+    (line,) = caplog.messages
+    assert line.startswith("compiled C++ for a test in ")
+    assert str(tmp_path) in line
