@@ -28,7 +28,7 @@ SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
 
 # What the version of torch or Triton touches.
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends elementwise_kernels keys noise operators \
-	philox race_kernels recorded_bits sharded validation windows)
+	philox plans race_kernels recorded_bits sharded validation windows)
 
 .PHONY: help test oldest versioned field bench models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:

@@ -1,11 +1,11 @@
-"""The CPU backend for large draws: one C++ loop per map, compiled at first use.
+"""The CPU backend: one C++ loop per map, compiled at first use; for small draws, one interpreter of all maps.
 
 `noise.h` makes noise tile by tile in the first-level cache, `elementwise.h` runs a loop over the tiles, and
 `translate.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
-key of one (map, compute dtype); it is built by Inductor's C++ cache, which finds the compiler and its SIMD flags and
-keeps the result on disk. The loop reads parameters that are dense or one number; others are laid out a chunk at a time.
-Where a library cannot be built (no compiler), one warning is given and the reference runs instead, for the life of the
-process.
+key of one (map, compute dtype); :mod:`rsample.kernels.cpp` builds and keeps it. The loop reads parameters that are dense
+or one number; others are laid out a chunk at a time. Draws of fewer than `INTERPRETED_NUMEL` numbers have the same bits
+from :mod:`rsample.kernels.interpreter`, which is built once for all maps. Where nothing can be built (no compiler), one
+warning is given and the reference runs instead, for the life of the process.
 """
 
 from __future__ import annotations
@@ -247,12 +247,10 @@ def _build(map: Map, compute: torch.dtype) -> Functions | None:
     library = cpp.build(source, "draws")
     if library is None:
         return None
-    functions = Functions(library.forward, library.backward if map.cotangents else None)
-    for function in functions:
-        if function is not None:
-            function.restype = None
-            function.argtypes = (ctypes.c_char_p,)
-    return functions
+    for function in (library.forward, library.backward) if map.cotangents else (library.forward,):
+        function.restype = None
+        function.argtypes = (ctypes.c_char_p,)
+    return Functions(library.forward, library.backward if map.cotangents else None)
 
 
 def _traced(map: Map, compute: torch.dtype) -> dict[str, Function]:

@@ -79,11 +79,10 @@ def build(source: str, what: str) -> Any:
 
 def _kept(source: str) -> Path:
     """Where the library of a source is kept, for this processor and version of torch, but for what `_keep` adds."""
-    folder = os.environ.get("RSAMPLE_CACHE_DIR")
-    if folder is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
+    given = os.environ.get("RSAMPLE_CACHE_DIR")
+    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
     made_by = (source, torch.__version__, os.environ.get("CXX"), _processor())
-    return Path(folder) / hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
+    return folder / hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
 
 
 @functools.cache

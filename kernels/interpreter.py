@@ -38,8 +38,8 @@ def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Run | Non
     if noise not in _NOISES:
         return None
     program = _assembled(function, dtype)
-    library = _library(dtype) if program is not None else None
-    if library is None:
+    library = _library(dtype)
+    if library is None or program is None:
         return None
     run = getattr(library, noise)
     address = program.buffer_info()[0]

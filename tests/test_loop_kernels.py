@@ -99,7 +99,9 @@ def check_gradients(map, params, shape, dtype, slack):
 @pytest.mark.parametrize("kind", RANGES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
-def test_gradients(map, dtype, kind, device):
+def test_gradients(map, dtype, kind, device, runner):
+    if runner == "interpreter" and dtype.itemsize == 2 and kind != "mixed":
+        pytest.skip("narrow dtypes compute as float32 does; the emulator runs them in every range")
     shape = (519,)
     check_gradients(map, parameters(map, shape, kind, dtype, device), shape, dtype, slack=2e-4)
 
