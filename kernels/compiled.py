@@ -2,10 +2,10 @@
 
 `noise.h` makes noise tile by tile in the first-level cache, `elementwise.h` runs a loop over the tiles, and
 `translate.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
-key of one (map, compute dtype); :mod:`rsample.kernels.cpp` builds and keeps it. The loop reads parameters that are dense
-or one number; others are laid out a chunk at a time. Draws of fewer than `INTERPRETED_NUMEL` numbers have the same bits
-from :mod:`rsample.kernels.interpreter`, which is built once for all maps. Where nothing can be built (no compiler), one
-warning is given and the reference runs instead, for the life of the process.
+key of one (map, compute dtype); :mod:`rsample.kernels.cpp` builds and keeps it. The loop reads parameters that are
+dense or one number; others are laid out a chunk at a time. Draws of fewer than `INTERPRETED_NUMEL` numbers have the
+same bits from :mod:`rsample.kernels.interpreter`, which is built once for all maps. Where nothing can be built (no
+compiler), one warning is given and the reference runs instead, for the life of the process.
 """
 
 from __future__ import annotations

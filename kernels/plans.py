@@ -128,11 +128,10 @@ class TritonDraw:
         self._launched: dict[str, Launched] = {}
 
     def __call__(self, key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
-        device, launched = self._device, None
-        if launches_directly(device):
-            kind, *words = key_arguments(key, device)
-            launched = self._launched.get(kind)
-        if launched is None:
+        device = self._device
+        kind, *words = key_arguments(key, device)
+        launched = self._launched.get(kind)
+        if launched is None or not launches_directly(device):
             outputs, launched = self._run(key, params, self._shape, self._dtype)
             if launched is not None:
                 self._launched[kind] = launched
