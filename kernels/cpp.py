@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,7 @@ def build(source: str, what: str) -> Any:
             return library
         start = time.perf_counter()
         try:
-            with _IMPORTING:
-                from torch._inductor.codecache import CppCodeCache  # noqa: F401 - slow, so not before it is needed
-                from torch._inductor.cpp_builder import is_gcc
-
+            is_gcc = _import_inductor()
             # The sources are written for the loop vectoriser, which Inductor turns off in gcc, and a square root that
             # must be able to set errno is not vectorised.
             flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
@@ -75,6 +73,23 @@ def build(source: str, what: str) -> Any:
         _keep(library, kept)
         _LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, kept)
         return library
+
+
+def _import_inductor() -> Callable[[], bool]:
+    """Imports what a build needs, which is slow; whether the compiler is gcc."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
+    with _IMPORTING:
+        try:
+            # On import it says that it has found no GPU, which nobody has asked for.
+            logger.setLevel(logging.ERROR)
+            import torch.utils.cpp_extension  # noqa: F401
+        finally:
+            logger.setLevel(level)
+        from torch._inductor.codecache import CppCodeCache  # noqa: F401
+        from torch._inductor.cpp_builder import is_gcc
+    answer: Callable[[], bool] = is_gcc
+    return answer
 
 
 def _kept(source: str) -> Path:
