@@ -10,16 +10,11 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from .compatibility import FILLS_ON_CPU
 from .language import HAS_TRITON, triton
 
 BACKENDS = ("triton", "compiled", "reference")
 
 TRITON_DEVICES = ("cuda", "xpu")  # ROCm devices call themselves cuda
-
-# From this size on products run compiled on the CPU: they cost several calls of torch, the smallest draw what Normal
-# draws for the identity. All other draws do at every size.
-COMPILED_MIN_NUMEL_OF_PRODUCTS = 2**7 if FILLS_ON_CPU else 1
 
 CPU = torch.device("cpu")  # comparing devices is cheaper than comparing their types
 
@@ -79,13 +74,13 @@ def use_backend(name: str) -> Iterator[None]:
         _BLOCKS.set(tuple(b for b in _BLOCKS.get() if b is not block))
 
 
-def backend_for(device: torch.device, numel: int, tensors: Sequence[Tensor], compiled_min_numel: int = 1) -> str:
-    """The backend of a draw of `numel` elements on `device`; compiled on the CPU from `compiled_min_numel` on.
+def backend_for(device: torch.device, numel: int, tensors: Sequence[Tensor]) -> str:
+    """The backend of a draw of `numel` elements on `device`.
 
     Args:
         tensors: what a kernel would read. The reference runs where one of them has no memory.
     """
-    backend = _preferred(device, numel, compiled_min_numel)
+    backend = _preferred(device, numel)
     return backend if backend == "reference" or all(map(_has_memory, tensors)) else "reference"
 
 
@@ -94,7 +89,7 @@ def _has_memory(tensor: Tensor) -> bool:
     return torch._C._has_storage(tensor) and not tensor._is_zerotensor()
 
 
-def _preferred(device: torch.device, numel: int, compiled_min_numel: int) -> str:
+def _preferred(device: torch.device, numel: int) -> str:
     blocks = _BLOCKS.get()
     if blocks:
         name = blocks[-1].name
@@ -106,7 +101,7 @@ def _preferred(device: torch.device, numel: int, compiled_min_numel: int) -> str
             )
         return name
     if device == CPU:
-        return "compiled" if numel >= compiled_min_numel else "reference"
+        return "compiled" if numel > 0 else "reference"
     if device.type in TRITON_DEVICES and HAS_TRITON:
         return "triton"
     return "reference"

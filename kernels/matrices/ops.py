@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import COMPILED_MIN_NUMEL_OF_PRODUCTS, backend_for
+from ..backend import backend_for
 from ..keys import packed_key
 from ..language import HAS_TRITON
 from ..ops import fresh, is_plain
@@ -69,7 +69,7 @@ def register_autograd(kind: Kind, kernel: Callable[..., Any]) -> None:
 def _run_forward(
     kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    backend = backend_for(params[0].device, math.prod(shape), params, _compiled_min_numel(kind))
+    backend = backend_for(params[0].device, math.prod(shape), params)
     if backend == "triton":
         return product.forward(kind, key, params, shape, dtype)
     with _without_autocast(params[0].device):
@@ -81,18 +81,13 @@ def _run_forward(
 def _run_backward(
     kind: Kind, key: Sequence[Tensor], grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor]:
-    backend = backend_for(grad.device, grad.numel(), (grad,), _compiled_min_numel(kind))
+    backend = backend_for(grad.device, grad.numel(), (grad,))
     if backend == "triton":
         return product.backward(kind, key, grad, like, needs)
     with _without_autocast(grad.device):
         if backend == "compiled":
             return compiled.backward(kind, packed_key(key), grad, like, needs)
         return reference.backward(kind, backend, packed_key(key), grad, like, needs)
-
-
-def _compiled_min_numel(kind: Kind) -> int:
-    # Eagerly a stream beside the draw's own takes some hundred operations, as a draw that loops does.
-    return COMPILED_MIN_NUMEL_OF_PRODUCTS if kind.stream == 0 else 1
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
