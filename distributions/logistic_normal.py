@@ -27,7 +27,7 @@ class LogisticNormal(DelegatedSampling, torch.distributions.LogisticNormal):
     r"""Distribution over the simplex of K + 1 coordinates: K normal numbers after a stick-breaking transform.
 
     The normal numbers are drawn in one kernel, with `loc`'s and `scale`'s pathwise gradients; the transform is torch's,
-    and keeps nothing but the sample.
+    and keeps nothing but these numbers for backward.
 
     Example::
 
