@@ -54,7 +54,7 @@ def build(source: str, what: str) -> Any:
         if not _works:
             return None
         kept = _kept(source)
-        library = _loaded(kept)
+        library = None if kept is None else _loaded(kept)
         if library is not None:
             return library
         start = time.perf_counter()
@@ -70,7 +70,8 @@ def build(source: str, what: str) -> Any:
             _works = False
             warn(what, error)
             return None
-        _keep(library, kept)
+        if kept is not None:
+            _keep(library, kept)
         _LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, kept)
         return library
 
@@ -92,10 +93,13 @@ def _import_inductor() -> Callable[[], bool]:
     return answer
 
 
-def _kept(source: str) -> Path:
+def _kept(source: str) -> Path | None:
     """Where the library of a source is kept, for this processor and version of torch, but for what `_keep` adds."""
     given = os.environ.get("RSAMPLE_CACHE_DIR")
-    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
+    try:
+        folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
+    except RuntimeError:  # nobody's process
+        return None
     made_by = (source, torch.__version__, os.environ.get("CXX"), _processor())
     return folder / hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
 

@@ -138,6 +138,17 @@ def test_a_folder_that_nothing_can_be_kept_in(tmp_path):
     assert run(FIRST, RSAMPLE_CACHE_DIR=str(tmp_path / "file" / "folder")) == ["True"]
 
 
+def test_a_process_without_a_home(monkeypatch):
+    monkeypatch.delenv("RSAMPLE_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cpp.Path, "home", home)
+    assert cpp.build('extern "C" int rsample_homeless() { return 7; }\n', "a test").rsample_homeless() == 7
+
+
 def test_a_build_is_one_line_of_the_log(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path))
     with caplog.at_level(logging.INFO, "rsample"):
