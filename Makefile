@@ -24,7 +24,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 	$(addprefix --constraint ,$(CONSTRAINTS))
 SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
 
-SHARED_OUT := --numprocesses $(WORKERS) --dist loadfile
+# Each worker has a core: with OpenMP threads beside it, which wait busily, tests take half as long again.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 # What the version of torch or Triton touches.
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends elementwise_kernels keys noise operators \
@@ -48,14 +49,14 @@ help:
 # The tests of bench/ need its packages too. A selection by PYTEST_ARGS may leave no kernel test: pytest then says 5.
 # The libraries of `make field` change torch.distributions on import: their tests have a process of their own.
 test: $(VENV)/test.stamp
-	$(BIN)/pytest $(SHARED_OUT) --ignore=tests/field $(PYTEST_ARGS)
-	TRITON_INTERPRET=1 $(BIN)/pytest $(SHARED_OUT) --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+	$(PYTEST) --ignore=tests/field $(PYTEST_ARGS)
+	TRITON_INTERPRET=1 $(PYTEST) --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 
 oldest:
 	$(MAKE) VENV=$(VENV)-oldest CONSTRAINTS=tests/oldest.txt versioned
 
 versioned: $(VENV)/test.stamp
-	$(BIN)/pytest $(SHARED_OUT) $(VERSIONED) $(PYTEST_ARGS)
+	$(PYTEST) $(VERSIONED) $(PYTEST_ARGS)
 
 field: $(VENV)/field.stamp
 	$(BIN)/pytest tests/field $(PYTEST_ARGS)
