@@ -27,14 +27,16 @@ class Program:
     """A compiled kernel, loaded on a device.
 
     Attributes:
+        compiled: the kernel as Triton has compiled it, which it stays loaded with.
         kept: objects by whose identity it is looked up.
     """
 
-    __slots__ = ("_function", "_scratch", "_shared", "_types", "_warps", "kept")
+    __slots__ = ("_function", "_scratch", "_shared", "_types", "_warps", "compiled", "kept")
 
     def __init__(self, compiled: Any, types: str, scratch: int, kept: Any) -> None:
         # Each kind of scratch memory that Triton knows of is an argument more.
-        self._types, self._scratch, self.kept = types + "O" * scratch, (None,) * scratch, kept
+        self._types, self._scratch = types + "O" * scratch, (None,) * scratch
+        self.compiled, self.kept = compiled, kept
         self._function, self._warps, self._shared = (
             compiled.function,
             compiled.metadata.num_warps,

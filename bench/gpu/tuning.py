@@ -65,15 +65,16 @@ class Tuned:
 
 
 class Kept:
-    """A kernel that keeps what its last launch had compiled."""
+    """A kernel that keeps what its last launch by Triton had compiled."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
         self.compiled: Any = None
 
     def __getitem__(self, grid: Any) -> Any:
-        def launched(*args: Any, **options: Any) -> None:
+        def launched(*args: Any, **options: Any) -> Any:
             self.compiled = self._kernel[grid](*args, **options)
+            return self.compiled
 
         return launched
 
@@ -93,7 +94,7 @@ class Launch:
 
     def __call__(self, config: Config) -> None:
         group = launch.group_size(self.out.dtype)
-        launch.launch_elements(
+        launched = launch.launch_elements(
             self.kernel,
             (*launch.slots((self.out,), 2), *launch.slots(self._params)),
             describe(self.out.shape, self._params, group),
@@ -105,6 +106,8 @@ class Launch:
             tune=False,
             config=config,
         )
+        if launched is not None:
+            self.kernel.compiled = launched.program.compiled
 
 
 def configurations(plan: Plan) -> list[Config]:
