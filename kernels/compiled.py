@@ -82,16 +82,11 @@ def forward(
     functions = _functions(map, compute, shape.numel())
     if functions is None:
         return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
+    draw = plan(map, params, shape, dtype, window)
+    if draw is not None:
+        drawn = draw((key,), params)
+        return drawn if isinstance(drawn, tuple) else (drawn,)
     loop = _Loop(functions.forward, key, dtype, _walk(window, map, shape, dtype))
-    fields = _readable(params, shape, compute) if dtype == compute else None
-    if fields is not None:
-        dense = params[fields.index(1) // 2] if 1 in fields else None
-        outputs = tuple([empty(shape, dtype, dense) for _ in range(map.outputs)])
-        written = [field for out in outputs for field in (out.data_ptr(), _DENSE)]
-        if map.support is not None:
-            fields += _bound_fields(map.support, dtype)
-        loop.run(fields, written, 0, outputs[0].numel())
-        return outputs
     outputs = tuple([empty(shape, dtype) for _ in range(map.outputs)])
     inputs = [_Input(p, shape, compute) for p in (*params, *bounds(map.support, dtype))]
     flats = [out.view(-1) for out in outputs]
@@ -106,7 +101,9 @@ def forward(
     return outputs
 
 
-def plan(map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Draw | None:
+def plan(
+    map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype, window: Window | None = None
+) -> Draw | None:
     """What `forward` does for parameters of one kind that the loop reads as they are."""
     compute = compute_dtype(dtype)
     functions = _functions(map, compute, shape.numel())
@@ -117,14 +114,15 @@ def plan(map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dty
     like = dense.index(1) if 1 in dense else None
     bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), map.outputs
     bounds = _bound_fields(map.support, dtype) if map.support is not None else ()
-    function, pack = functions.forward, _packer(len(fields) + len(bounds) + 2 * outputs)
+    walk = _walk(window, map, shape, dtype) or []
+    function, pack = functions.forward, _packer(len(fields) + len(bounds) + 2 * outputs + len(walk))
 
     def draw(key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
         seed, offset = key[0].tolist()
         read = [field for p, each in zip(params, dense, strict=True) for field in (p.data_ptr(), each)]
         outs = [empty(shape, dtype, None if like is None else params[like]) for _ in range(outputs)]
         written = [field for out in outs for field in (out.data_ptr(), _DENSE)]
-        function(pack(seed & _MASK64, offset & _MASK64, bits, 0, numel, 0, *read, *bounds, *written))
+        function(pack(seed & _MASK64, offset & _MASK64, bits, 0, numel, len(walk), *read, *bounds, *written, *walk))
         return tuple(outs) if outputs > 1 else outs[0]
 
     return draw
