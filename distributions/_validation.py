@@ -59,10 +59,13 @@ class CheckedArguments(Distribution):
 
     def _adopt(self, validate_args: bool | None) -> None:
         """An instance without a `validate_args` of its own follows `Distribution.set_default_validate_args`."""
-        if validate_args is None:
-            self.__dict__.pop("_validate_args", None)
-        else:
+        if validate_args is not None:
             self._validate_args = validate_args
+        elif torch.compiler.is_compiling():
+            # torch.compile before 2.12 does not find the attribute of a class where the instance's was deleted.
+            self._validate_args = Distribution._validate_args
+        else:
+            self.__dict__.pop("_validate_args", None)
 
     def _require_all(self, valid: Tensor, name: str, value: Tensor, constraint: Any) -> None:
         """Raise, now or later, unless `valid` is true everywhere; the others are for the message."""

@@ -79,14 +79,14 @@ def forward(
     """
     compute = compute_dtype(dtype)
     shape = torch.Size(shape)
-    functions = _functions(map, compute, shape.numel())
-    if functions is None:
+    run = functions(map, compute, shape.numel())
+    if run is None:
         return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
     draw = plan(map, params, shape, dtype, window)
     if draw is not None:
         drawn = draw((key,), params)
         return drawn if isinstance(drawn, tuple) else (drawn,)
-    loop = _Loop(functions.forward, key, dtype, _walk(window, map, shape, dtype))
+    loop = _Loop(run.forward, key, dtype, _walk(window, map, shape, dtype))
     outputs = tuple([empty(shape, dtype) for _ in range(map.outputs)])
     inputs = [_Input(p, shape, compute) for p in (*params, *bounds(map.support, dtype))]
     flats = [out.view(-1) for out in outputs]
@@ -106,16 +106,16 @@ def plan(
 ) -> Draw | None:
     """What `forward` does for parameters of one kind that the loop reads as they are."""
     compute = compute_dtype(dtype)
-    functions = _functions(map, compute, shape.numel())
+    run = functions(map, compute, shape.numel())
     fields = _readable(params, shape, compute) if dtype == compute else None
-    if fields is None or functions is None:
+    if fields is None or run is None:
         return None
     dense = fields[1::2]
     like = dense.index(1) if 1 in dense else None
     bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), map.outputs
     bounds = _bound_fields(map.support, dtype) if map.support is not None else ()
     walk = _walk(window, map, shape, dtype) or []
-    function, pack = functions.forward, _packer(len(fields) + len(bounds) + 2 * outputs + len(walk))
+    function, pack = run.forward, _packer(len(fields) + len(bounds) + 2 * outputs + len(walk))
 
     def draw(key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
         seed, offset = key[0].tolist()
@@ -172,11 +172,11 @@ def backward(
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
-    functions = _functions(map, compute, grad.numel())
-    if functions is None or functions.backward is None:
+    run = functions(map, compute, grad.numel())
+    if run is None or run.backward is None:
         return reference.backward(map, key.view(torch.uint64), given, params, needs, window)
     shape = grad.shape
-    loop = _Loop(functions.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
+    loop = _Loop(run.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
     fields = _readable((*given, *params), shape, compute) if grad.dtype == compute else None
     if fields is not None and all(p.shape == shape for p in params):
         gradients = [empty(shape, compute) if needed else None for needed in needs]
@@ -200,16 +200,16 @@ def backward(
 # ------------------------------------------------------------------------------------------------------------ building
 
 
-def _functions(map: Map, compute: torch.dtype, numel: int) -> Functions | None:
+def functions(map: Map, compute: torch.dtype, numel: int) -> Functions | None:
     """What runs a draw of so many numbers, or None where nothing can be built, which is tried once."""
     kind = (map.name, compute)
     if numel < INTERPRETED_NUMEL and not isinstance(map.noise, LoopNoise) and kind not in _libraries:
         if kind not in _interpreted:
             with cpp.BUILDING:
                 _interpreted[kind] = _interpret(map, compute)
-        functions = _interpreted[kind]
-        if functions is not None:
-            return functions
+        interpreted = _interpreted[kind]
+        if interpreted is not None:
+            return interpreted
     return _library(map, compute)
 
 

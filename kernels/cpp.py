@@ -25,7 +25,7 @@ import torch
 
 from .compatibility import load_cpp
 
-_LOGGER = logging.getLogger("rsample")
+LOGGER = logging.getLogger("rsample")
 
 _works = True  # as far as is known
 
@@ -53,8 +53,8 @@ def build(source: str, what: str) -> Any:
     with BUILDING:
         if not _works:
             return None
-        kept = _kept(source)
-        library = None if kept is None else _loaded(kept)
+        file = kept(source)
+        library = None if file is None else _loaded(file)
         if library is not None:
             return library
         start = time.perf_counter()
@@ -70,9 +70,9 @@ def build(source: str, what: str) -> Any:
             _works = False
             warn(what, error)
             return None
-        if kept is not None:
-            _keep(library, kept)
-        _LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, kept)
+        if file is not None:
+            _keep(library, file)
+        LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, file)
         return library
 
 
@@ -93,8 +93,8 @@ def _import_inductor() -> Callable[[], bool]:
     return answer
 
 
-def _kept(source: str) -> Path | None:
-    """Where the library of a source is kept, for this processor and version of torch, but for what `_keep` adds."""
+def kept(source: str) -> Path | None:
+    """Where the library of a source is kept, for this processor and version of torch, but for the size in its name."""
     given = os.environ.get("RSAMPLE_CACHE_DIR")
     try:
         folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
@@ -115,15 +115,19 @@ def _processor() -> str:
     return f"{platform.machine()} {flags}"
 
 
+def whole(kept: Path) -> Path | None:
+    """The file of a library that is kept; not one that a crash of the machine has cut off: it would end the process."""
+    files = kept.parent.glob(f"{kept.name}-*.so")
+    return next((file for file in files if file.stem == f"{kept.name}-{file.stat().st_size}"), None)
+
+
 def _loaded(kept: Path) -> Any:
     try:
-        for file in kept.parent.glob(f"{kept.name}-*.so"):
-            # Loading a file that a crash of the machine has cut off would end the process.
-            if file.stem == f"{kept.name}-{file.stat().st_size}":
-                return ctypes.CDLL(str(file))
+        file = whole(kept)
+        return None if file is None else ctypes.CDLL(str(file))
     except OSError as error:  # of another system that shares the folder
-        _LOGGER.info("a compiled library could not be loaded: %s", error)
-    return None
+        LOGGER.info("a compiled library could not be loaded: %s", error)
+        return None
 
 
 def _keep(library: Any, kept: Path) -> None:
@@ -135,7 +139,7 @@ def _keep(library: Any, kept: Path) -> None:
             file.write(content)
         os.replace(file.name, f"{kept}-{len(content)}.so")
     except OSError as error:
-        _LOGGER.info("a compiled library could not be kept: %s", error)
+        LOGGER.info("a compiled library could not be kept: %s", error)
 
 
 def warn(what: str, error: Exception) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import keys
+from . import keys, native_core
 from .attributes import Attributes, draw
 from .autograd import AffineDraw, Draw, PathwiseDraw
 from .dtensor import any_dtensor
@@ -37,6 +37,7 @@ class Sampler:
         self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self._planned = PLANNED.get(self._function)
+        self._law = native_core.Law(self.operators)
         self.operators.register_autograd(self._autograd_kernel)
         if map.linear and map.support is not None:
             unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
@@ -79,9 +80,14 @@ class Sampler:
             ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
             RuntimeError: parameters, key or generator on different devices.
         """
+        if key is None and generator is None and not attributes and not torch.compiler.is_compiling():
+            drawn = self._law.draw(params, shape, differentiable)
+            if drawn is not None:
+                return drawn
         if key is None and generator is None and not attributes and not keys.watched():
             plan = self.operators.plans.find(params, shape)
             if plan is not None:
+                native_core.begin()
                 if not wants_derivative(params):
                     return plan.run(keys.borrow(plan.device, plan.blocks, None), params)
                 taken = keys.reserve(plan.device, plan.blocks, None)

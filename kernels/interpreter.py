@@ -10,7 +10,7 @@ import ctypes
 import functools
 from array import array
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,7 +28,17 @@ TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
 Run = Callable[[bytes], None]
 
 
-def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Run | None:
+class Interpreted(NamedTuple):
+    """A program, and the function of a library that runs it."""
+
+    run: Any
+    program: int
+
+    def __call__(self, call: bytes) -> None:
+        self.run(self.program, call)
+
+
+def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Interpreted | None:
     """What runs a function of an elementwise map over a draw; None where it is too long or nothing can be built.
 
     Args:
@@ -41,9 +51,7 @@ def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Run | Non
     library = _library(dtype)
     if library is None or program is None:
         return None
-    run = getattr(library, noise)
-    address = program.buffer_info()[0]
-    return lambda call: run(address, call)
+    return Interpreted(getattr(library, noise), program.buffer_info()[0])
 
 
 @functools.cache

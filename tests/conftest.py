@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsample.kernels import launch
+from rsample.kernels import launch, native_core
 from rsample.kernels.language import HAS_TRITON, triton
 
 
@@ -54,6 +54,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(
                 pytest.mark.skip(reason="nothing runs Triton kernels here: TRITON_INTERPRET unset, no GPU, no emulator")
             )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _native_core():
+    """The core of small draws, which a program has after half a minute, from the first test on."""
+    native_core.wait()
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import compiled, ops, use_backend
+from rsample.kernels import compiled, native_core, ops, use_backend
 from rsample.kernels.backend import backend_for
 from rsample.kernels.plans import Plans
 
@@ -53,6 +53,7 @@ def test_imports_and_samples_where_triton_is_not_installed():
 @pytest.fixture
 def backends_called(monkeypatch):
     called = []
+    monkeypatch.setattr(native_core, "CORE", None)
     monkeypatch.setattr(Plans, "find", lambda *args: None)
     for name in ("compiled", "reference"):
         module = getattr(ops, name)
@@ -153,6 +154,7 @@ def test_blocks_may_end_in_another_order_than_they_began():
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["in another thread", "after the block"])
 def test_backward_runs_where_the_draw_ran(monkeypatch, elsewhere):
     called = []
+    monkeypatch.setattr(native_core, "CORE", None)
     monkeypatch.setattr(Plans, "find", lambda *args: None)
     for name in ("compiled", "reference"):
         module = getattr(ops, name)

@@ -1,11 +1,11 @@
-"""Draws by plans: the same samples and gradients as by the long way, which the first draw of a kind goes."""
+"""Draws by plans and by the core: samples and gradients are those of the long way, which a kind's first draw goes."""
 
 import pytest
 import torch
 from every_class import EVERY_CLASS
 
 import rsample.distributions as dist
-from rsample.kernels import plans, use_backend
+from rsample.kernels import native_core, plans, use_backend
 from rsample.kernels.plans import Plans
 
 # Enough for the compiled loops, and few.
@@ -27,10 +27,19 @@ def drawn(d, method):
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
+@pytest.fixture(params=["core", "plans"], autouse=True)
+def _short_way(request, monkeypatch):
+    if request.param == "plans":
+        monkeypatch.setattr(native_core, "CORE", None)
+    elif native_core.CORE is None:
+        pytest.skip("there is no core: no compiler, or no headers of Python")
+
+
 @pytest.fixture
 def without_plans(monkeypatch):
     def run(function):
         with monkeypatch.context() as patch:
+            patch.setattr(native_core, "CORE", None)
             patch.setattr(Plans, "find", lambda *args: None)
             return function()
 
@@ -119,6 +128,7 @@ def test_what_a_loop_cannot_read_goes_the_long_way():
 
 
 def test_the_plans_of_a_program_that_draws_another_shape_each_time_are_bounded(monkeypatch):
+    monkeypatch.setattr(native_core, "CORE", None)
     monkeypatch.setattr(plans, "MOST", 8)
     sampler = dist.Logistic._samplers[0]
     d = dist.Logistic(torch.zeros(()), torch.ones(()))

@@ -1,0 +1,329 @@
+"""The core of small draws: what it takes over, what it leaves to Python, and what holds for both.
+
+test_plans.py compares its samples and gradients with Python's.
+"""
+
+import math
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+import rsample.distributions as dist
+from rsample.kernels import native_core, reference, use_backend
+
+KEY = torch.tensor([20261130, 5], dtype=torch.uint64)
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch):
+    """What the core has answered: True for each draw that it made."""
+    if native_core.CORE is None:
+        pytest.skip("there is no core: no compiler, or no headers of Python")
+    answers = []
+
+    class Counted:
+        def __getattr__(self, name):
+            function = getattr(core, name)
+            if name != "draw":
+                return function
+
+            def draw(*args):
+                drawn = function(*args)
+                if drawn is not False:
+                    answers.append(drawn is not None)
+                return drawn
+
+            return draw
+
+    core = native_core.CORE
+    monkeypatch.setattr(native_core, "CORE", Counted())
+    return answers
+
+
+@pytest.fixture
+def by_python(monkeypatch):
+    def run(function):
+        with monkeypatch.context() as patch:
+            patch.setattr(native_core, "CORE", None)
+            return function()
+
+    return run
+
+
+def seeded(function):
+    torch.manual_seed(7)
+    return function()
+
+
+SHAPES = [
+    ((), ()),
+    ((3,), ()),
+    ((4, 3), (3,)),
+    ((3,), (1,)),
+    ((1,), (1,)),
+    ((2, 1), (1,)),
+    ((4, 3), ()),
+    ((1, 3), (3,)),
+]
+
+
+@pytest.mark.parametrize("sample_shape", [(), (5,), (2, 1, 3)])
+@pytest.mark.parametrize(("loc_shape", "scale_shape"), SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["Normal", "Laplace", "LogNormal", "Uniform"])
+def test_layouts(name, dtype, loc_shape, scale_shape, sample_shape, taken, by_python):
+    loc = torch.randn(loc_shape, dtype=dtype).sub_(3).requires_grad_()
+    scale = torch.rand(scale_shape, dtype=dtype).add_(1).requires_grad_()
+    sampler = getattr(dist, name)._samplers[0]
+    shape = torch.Size(sample_shape) + torch.broadcast_shapes(loc_shape, scale_shape)
+
+    def results():
+        x = sampler([loc, scale], shape, differentiable=True)
+        weights = torch.linspace(1, 2, x.numel(), dtype=dtype).reshape(shape)
+        return x.detach(), *torch.autograd.grad((x * weights).sum(), (loc, scale))
+
+    sample, *grads = seeded(results)
+    expected, *expected_grads = by_python(lambda: seeded(results))
+    assert taken == [True]
+    assert sample.shape == shape
+    assert torch.equal(sample, expected)
+    for grad, other in zip(grads, expected_grads, strict=True):
+        # Of a parameter that repeats, Python adds up in the dtype, and in another order.
+        assert grad.shape == other.shape
+        torch.testing.assert_close(grad, other, rtol=1e-5 if dtype == torch.float32 else 1e-13, atol=0)
+
+
+def test_what_is_watched_is_left_to_python(taken):
+    loc = torch.zeros(3)
+    d = dist.Normal(loc, 1.0)
+
+    def left(function):
+        taken.clear()
+        result = function()
+        assert True not in taken
+        return result
+
+    with use_backend("reference"):
+        left(d.sample)
+    with torch.device("cpu"):
+        left(d.sample)
+
+    class Seen(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    with Seen():
+        left(d.sample)
+    left(lambda: d.sample(key=KEY))
+    left(lambda: d.sample(generator=torch.Generator().manual_seed(1)))
+    left(lambda: torch.func.vmap(lambda x: dist.Normal(x, 1.0).sample(), randomness="different")(torch.zeros(2, 3)))
+    left(lambda: torch.func.grad(lambda x: dist.Normal(x, 1.0).rsample().sum())(loc))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(loc, torch.ones(3))
+        drawn = left(dist.Normal(dual, 1.0, validate_args=False).rsample)
+        assert torch.equal(forward_ad.unpack_dual(drawn).tangent, torch.ones(3))
+    left(dist.Normal(loc.to(torch.bfloat16), 1.0).sample)
+    left(dist.Normal(torch.zeros(2**20), 1.0).sample)
+    left(dist.Normal(torch.zeros(0), 1.0).sample)
+    left(dist.Normal(torch.zeros(3, 4).T, torch.ones(4, 3)).sample)
+    compiled = torch.compile(lambda x: dist.Normal(x, 1.0).rsample(), fullgraph=True, backend="eager")
+    left(lambda: compiled(loc))
+    taken.clear()
+    d.sample()
+    assert taken == [True]
+
+
+def test_a_subclass_of_tensors_is_left_to_python(taken):
+    class Own(torch.Tensor):
+        pass
+
+    loc = torch.zeros(3).as_subclass(Own)
+    dist.Normal(loc, torch.ones(3), validate_args=False).sample()
+    assert True not in taken
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_without_a_graph(guard, taken):
+    loc = torch.zeros(3, requires_grad=True)
+    with guard():
+        x = dist.Normal(loc, 1.0).rsample()
+        y = dist.Normal(torch.zeros(3), 1.0).sample()
+    assert taken == [True, True]
+    assert not x.requires_grad
+    assert x.is_inference() == y.is_inference() == (guard is torch.inference_mode)
+    taken.clear()
+    assert not dist.Normal(loc, 1.0).sample().requires_grad
+    assert taken == [True]
+
+
+@pytest.mark.parametrize("name", ["Normal", "LogNormal"])
+def test_second_derivatives(name, taken, by_python):
+    loc = torch.tensor([0.3, -0.2], dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor([1.2, 0.7], dtype=torch.float64, requires_grad=True)
+
+    def results():
+        x = getattr(dist, name)(loc, scale).rsample()
+        first = torch.autograd.grad((x**3).sum(), (loc, scale), create_graph=True)
+        return *first, *torch.autograd.grad(sum((g**2).sum() for g in first), (loc, scale))
+
+    result = seeded(results)
+    assert taken == [True]
+    torch.testing.assert_close(result, by_python(lambda: seeded(results)), rtol=0, atol=0)
+
+
+def test_gradients_of_any_layout(by_python):
+    loc, scale = (torch.full((4, 3), x, requires_grad=True) for x in (0.5, 2.0))
+    weights = torch.arange(12.0).reshape(3, 4).T
+    given = [weights, torch.ones(()).expand(4, 3), torch.arange(3.0).expand(4, 3), weights.conj()]
+    for grad in given:
+
+        def gradients(grad=grad):
+            return seeded(lambda: torch.autograd.grad(dist.Gumbel(loc, scale).rsample(), (loc, scale), grad))
+
+        for a, b in zip(gradients(), by_python(gradients), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_batched_gradients(by_python):
+    loc = torch.zeros(3, requires_grad=True)
+    grads = torch.eye(3)
+
+    def jacobian():
+        x = seeded(dist.LogNormal(loc, 1.0).rsample)
+        return torch.autograd.grad(x, loc, grads, is_grads_batched=True)[0]
+
+    torch.testing.assert_close(jacobian(), by_python(jacobian), rtol=1e-6, atol=0)
+
+
+def test_the_graph_is_an_ordinary_one(taken):
+    loc = torch.zeros(3, requires_grad=True)
+    x = dist.LogNormal(loc, 1.0).rsample()
+    assert taken == [True]
+    seen = []
+    x.register_hook(lambda grad: seen.append(grad) or 2 * grad)
+    x.sum().backward()
+    torch.testing.assert_close(loc.grad, 2 * x.detach())
+    assert torch.equal(seen[0], torch.ones(3))
+    with pytest.raises(RuntimeError, match="second time"):
+        x.sum().backward()
+    x = dist.LogNormal(loc, 1.0).rsample()
+    with torch.no_grad():
+        loc.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        x.sum().backward()
+
+
+def test_only_the_key_is_kept_of_a_linear_draw(taken):
+    loc, scale = (torch.ones(1000, requires_grad=True) for _ in range(2))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        x = dist.Normal(loc, scale).rsample()
+    assert taken == [True]
+    assert [t.nbytes for t in kept] == [16]
+    x.sum().backward()
+    torch.testing.assert_close(scale.grad, x.detach() - 1, atol=1e-6, rtol=0)
+
+
+def test_backward_in_a_block_of_use_backend_goes_its_way(taken, monkeypatch):
+    scale = torch.ones(3, requires_grad=True)
+    called = []
+    run = reference.backward
+    monkeypatch.setattr(reference, "backward", lambda *args: called.append(1) or run(*args))
+    x = dist.Normal(0.0, scale).rsample()
+    assert taken == [True]
+    x.sum().backward(retain_graph=True)
+    assert not called
+    with use_backend("reference"):
+        x.sum().backward()
+    assert called
+    torch.testing.assert_close(scale.grad, 2 * x.detach())
+
+
+def test_errors_of_backward_arrive(taken, monkeypatch):
+    loc = torch.zeros(3, requires_grad=True)
+    x = dist.LogNormal(loc, 1.0).rsample()
+
+    def backward():
+        (grad,) = torch.autograd.grad(x, loc, torch.ones(3), create_graph=True)
+        return grad
+
+    assert backward().requires_grad
+    x = dist.LogNormal(loc, 1.0).rsample()
+    monkeypatch.setattr(native_core.PathwiseDraw, "backward", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        backward()
+
+
+def test_compiled_autograd(by_python):
+    loc, scale = (torch.full((3,), x, requires_grad=True) for x in (0.5, 2.0))
+
+    def gradients():
+        x = seeded(dist.LogNormal(loc, scale).rsample)
+        with torch._dynamo.compiled_autograd._enable(lambda module: module):
+            return torch.autograd.grad(x.sum(), (loc, scale))
+
+    result = gradients()
+    torch.testing.assert_close(result, by_python(gradients), rtol=0, atol=0)
+
+
+def test_filled_memory(taken):
+    # What torch offers to find reads of memory that nothing has written.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        x = dist.Normal(torch.zeros(1001), 1.0).sample()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert taken == [True]
+    assert torch.isfinite(x).all()
+
+
+def test_threads_draw_at_once():
+    d = dist.Gamma(torch.full((5000,), 2.0), 1.0)
+    drawn = []
+
+    def draw():
+        for _ in range(20):
+            drawn.append(d.sample())
+
+    threads = [threading.Thread(target=draw) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({x[0].item() for x in drawn}) == 80
+    assert all(math.isclose(x.mean().item(), 2.0, abs_tol=0.2) for x in drawn)
+
+
+ALONE = """
+    import os
+    import torch
+    import rsample.distributions as dist
+    from rsample.kernels import native_core
+
+    d = dist.Normal(torch.zeros(3), 1.0)
+    for _ in range(3):
+        d.sample()
+    print(native_core.wait())
+    pid = os.fork()
+    if pid == 0:
+        d.sample()
+        os._exit(0 if native_core.wait() == (native_core.CORE is not None) else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("compiler", [None, "false", "no-such-compiler"])
+def test_of_a_process_by_itself(compiler, tmp_path, monkeypatch):
+    if compiler is not None:
+        monkeypatch.setenv("CXX", compiler)
+        monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(ALONE)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(compiler is None), "0"]
