@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+# Draws of fewer numbers have gradients of their own size of parameters that were broadcast, as torch's do.
+WHOLE_GRADIENTS = 2**15
+
+
 def is_overridden(cls: type[Distribution], name: str) -> bool:
     """Whether a class that is neither ours nor torch's gives an attribute."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), Distribution)
@@ -225,7 +229,7 @@ class FusedSampling(KeyedSampling):
         if sample_shape or not isinstance(sample_shape, torch.Size):
             shape = checked_sample_shape(sample_shape) + shape
         sampler, params = self._draw_with()
-        attributes = self._attributes(params) if differentiable or log_prob else None
+        attributes = self._attributes(params, shape) if differentiable or log_prob else None
         joint = (sampler.with_log_prob if differentiable else sampler.with_score) if log_prob else None
         if joint is None:
             sample = sampler(
@@ -237,20 +241,22 @@ class FusedSampling(KeyedSampling):
         )
         return sample, log_density
 
-    def _attributes(self, params: list[Tensor]) -> dict[int, Tensor] | None:
+    def _attributes(self, params: list[Tensor], shape: torch.Size) -> dict[int, Tensor] | None:
         """Of the parameters that are recorded by autograd, by position, the attributes that are others than these.
 
         Such an attribute takes the parameter's place where its graph is another one: it was made where none was
-        recorded, or has been told to require a gradient.
+        recorded, or has been told to require a gradient. It does so in small draws, too: there a gradient of the
+        sample's size costs less than the choice.
         """
         # torch.jit.trace checks itself by a second trace, in which no gradient is recorded.
         if not self._broadcasts or not torch.is_grad_enabled() or torch._C._get_tracing_state():
             return None
         found = {}
+        small = not watched() and shape.numel() < WHOLE_GRADIENTS
         for i, (attribute, given) in enumerate(self._given.values()):
             if attribute is given or params[i] is not given:
                 continue
-            if given.requires_grad and attribute.requires_grad and not attribute.is_leaf:
+            if given.requires_grad and attribute.requires_grad and not attribute.is_leaf and not small:
                 found[i] = attribute
             elif given.requires_grad or attribute.requires_grad:
                 params[i] = attribute

@@ -109,8 +109,8 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
 
     base_dist: LogitRelaxedBernoulli
 
-    def _attributes(self, params: list[Tensor]) -> dict[int, Tensor] | None:
-        return self.base_dist._attributes(params)
+    def _attributes(self, params: list[Tensor], shape: torch.Size) -> dict[int, Tensor] | None:
+        return self.base_dist._attributes(params, shape)
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         sampler, params = self.base_dist._draw_with()

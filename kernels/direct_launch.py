@@ -29,15 +29,18 @@ class Program:
     Attributes:
         compiled: the kernel as Triton has compiled it, which it stays loaded with.
         kept: objects by whose identity it is looked up.
+        function: the driver's handle.
+        warps: of a program.
+        shared: bytes of shared memory.
+        scratch: how many kinds of scratch memory Triton knows of, each an argument more, which is None.
     """
 
-    __slots__ = ("_function", "_scratch", "_shared", "_types", "_warps", "compiled", "kept")
+    __slots__ = ("_types", "compiled", "function", "kept", "scratch", "shared", "warps")
 
     def __init__(self, compiled: Any, types: str, scratch: int, kept: Any) -> None:
-        # Each kind of scratch memory that Triton knows of is an argument more.
-        self._types, self._scratch = types + "O" * scratch, (None,) * scratch
-        self.compiled, self.kept = compiled, kept
-        self._function, self._warps, self._shared = (
+        self._types = types + "O" * scratch
+        self.compiled, self.kept, self.scratch = compiled, kept, scratch
+        self.function, self.warps, self.shared = (
             compiled.function,
             compiled.metadata.num_warps,
             compiled.metadata.shared,
@@ -52,7 +55,7 @@ class Program:
         """
         x, y, z = (*grid, 1, 1)[:3]
         _LAUNCHER._launch_kernel(
-            self._function, x, y, z, self._warps, self._shared, self._types, (*arguments, *self._scratch), stream
+            self.function, x, y, z, self.warps, self.shared, self._types, arguments + (None,) * self.scratch, stream
         )
 
 

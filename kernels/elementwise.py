@@ -380,23 +380,46 @@ def backward(
             included.
         params, window: as in :func:`forward`.
     """
+    return launched_backward(map, key, given, params, needs, window)[0]
+
+
+def launched_backward(
+    map: Map,
+    key: Sequence[Tensor],
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
+) -> tuple[list[Tensor], tuple[int, ...], Launched | None]:
+    """`backward`, and what repeats it where it is one launch.
+
+    Returns:
+        The gradients; for each parameter 0, 1 where the launch stores its gradient, or 2 where it stores partial sums;
+        and the launch, or None.
+    """
     grad = given[0]
     wanted = [j for j, needed in enumerate(needs) if needed]
     if grad.numel() == 0:
-        return [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
+        zeros = [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
+        return zeros, (), None
     grads: dict[int, Tensor] = {}
+    outputs: tuple[int, ...] = ()
+    repeated = None
     # An affine map's gradient does not depend on the parameters.
     operands = tuple(given) if map.linear else (*given, *params)
     linear = [j for j in wanted if params[j].numel() in (1, grad.numel())]
     if linear:
-        grads.update(_linear_backward(map, key, operands, params, linear, window))
+        grads, outputs, repeated = _linear_backward(map, key, operands, params, linear, window)
     patterns: dict[tuple[bool, ...], list[int]] = {}
     for j in wanted:
         if j not in linear:
             patterns.setdefault(kept_dimensions(grad.shape, params[j].shape), []).append(j)
     for kept, members in patterns.items():
         grads.update(reduced_backward(map, key, operands, params, kept, members, window))
-    return [grads[j] for j in wanted]
+    return [grads[j] for j in wanted], outputs, None if patterns else repeated
+
+
+_STORED = ("none", "elements", "sum")
 
 
 def _linear_backward(
@@ -406,8 +429,8 @@ def _linear_backward(
     params: Sequence[Tensor],
     wanted: Sequence[int],
     window: Window | None,
-) -> dict[int, Tensor]:
-    """Gradients of parameters with one value an element, or one value."""
+) -> tuple[dict[int, Tensor], tuple[int, ...], Launched | None]:
+    """Gradients of parameters with one value an element, or one value; the rest as `launched_backward`."""
     grad = operands[0]
     group = group_size(grad.dtype)
     n = grad.numel()
@@ -421,7 +444,7 @@ def _linear_backward(
         else:
             outputs[j] = "sum"
             outs[j] = empty((configs(layout)[0].programs(n, group),), compute_dtype(grad.dtype), grad.device)
-    launch_elements(
+    repeated = launch_elements(
         elementwise_backward_kernel,
         (*slots([outs.get(j) for j in range(len(params))]), *slots(operands, 6)),
         layout,
@@ -436,4 +459,4 @@ def _linear_backward(
     for j in wanted:
         if outputs[j] == "sum":
             outs[j] = outs[j].sum().to(params[j].dtype).reshape(params[j].shape)
-    return outs
+    return outs, tuple(_STORED.index(output) for output in outputs), repeated

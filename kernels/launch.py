@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -94,15 +95,15 @@ def key_arguments(
     seed, offset, intragraph = key
     if on_device(seed):
         return "state", seed, offset, 1, 0, 0, int(intragraph)
-    if device not in _unread:
-        _unread[device] = torch.zeros(1, dtype=torch.int64, device=device)
     words = (int(offset) + int(intragraph)) & _MASK64
     seed = int(seed) & _MASK64
-    return "state", _unread[device], _unread[device], 0, seed & MASK32, seed >> 32, words
+    return "state", unread(device), unread(device), 0, seed & MASK32, seed >> 32, words
 
 
-# On each device, what the pointers to a reservation's numbers show while these are passed by value.
-_unread: dict[torch.device, Tensor] = {}
+@functools.cache
+def unread(device: torch.device) -> Tensor:
+    """What the pointers to a reservation's numbers show while these are passed by value."""
+    return torch.zeros(1, dtype=torch.int64, device=device)
 
 
 def on_device(tensor: Tensor) -> bool:

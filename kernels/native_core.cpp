@@ -1,9 +1,10 @@
-// Draws on the CPU at the cost of a C call, with the gradient as a C++ autograd node.
+// Draws at the cost of a C call, with the gradient as a C++ autograd node.
 //
-// What Python does for a draw of few numbers, eager and watched by nobody, costs more than drawing them. This does the
-// same: it takes a key, allocates, runs the loop that compiled.py has built or the interpreter, and records the
-// gradient. Whatever is not plain here (a mode, a transform, a subclass, a layout that loops do not read, a second
-// derivative) is left to Python, whose classes are the specification: same key, same bits, same gradients.
+// What Python does for a draw, eager and watched by nobody, costs more than drawing few numbers. This does the same: it
+// takes a key, allocates, and records the gradient; and on the CPU it runs the loop that compiled.py has built, or the
+// interpreter, on a GPU the kernel that Python has launched for a draw of the kind before. Whatever is not plain here (a
+// mode, a transform, a subclass, a layout that loops do not read, a capture, a second derivative) is left to Python,
+// whose classes are the specification: same key, same bits, same gradients.
 //
 // native_core.py builds and loads it.
 
@@ -13,6 +14,8 @@
 #include <ATen/Context.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/PythonTorchFunctionTLS.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/sum.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/python_variable.h>
@@ -22,6 +25,8 @@
 #include <mutex>
 #include <vector>
 
+#include "native_cuda.h"
+
 namespace {
 
 using at::Tensor;
@@ -30,8 +35,8 @@ using torch::autograd::variable_list;
 
 // Larger draws do not notice Python, and their memory comes in huge pages.
 constexpr int64_t MOST_NUMBERS = 1 << 20;
-// So many numbers of a parameter that repeats along leading dimensions are laid out here.
-constexpr int64_t MOST_REPEATED = 1 << 15;
+// Draws of fewer numbers may have parameters of any layout, which are laid out here.
+constexpr int64_t MOST_LAID_OUT = 1 << 15;
 // From this size on other threads of Python run meanwhile.
 constexpr int64_t LONG = 1 << 12;
 // Draws below have an engine of their own, see compiled.py.
@@ -61,14 +66,17 @@ struct Engine {
 
 // A map, and what runs it.
 struct Law {
-  PyObject* operators;
+  PyObject* told;  // the Law of native_core.py
   int parameters, outputs, location;  // the parameter whose gradient is the sample's, or -1
   bool linear;                        // in the parameters, which backward then does not keep
   std::vector<int64_t> cotangents;
+  long long elements[3];  // of a Philox block, in numbers of 2, 4 and 8 bytes
   std::vector<double> bounds64;
   std::vector<float> bounds32;
   Engine engines[2][2];  // of float32 and float64; of few numbers and of many
+  Launches forward, backward;
 
+  int64_t per_block(at::ScalarType dtype) const { return elements[dtype == at::kDouble ? 2 : dtype == at::kFloat]; }
   Engine& engine(at::ScalarType dtype, int64_t numel) {
     return engines[dtype == at::kDouble][numel >= INTERPRETED_NUMEL];
   }
@@ -79,7 +87,10 @@ struct {
   PyTypeObject* parameter;
   PyObject* blocks;    // the context variable of `use_backend`
   PyObject* backward;  // the gradients by the classes of autograd.py
-  c10::DispatchKeySet plain;  // of a tensor in memory of the CPU
+  PyObject* stream;    // of a device's number, as an integer
+  PyObject* knobs;     // of Triton, which have the hooks of launches; or None
+  c10::DispatchKeySet plain;       // of a tensor in memory of the CPU
+  c10::DispatchKeySet plain_cuda;  // or of a GPU
 } python;
 
 // ---------------------------------------------------------------------------------------------------- what is plain
@@ -103,41 +114,86 @@ int is_chosen() {
 }
 
 bool is_plain(const Tensor& t) {
-  constexpr auto extras = c10::autograd_dispatch_keyset_with_ADInplaceOrView;
-  return t.key_set() - extras == python.plain;
+  const auto keys = t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView;
+  return keys == python.plain || keys == python.plain_cuda;
+}
+
+// Whether Triton has to know of launches, for a profiler; -1 with an error.
+int is_hooked() {
+  if (python.knobs == Py_None) return 0;
+  for (const char* name : {"launch_enter_hook", "launch_exit_hook"}) {
+    PyObject* hook = PyObject_GetAttrString(python.knobs, name);
+    if (!hook) return -1;
+    PyObject* calls = PyObject_GetAttrString(hook, "calls");  // of a chain of functions
+    if (!calls) PyErr_Clear();
+    const int any = PyObject_IsTrue(calls ? calls : hook);
+    Py_XDECREF(calls);
+    Py_DECREF(hook);
+    if (any) return any;
+  }
+  return 0;
+}
+
+// The stream that a device's kernels are launched on; -1 with an error.
+int64_t current_stream(const at::Device& device) {
+  PyObject* index = PyLong_FromLong(device.index());
+  PyObject* stream = index ? PyObject_CallOneArg(python.stream, index) : nullptr;
+  const int64_t number = stream ? PyLong_AsLongLong(stream) : -1;
+  Py_XDECREF(stream);
+  Py_XDECREF(index);
+  return number;
 }
 
 // ----------------------------------------------------------------------------------------------------------- layouts
 
-// How a tensor is read as one of another shape: its dimensions, and one number for all elements, one for each, or some
-// that repeat along leading dimensions.
-enum Kind : int { ONE = 0, EACH = 1, REPEATED = 2, OTHER = 3 };
-
-Kind kind_of(const Tensor& t, at::IntArrayRef shape, int64_t numel) {
-  const auto sizes = t.sizes();
-  if (t.numel() == 1 && sizes.size() <= MOST_DIMENSIONS && numel >= 1) {
-    if (sizes == shape) return EACH;
-    return sizes.size() <= shape.size() ? ONE : OTHER;
+// Whether all elements are one number in memory.
+bool is_one(at::IntArrayRef sizes, at::IntArrayRef strides) {
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] != 1 && strides[d] != 0) return false;
   }
-  if (!t.is_contiguous()) return OTHER;
-  if (sizes == shape) return EACH;
-  const bool repeats = sizes.size() < shape.size() && t.numel() > 0 && sizes == shape.slice(shape.size() - sizes.size());
-  return repeats && numel <= MOST_REPEATED ? REPEATED : OTHER;
+  return true;
 }
 
-// Kinds and numbers of dimensions of all parameters in one integer.
-struct Layout {
-  int64_t packed = 0;
+bool broadcasts(at::IntArrayRef sizes, at::IntArrayRef shape) {
+  if (sizes.size() > shape.size()) return false;
+  const auto own = shape.slice(shape.size() - sizes.size());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] != own[d] && sizes[d] != 1) return false;
+  }
+  return true;
+}
 
-  void set(int i, Kind kind, int64_t dimensions) { packed |= (kind | dimensions << 2) << (7 * i); }
-  Kind kind(int i) const { return static_cast<Kind>(packed >> (7 * i) & 3); }
-  int64_t dimensions(int i) const { return packed >> (7 * i + 2) & 31; }
-};
+bool is_one(const Tensor& t) { return is_one(t.sizes(), t.strides()); }
 
-Tensor empty(at::IntArrayRef sizes, at::ScalarType dtype) {
-  const auto options = at::TensorOptions().dtype(dtype);
+// Calls `function(i, at)` for the elements i of a shape in row-major order, `at` of a tensor that broadcasts to it.
+template <class Function>
+void each(at::IntArrayRef shape, at::IntArrayRef sizes, at::IntArrayRef strides, Function function) {
+  const size_t lead = shape.size() - sizes.size();
+  int64_t steps[MOST_DIMENSIONS] = {}, index[MOST_DIMENSIONS] = {}, at = 0, dims = shape.size();
+  for (size_t d = 0; d < sizes.size(); ++d) steps[lead + d] = sizes[d] == 1 ? 0 : strides[d];
+  const int64_t numel = c10::multiply_integers(shape);
+  for (int64_t i = 0; i < numel; ++i) {
+    function(i, at);
+    for (int64_t d = dims - 1; d >= 0; --d) {
+      at += steps[d];
+      if (++index[d] < shape[d]) break;
+      at -= steps[d] * shape[d];
+      index[d] = 0;
+    }
+  }
+}
+
+template <class T>
+void lay_out(const Tensor& t, at::IntArrayRef shape, Tensor& to) {
+  const T* from = static_cast<const T*>(t.const_data_ptr());
+  T* out = static_cast<T*>(to.mutable_data_ptr());
+  each(shape, t.sizes(), t.strides(), [&](int64_t i, int64_t at) { out[i] = from[at]; });
+}
+
+Tensor empty(at::IntArrayRef sizes, at::ScalarType dtype, const at::Device& device = at::kCPU) {
+  const auto options = at::TensorOptions().dtype(dtype).device(device);
   // Which users, and tests, may fill with NaN.
-  if (at::globalContext().deterministicAlgorithms()) return at::empty(sizes, options);
+  if (!device.is_cpu() || at::globalContext().deterministicAlgorithms()) return at::empty(sizes, options);
   return at::detail::empty_cpu(sizes, options);
 }
 
@@ -153,14 +209,13 @@ struct Call {
     numbers[length++] = reinterpret_cast<int64_t>(data);
     numbers[length++] = mode;
   }
-  // A parameter, or a gradient.
-  void read(const Tensor& t, Kind kind, int64_t numel, std::vector<Tensor>& kept) {
-    if (kind != REPEATED) return add(t.const_data_ptr(), kind == EACH);
-    kept.push_back(empty({numel}, t.scalar_type()));
-    auto* to = static_cast<char*>(kept.back().mutable_data_ptr());
-    const int64_t bytes = t.nbytes(), all = numel * t.element_size();
-    for (int64_t done = 0; done < all; done += bytes) std::memcpy(to + done, t.const_data_ptr(), bytes);
-    add(to, 1);
+  // A parameter, or a gradient, of the draw's shape or one that broadcasts to it; what is `kept` lasts for the call.
+  void read(const Tensor& t, at::IntArrayRef shape, std::vector<Tensor>& kept) {
+    if (is_one(t)) return add(t.const_data_ptr(), 0);
+    if (t.sizes() == shape && t.is_contiguous()) return add(t.const_data_ptr(), 1);
+    kept.push_back(empty(shape, t.scalar_type()));
+    t.scalar_type() == at::kDouble ? lay_out<double>(t, shape, kept.back()) : lay_out<float>(t, shape, kept.back());
+    add(kept.back().const_data_ptr(), 1);
   }
 };
 
@@ -176,53 +231,94 @@ void run(const Run& function, const Call& call, int64_t numel, bool holds_gil) {
 
 struct Request {
   Law& law;
-  const Engine& engine;
   at::IntArrayRef shape;
   int64_t numel;
   at::ScalarType dtype;
-  Layout layout;
-  uint64_t seed, offset;
+  at::Device device;
+  const Engine* engine;  // on the CPU
+  const Launch* launch;  // on a GPU
+  void* stream;
+  uint64_t seed, offset;  // in blocks on the CPU, in words on a GPU
 };
 
 variable_list drawn(const Request& r, const variable_list& params) {
+  variable_list outputs;
+  outputs.reserve(r.law.outputs);
+  for (int k = 0; k < r.law.outputs; ++k) outputs.push_back(empty(r.shape, r.dtype, r.device));
+  if (r.launch) {
+    std::vector<void*> tensors;
+    for (const Tensor& t : outputs) tensors.push_back(t.data_ptr());
+    for (const Tensor& t : params) tensors.push_back(t.data_ptr());
+    (*r.launch)(tensors, r.seed, r.offset, r.stream);
+    return outputs;
+  }
   Call call(r.seed, r.offset, r.dtype, r.numel);
   std::vector<Tensor> kept;
-  for (int i = 0; i < r.law.parameters; ++i) call.read(params[i], r.layout.kind(i), r.numel, kept);
+  for (const Tensor& t : params) call.read(t, r.shape, kept);
   for (size_t i = 0; i < r.law.bounds64.size(); ++i) {
     call.add(r.dtype == at::kDouble ? static_cast<const void*>(&r.law.bounds64[i]) : &r.law.bounds32[i], 0);
   }
-  variable_list outputs;
-  outputs.reserve(r.law.outputs);
-  for (int k = 0; k < r.law.outputs; ++k) {
-    outputs.push_back(empty(r.shape, r.dtype));
-    call.add(outputs.back().mutable_data_ptr(), DENSE);
-  }
-  run(r.engine.forward, call, r.numel, true);
+  for (const Tensor& t : outputs) call.add(t.mutable_data_ptr(), DENSE);
+  run(r.engine->forward, call, r.numel, true);
   return outputs;
 }
 
-// The gradients of a draw's parameters by Python, which alone knows derivatives of these and tensors that are not plain.
-variable_list gradients_by_python(const Law& law, const variable_list& grads, const variable_list& saved,
-                                  at::IntArrayRef shape, const std::vector<bool>& needs, Layout layout) {
+// What a draw's node knows beside the tensors that it keeps.
+struct Recorded {
+  Law& law;
+  at::ScalarType dtype;
+  at::Device device;
+  at::IntArrayRef shape;
+  std::vector<at::IntArrayRef> sizes;  // of the parameters
+
+  static std::vector<int64_t> packed(const Request& r, const variable_list& params) {
+    std::vector<int64_t> numbers{reinterpret_cast<int64_t>(&r.law), static_cast<int64_t>(r.dtype), r.device.is_cuda(),
+                                 r.device.index()};
+    add_sizes(numbers, r.shape);
+    for (const Tensor& t : params) add_sizes(numbers, t.sizes());
+    return numbers;
+  }
+  explicit Recorded(at::IntArrayRef numbers)
+      : law(*reinterpret_cast<Law*>(numbers[0])),
+        dtype(static_cast<at::ScalarType>(numbers[1])),
+        device(numbers[2] ? at::kCUDA : at::kCPU, static_cast<at::DeviceIndex>(numbers[3])) {
+    numbers = numbers.slice(4);
+    const auto next = [&] {
+      const auto sizes = numbers.slice(1, numbers[0]);
+      numbers = numbers.slice(1 + sizes.size());
+      return sizes;
+    };
+    shape = next();
+    for (int i = 0; i < law.parameters; ++i) sizes.push_back(next());
+  }
+};
+
+// The gradients of a draw's parameters by Python, which alone knows derivatives of these, tensors that are not plain,
+// and kernels of a new kind; it `teaches` the kind where it is asked to.
+variable_list gradients_by_python(const Recorded& draw, const variable_list& grads, const variable_list& saved,
+                                  const std::vector<bool>& needs, bool teaches) {
   pybind11::gil_scoped_acquire gil;
-  const auto tuple = [](const variable_list& tensors) {
-    pybind11::tuple result(tensors.size());
-    for (size_t i = 0; i < tensors.size(); ++i) {
+  const auto tensors = [](const variable_list& list) {
+    pybind11::tuple result(list.size());
+    for (size_t i = 0; i < list.size(); ++i) {
       result[i] = pybind11::reinterpret_steal<pybind11::object>(
-          tensors[i].defined() ? THPVariable_Wrap(tensors[i]) : Py_NewRef(Py_None));
+          list[i].defined() ? THPVariable_Wrap(list[i]) : Py_NewRef(Py_None));
     }
     return result;
   };
-  pybind11::list dimensions, wanted;
-  for (int i = 0; i < law.parameters; ++i) {
-    dimensions.append(pybind11::make_tuple(static_cast<int>(layout.kind(i)), layout.dimensions(i)));
-    wanted.append(pybind11::bool_(needs[i]));
+  const auto numbers = [](at::IntArrayRef list) {
+    pybind11::tuple result(list.size());
+    for (size_t i = 0; i < list.size(); ++i) result[i] = pybind11::int_(list[i]);
+    return result;
+  };
+  pybind11::tuple sizes(draw.sizes.size()), wanted(needs.size());
+  for (size_t i = 0; i < needs.size(); ++i) {
+    sizes[i] = numbers(draw.sizes[i]);
+    wanted[i] = pybind11::bool_(needs[i]);
   }
-  pybind11::tuple sizes(shape.size());
-  for (size_t i = 0; i < shape.size(); ++i) sizes[i] = pybind11::int_(shape[i]);
-  auto result = pybind11::reinterpret_steal<pybind11::object>(
-      PyObject_CallFunctionObjArgs(python.backward, law.operators, tuple(grads).ptr(), tuple(saved).ptr(), sizes.ptr(),
-                                   wanted.ptr(), dimensions.ptr(), nullptr));
+  auto result = pybind11::reinterpret_steal<pybind11::object>(PyObject_CallFunctionObjArgs(
+      python.backward, draw.law.told, tensors(grads).ptr(), tensors(saved).ptr(), numbers(draw.shape).ptr(),
+      sizes.ptr(), wanted.ptr(), teaches ? Py_True : Py_False, nullptr));
   if (!result) {
     python_error error;
     error.persist();
@@ -233,6 +329,18 @@ variable_list gradients_by_python(const Law& law, const variable_list& grads, co
     gradients.push_back(item.is_none() ? Tensor() : THPVariable_Unpack(item.ptr()));
   }
   return gradients;
+}
+
+// What the launch of a gradient depends on.
+Kind kind_of_gradient(at::ScalarType dtype, const at::Device& device, const std::vector<bool>& needs,
+                      const variable_list& operands, const std::vector<at::IntArrayRef>& sizes) {
+  Kind kind{static_cast<int64_t>(dtype), device.index()};
+  for (size_t i = 0; i < needs.size(); ++i) {
+    kind.push_back(needs[i]);
+    add_sizes(kind, sizes[i]);
+  }
+  for (const Tensor& t : operands) add_layout(kind, t);
+  return kind;
 }
 
 // The draws that are recorded by autograd. It keeps the key, and the parameters of laws that are not linear in them.
@@ -249,97 +357,130 @@ struct Draw : torch::autograd::Function<Draw> {
     auto outputs = drawn(r, given);
     ctx->save_for_backward(std::move(saved));
     ctx->set_materialize_grads(false);
-    std::vector<int64_t> constants{reinterpret_cast<int64_t>(&r.law), r.layout.packed, static_cast<int64_t>(r.dtype)};
-    constants.insert(constants.end(), r.shape.begin(), r.shape.end());
-    ctx->saved_data["draw"] = constants;
+    ctx->saved_data["draw"] = Recorded::packed(r, given);
     if (r.law.cotangents.size() < outputs.size()) ctx->mark_non_differentiable({outputs[0]});
     return outputs;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto constants = ctx->saved_data["draw"].toIntVector();
-    Law& law = *reinterpret_cast<Law*>(constants[0]);
-    const Layout layout{constants[1]};
-    const auto dtype = static_cast<at::ScalarType>(constants[2]);
-    const auto shape = at::IntArrayRef(constants).slice(3);
+    const Recorded draw{constants};
+    Law& law = draw.law;
     const auto saved = ctx->get_saved_variables();
-    const int64_t numel = c10::multiply_integers(shape);
     variable_list result(1 + law.parameters);
     std::vector<bool> needs(law.parameters);
     bool any = false, simple = !at::GradMode::is_enabled() && unwatched(), given = false;
     for (int i = 0; i < law.parameters; ++i) any |= needs[i] = ctx->needs_input_grad(i);
     for (int64_t k : law.cotangents) {
       given |= grads[k].defined();
-      simple &= !grads[k].defined() || (is_plain(grads[k]) && grads[k].scalar_type() == dtype);
+      simple &= !grads[k].defined() || (is_plain(grads[k]) && grads[k].scalar_type() == draw.dtype);
     }
     if (!any || !given) return result;
+    const bool on_gpu = draw.device.is_cuda();
+    void* stream = nullptr;
     if (simple) {
       pybind11::gil_scoped_acquire gil;
-      simple = is_chosen() == 0;
+      const int64_t number = on_gpu && is_ready(draw.device) ? current_stream(draw.device) : 0;
+      if (is_chosen() != 0 || number < 0 || (on_gpu && is_hooked() != 0)) {
+        PyErr_Clear();
+        simple = false;
+      }
+      stream = reinterpret_cast<void*>(number);
     }
-    const Engine& engine = law.engine(dtype, numel);
-    if (!simple || !engine.backward.address) {
-      auto gradients = gradients_by_python(law, grads, saved, shape, needs, layout);
-      std::move(gradients.begin(), gradients.end(), result.begin() + 1);
-      return result;
-    }
-    const auto* words = static_cast<const int64_t*>(saved[0].const_data_ptr());
-    if (law.linear && law.location >= 0 && needs[law.location] && layout.kind(law.location) == EACH) {
+    std::vector<bool> computed = needs;
+    if (simple && law.linear && law.location >= 0 && needs[law.location] && draw.sizes[law.location] == draw.shape) {
       result[1 + law.location] = grads[0];
-      needs[law.location] = false;
+      computed[law.location] = false;
+      if (std::find(computed.begin(), computed.end(), true) == computed.end()) return result;
     }
-    if (std::find(needs.begin(), needs.end(), true) == needs.end()) return result;
-
-    static const double zero = 0;  // of either dtype
-    Call call(words[0], words[1], dtype, numel);
-    std::vector<Tensor> kept;
-    for (int64_t k : law.cotangents) {
-      const Tensor& grad = grads[k];
-      if (!grad.defined()) {
-        call.add(&zero, 0);
-      } else if (grad.is_contiguous()) {
-        call.add(grad.const_data_ptr(), 1);
-      } else if (std::all_of(grad.strides().begin(), grad.strides().end(), [](int64_t s) { return s == 0; })) {
-        call.add(grad.const_data_ptr(), 0);
-      } else {
-        kept.push_back(grad.contiguous());
-        call.add(kept.back().const_data_ptr(), 1);
-      }
-    }
-    for (int i = 0; i < law.parameters; ++i) {
-      if (law.linear) {  // which does not depend on them
-        call.add(&zero, 0);
-      } else {
-        call.read(saved[1 + i], layout.kind(i), numel, kept);
-      }
-    }
-    double sums[MOST_PARAMETERS];
-    Tensor each[MOST_PARAMETERS];
-    for (int i = 0; i < law.parameters; ++i) {
-      if (!needs[i]) {
-        call.add(nullptr, UNUSED);
-      } else if (layout.kind(i) == ONE) {
-        call.add(&sums[i], SUM);
-      } else {
-        each[i] = empty(shape, dtype);
-        call.add(each[i].mutable_data_ptr(), DENSE);
-      }
-    }
-    run(engine.backward, call, numel, false);
-    for (int i = 0; i < law.parameters; ++i) {
-      if (!needs[i]) continue;
-      const int64_t dimensions = layout.dimensions(i);
-      if (layout.kind(i) == ONE) {
-        const std::vector<int64_t> ones(dimensions, 1);
-        result[1 + i] = dtype == at::kDouble ? number<double>(ones, sums[i]) : number<float>(ones, sums[i]);
-      } else if (layout.kind(i) == REPEATED) {
-        const auto own = shape.slice(shape.size() - dimensions);
-        result[1 + i] = dtype == at::kDouble ? summed<double>(each[i], own) : summed<float>(each[i], own);
-      } else {
-        result[1 + i] = each[i];
+    const bool done = simple && (on_gpu ? launched(draw, grads, saved, computed, stream, result)
+                                        : looped(draw, grads, saved, computed, result));
+    if (!done) {
+      const bool teaches = simple && on_gpu;
+      auto gradients = gradients_by_python(draw, grads, saved, teaches ? computed : needs, teaches);
+      for (int i = 0; i < law.parameters; ++i) {
+        if (gradients[i].defined()) result[1 + i] = std::move(gradients[i]);
       }
     }
     return result;
+  }
+
+  // The gradients by the CPU's loop.
+  static bool looped(const Recorded& draw, const variable_list& grads, const variable_list& saved,
+                     const std::vector<bool>& needs, variable_list& result) {
+    const Law& law = draw.law;
+    const int64_t numel = c10::multiply_integers(draw.shape);
+    const Engine& engine = draw.law.engine(draw.dtype, numel);
+    if (!engine.backward.address) return false;
+    const auto* words = static_cast<const int64_t*>(saved[0].const_data_ptr());
+    static const double zero = 0;  // of either dtype
+    Call call(words[0], words[1], draw.dtype, numel);
+    std::vector<Tensor> kept;
+    for (int64_t k : law.cotangents) {
+      grads[k].defined() ? call.read(grads[k], draw.shape, kept) : call.add(&zero, 0);
+    }
+    for (int i = 0; i < law.parameters; ++i) {  // a linear draw's gradient does not depend on them
+      law.linear ? call.add(&zero, 0) : call.read(saved[1 + i], draw.shape, kept);
+    }
+    double sums[MOST_PARAMETERS];
+    Tensor whole[MOST_PARAMETERS];
+    for (int i = 0; i < law.parameters; ++i) {
+      if (!needs[i]) {
+        call.add(nullptr, UNUSED);
+      } else if (c10::multiply_integers(draw.sizes[i]) == 1 && numel > 1) {
+        call.add(&sums[i], SUM);
+      } else {
+        whole[i] = empty(draw.shape, draw.dtype);
+        call.add(whole[i].mutable_data_ptr(), DENSE);
+      }
+    }
+    run(engine.backward, call, numel, false);
+    const bool wide = draw.dtype == at::kDouble;
+    for (int i = 0; i < law.parameters; ++i) {
+      if (!needs[i]) continue;
+      if (!whole[i].defined()) {
+        result[1 + i] = wide ? number<double>(draw.sizes[i], sums[i]) : number<float>(draw.sizes[i], sums[i]);
+      } else if (draw.sizes[i] == draw.shape) {
+        result[1 + i] = whole[i];
+      } else {
+        result[1 + i] = wide ? summed<double>(whole[i], draw.sizes[i]) : summed<float>(whole[i], draw.sizes[i]);
+      }
+    }
+    return true;
+  }
+
+  // The gradients by a kernel that Python has launched before.
+  static bool launched(const Recorded& draw, const variable_list& grads, const variable_list& saved,
+                       const std::vector<bool>& needs, void* stream, variable_list& result) {
+    variable_list operands;
+    for (int64_t k : draw.law.cotangents) operands.push_back(grads[k]);
+    operands.insert(operands.end(), saved.begin() + 1, saved.end());
+    for (const Tensor& t : operands) {
+      if (!t.defined() || reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 != 0) return false;
+    }
+    if (!is_ready(draw.device)) return false;
+    const Launch* launch =
+        draw.law.backward.find(kind_of_gradient(draw.dtype, draw.device, needs, operands, draw.sizes));
+    if (!launch) return false;
+    const auto compute = draw.dtype == at::kDouble ? at::kDouble : at::kFloat;
+    std::vector<void*> tensors;
+    Tensor outputs[MOST_PARAMETERS];
+    for (int i = 0; i < draw.law.parameters; ++i) {
+      if (launch->outputs[i] == 0) continue;
+      const bool is_sum = launch->outputs[i] == 2;
+      outputs[i] = is_sum ? empty({static_cast<int64_t>(launch->grid)}, compute, draw.device)
+                          : empty(draw.sizes[i], draw.dtype, draw.device);
+      tensors.push_back(outputs[i].data_ptr());
+    }
+    for (const Tensor& t : operands) tensors.push_back(t.data_ptr());
+    const auto* words = static_cast<const int64_t*>(saved[0].const_data_ptr());
+    (*launch)(tensors, words[0], words[1], stream);
+    for (int i = 0; i < draw.law.parameters; ++i) {
+      if (launch->outputs[i] == 0) continue;
+      const bool is_sum = launch->outputs[i] == 2;
+      result[1 + i] = is_sum ? at::sum(outputs[i]).to(draw.dtype).reshape(draw.sizes[i]) : outputs[i];
+    }
+    return true;
   }
 
   template <class T>
@@ -349,18 +490,15 @@ struct Draw : torch::autograd::Function<Draw> {
     return tensor;
   }
 
-  // The sum over leading dimensions.
+  // The sum over dimensions that a tensor of these sizes is broadcast along.
   template <class T>
-  static Tensor summed(const Tensor& each, at::IntArrayRef sizes) {
-    auto tensor = empty(sizes, each.scalar_type());
-    const auto* from = static_cast<const T*>(each.const_data_ptr());
+  static Tensor summed(const Tensor& whole, at::IntArrayRef sizes) {
+    auto tensor = empty(sizes, whole.scalar_type());
+    const auto* from = static_cast<const T*>(whole.const_data_ptr());
     auto* to = static_cast<T*>(tensor.mutable_data_ptr());
-    const int64_t row = tensor.numel(), numel = each.numel();
-    std::vector<double> sums(row, 0.0);
-    for (int64_t first = 0; first < numel; first += row) {
-      for (int64_t i = 0; i < row; ++i) sums[i] += from[first + i];
-    }
-    for (int64_t i = 0; i < row; ++i) to[i] = static_cast<T>(sums[i]);
+    std::vector<double> sums(tensor.numel(), 0.0);
+    each(whole.sizes(), sizes, tensor.strides(), [&](int64_t i, int64_t at) { sums[at] += from[i]; });
+    std::transform(sums.begin(), sums.end(), to, [](double sum) { return static_cast<T>(sum); });
     return tensor;
   }
 };
@@ -373,53 +511,98 @@ std::array<uint64_t, 2> reserved() {
   return {seed, generator->random64()};
 }
 
+// The same of a GPU's: its seed, and an offset in words. None in a capture, where these lie in the GPU's memory.
+std::optional<std::array<uint64_t, 2>> reserved(const at::Device& device, int64_t blocks) {
+  auto generator = at::globalContext().defaultGenerator(device);
+  std::lock_guard<std::mutex> lock(generator.mutex());
+  try {
+    const uint64_t seed = generator.current_seed(), offset = generator.get_offset();
+    generator.set_offset(offset + 4 * blocks);
+    return std::array<uint64_t, 2>{seed, offset};
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
+}
+
 // ------------------------------------------------------------------------------------------------- called from Python
 
-// draw(law, params, shape, differentiable): the draw, False where the law has no engine for it yet, None where it is
-// left to Python.
+// A draw's shape; nothing where it is empty, or of symbols.
+bool read_shape(PyObject* given, c10::SmallVector<int64_t, 8>& shape) {
+  if (!PyTuple_Check(given) || PyTuple_GET_SIZE(given) > MOST_DIMENSIONS) return false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(given); ++i) {
+    PyObject* size = PyTuple_GET_ITEM(given, i);
+    if (!PyLong_CheckExact(size)) return false;
+    shape.push_back(PyLong_AsLongLong(size));
+    if (shape.back() <= 0) return false;
+  }
+  return true;
+}
+
+Kind kind_of_draw(const variable_list& params, at::IntArrayRef shape) {
+  Kind kind{static_cast<int64_t>(params[0].scalar_type()), params[0].device().index()};
+  add_sizes(kind, shape);
+  for (const Tensor& t : params) add_layout(kind, t);
+  return kind;
+}
+
+// draw(law, params, shape, differentiable): the draw; None where it is left to Python; False where the law has no engine
+// for it yet, True where it has no launch.
 PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   Law& law = *static_cast<Law*>(PyLong_AsVoidPtr(args[0]));
-  if (!unwatched() || !PyTuple_Check(args[2])) Py_RETURN_NONE;
+  c10::SmallVector<int64_t, 8> shape;
+  if (!unwatched() || !read_shape(args[2], shape) || !PyList_CheckExact(args[1])) Py_RETURN_NONE;
   const int chosen = is_chosen();
   if (chosen < 0) return nullptr;
   if (chosen) Py_RETURN_NONE;
 
-  c10::SmallVector<int64_t, 8> shape;
-  int64_t numel = 1;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[2]); ++i) {
-    PyObject* size = PyTuple_GET_ITEM(args[2], i);
-    if (!PyLong_CheckExact(size)) Py_RETURN_NONE;
-    shape.push_back(PyLong_AsLongLong(size));
-    numel *= shape.back();
-    if (shape.back() <= 0 || numel >= MOST_NUMBERS) Py_RETURN_NONE;
-  }
-  if (shape.size() > MOST_DIMENSIONS || !PyList_CheckExact(args[1])) Py_RETURN_NONE;
-
   variable_list params;
   params.reserve(law.parameters);
-  Layout layout;
   bool recorded = false;
   for (int i = 0; i < law.parameters; ++i) {
     PyObject* p = PyList_GET_ITEM(args[1], i);
     if (Py_TYPE(p) != python.tensor && Py_TYPE(p) != python.parameter) Py_RETURN_NONE;
     const Tensor& t = THPVariable_Unpack(p);
     if (!is_plain(t) || t._fw_grad(0).defined()) Py_RETURN_NONE;
-    const auto dtype = t.scalar_type();
-    if ((dtype != at::kFloat && dtype != at::kDouble) || (i && dtype != params[0].scalar_type())) Py_RETURN_NONE;
-    const Kind kind = kind_of(t, shape, numel);
-    if (kind == OTHER) Py_RETURN_NONE;
-    layout.set(i, kind, t.dim());
+    if (i && (t.scalar_type() != params[0].scalar_type() || t.device() != params[0].device())) Py_RETURN_NONE;
     recorded |= t.requires_grad();
     params.push_back(t);
   }
   const auto dtype = params[0].scalar_type();
-  const Engine& engine = law.engine(dtype, numel);
-  if (!engine.known) Py_RETURN_FALSE;
-  if (!engine.forward.address) Py_RETURN_NONE;
-
-  const auto key = reserved();
-  const Request request{law, engine, shape, numel, dtype, layout, key[0], key[1]};
+  const auto device = params[0].device();
+  const int64_t numel = c10::multiply_integers(shape);
+  Request request{law, shape, numel, dtype, device, nullptr, nullptr, nullptr, 0, 0};
+  if (device.is_cuda()) {
+    if (!driver.launch) Py_RETURN_TRUE;
+    if (!is_ready(device)) Py_RETURN_NONE;
+    for (const Tensor& t : params) {
+      if (reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 != 0) Py_RETURN_NONE;
+    }
+    request.launch = law.forward.find(kind_of_draw(params, shape));
+    if (!request.launch) Py_RETURN_TRUE;
+    const int hooked = is_hooked();
+    const int64_t stream = current_stream(device);
+    if (hooked < 0 || stream < 0) return nullptr;
+    if (hooked) Py_RETURN_NONE;
+    const auto key = reserved(device, (numel + law.per_block(dtype) - 1) / law.per_block(dtype));
+    if (!key) Py_RETURN_NONE;
+    request.stream = reinterpret_cast<void*>(stream);
+    request.seed = (*key)[0];
+    request.offset = (*key)[1];
+  } else {
+    if (numel >= MOST_NUMBERS || (dtype != at::kFloat && dtype != at::kDouble)) Py_RETURN_NONE;
+    for (const Tensor& t : params) {
+      const bool is_read = (t.numel() == 1 && is_one(t)) || (t.sizes() == shape && t.is_contiguous());
+      if ((!is_read && numel >= MOST_LAID_OUT) || !broadcasts(t.sizes(), shape)) Py_RETURN_NONE;
+    }
+    const Engine& engine = law.engine(dtype, numel);
+    if (!engine.known) Py_RETURN_FALSE;
+    if (!engine.forward.address) Py_RETURN_NONE;
+    request.engine = &engine;
+    const auto key = reserved();
+    request.seed = key[0];
+    request.offset = key[1];
+  }
   recorded = recorded && args[3] == Py_True && !law.cotangents.empty() && at::GradMode::is_enabled();
   const auto outputs = recorded ? Draw::apply(&request, at::TensorList(params)) : drawn(request, params);
   if (outputs.size() == 1) return THPVariable_Wrap(outputs[0]);
@@ -429,13 +612,15 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   END_HANDLE_TH_ERRORS
 }
 
-// law(operators, parameters, outputs, cotangents, location, linear, bounds32, bounds64): its handle.
+// law(Law, parameters, outputs, cotangents, location, linear, elements in a block of 2, 4 and 8 bytes, bounds32,
+// bounds64): its handle.
 PyObject* law(PyObject*, PyObject* args) {
   auto made = std::make_unique<Law>();
   PyObject *cotangents, *bounds32, *bounds64;
   int linear;
-  if (!PyArg_ParseTuple(args, "OiiO!ipO!O!", &made->operators, &made->parameters, &made->outputs, &PyTuple_Type,
-                        &cotangents, &made->location, &linear, &PyTuple_Type, &bounds32, &PyTuple_Type, &bounds64)) {
+  if (!PyArg_ParseTuple(args, "OiiO!ip(LLL)O!O!", &made->told, &made->parameters, &made->outputs, &PyTuple_Type,
+                        &cotangents, &made->location, &linear, &made->elements[0], &made->elements[1],
+                        &made->elements[2], &PyTuple_Type, &bounds32, &PyTuple_Type, &bounds64)) {
     return nullptr;
   }
   made->linear = linear;
@@ -447,7 +632,7 @@ PyObject* law(PyObject*, PyObject* args) {
     made->bounds64.push_back(PyFloat_AsDouble(PyTuple_GET_ITEM(bounds64, i)));
   }
   if (PyErr_Occurred()) return nullptr;
-  Py_INCREF(made->operators);  // laws last as long as the process
+  Py_INCREF(made->told);  // laws last as long as the process
   return PyLong_FromVoidPtr(made.release());
 }
 
@@ -466,15 +651,78 @@ PyObject* learn(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-// begin(Tensor, Parameter, context variable, backward).
+std::vector<int64_t> integers(PyObject* list) {
+  std::vector<int64_t> result;
+  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
+    result.push_back(static_cast<int64_t>(PyLong_AsUnsignedLongLongMask(item.ptr())));
+  }
+  return result;
+}
+
+variable_list tensors_of(PyObject* list) {
+  variable_list result;
+  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
+    result.push_back(THPVariable_Unpack(item.ptr()));
+  }
+  return result;
+}
+
+// learn_launch(law, tensors, shape or needs, sizes of the parameters or None, function, grid, warps, shared, numbers,
+// unread, scratch, outputs): the launch of a draw of parameters, or of gradients of operands.
+PyObject* learn_launch(PyObject*, PyObject* args) {
+  HANDLE_TH_ERRORS
+  unsigned long long handle, function;
+  PyObject *tensors, *shape, *sizes, *numbers, *unread, *outputs;
+  Launch launch;
+  if (!PyArg_ParseTuple(args, "KOOOKIIIOOiO", &handle, &tensors, &shape, &sizes, &function, &launch.grid, &launch.warps,
+                        &launch.shared, &numbers, &unread, &launch.scratch, &outputs)) {
+    return nullptr;
+  }
+  Law& law = *reinterpret_cast<Law*>(handle);
+  const auto given = tensors_of(tensors);
+  launch.function = reinterpret_cast<void*>(function);
+  launch.numbers = integers(numbers);
+  launch.unread = THPVariable_Unpack(unread);
+  launch.outputs = integers(outputs);
+  if (sizes == Py_None) {
+    law.forward.add(kind_of_draw(given, integers(shape)), std::move(launch));
+    Py_RETURN_NONE;
+  }
+  std::vector<std::vector<int64_t>> kept;
+  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(sizes)) kept.push_back(integers(item.ptr()));
+  const auto needs = integers(shape);
+  law.backward.add(kind_of_gradient(given[0].scalar_type(), given[0].device(), {needs.begin(), needs.end()}, given,
+                                    {kept.begin(), kept.end()}),
+                   std::move(launch));
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+// drive(cuLaunchKernel, cuCtxGetCurrent): addresses.
+PyObject* drive(PyObject*, PyObject* args) {
+  unsigned long long launch, context;
+  if (!PyArg_ParseTuple(args, "KK", &launch, &context)) return nullptr;
+  driver.context = reinterpret_cast<decltype(driver.context)>(context);
+  driver.launch = reinterpret_cast<decltype(driver.launch)>(launch);
+  Py_RETURN_NONE;
+}
+
+// begin(Tensor, Parameter, context variable, backward, stream of a device, knobs).
 PyObject* begin(PyObject*, PyObject* args) {
   PyObject *tensor, *parameter;
-  if (!PyArg_ParseTuple(args, "OOOO", &tensor, &parameter, &python.blocks, &python.backward)) return nullptr;
-  for (PyObject* kept : {tensor, parameter, python.blocks, python.backward}) Py_INCREF(kept);
+  if (!PyArg_ParseTuple(args, "OOOOOO", &tensor, &parameter, &python.blocks, &python.backward, &python.stream,
+                        &python.knobs)) {
+    return nullptr;
+  }
+  for (PyObject* kept : {tensor, parameter, python.blocks, python.backward, python.stream, python.knobs}) {
+    Py_INCREF(kept);
+  }
   python.tensor = reinterpret_cast<PyTypeObject*>(tensor);
   python.parameter = reinterpret_cast<PyTypeObject*>(parameter);
   const at::Tensor one = at::detail::empty_cpu({1}, at::TensorOptions());
   python.plain = one.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView;
+  constexpr auto cuda = c10::BackendComponent::CUDABit;
+  python.plain_cuda = c10::DispatchKeySet(c10::DispatchKey::CUDA) | c10::getAutocastRelatedKeySetFromBackend(cuda);
   Py_RETURN_NONE;
 }
 
@@ -482,6 +730,8 @@ PyMethodDef methods[] = {
     {"draw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(draw)), METH_FASTCALL, nullptr},
     {"law", law, METH_VARARGS, nullptr},
     {"learn", learn, METH_VARARGS, nullptr},
+    {"learn_launch", learn_launch, METH_VARARGS, nullptr},
+    {"drive", drive, METH_VARARGS, nullptr},
     {"begin", begin, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -1,4 +1,4 @@
-"""Draws of few numbers on the CPU at the cost of a C call: native_core.cpp, built in the background.
+"""Draws at the cost of a C call: native_core.cpp, built in the background.
 
 What the classes of :mod:`rsample.kernels.autograd` and the plans do for a plain eager draw, the core does in C++, with
 the same bits and the same gradients; whatever is not plain it leaves to them. So nothing depends on it but time. Its
@@ -9,6 +9,7 @@ for later processes in the folder of :mod:`rsample.kernels.cpp`.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,10 +29,12 @@ from torch.nn import Parameter
 
 from . import backend, compiled, cpp
 from .autograd import AffineDraw, PathwiseDraw
+from .function import stand_ins
 from .interpreter import Interpreted
-
-if TYPE_CHECKING:
-    from .ops import Operators
+from .language import HAS_TRITON, triton
+from .launch import Launched, unread
+from .ops import Operators, kernels_of
+from .plans import TritonDraw
 
 # The loaded core; None as long as there is none.
 CORE: Any = None
@@ -43,7 +46,7 @@ class Law:
     """A map as the core knows it."""
 
     def __init__(self, operators: Operators) -> None:
-        self._operators = operators
+        self.operators = operators
         self._handle: int | None = None
 
     def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
@@ -55,28 +58,67 @@ class Law:
             handle = self._handle = self._introduced()
         drawn = CORE.draw(handle, params, shape, differentiable)
         if drawn is False:
-            self._learn(params[0].dtype, torch.Size(shape).numel())
-            drawn = CORE.draw(handle, params, shape, differentiable)
-        return drawn
+            self._learn_engine(handle, params[0].dtype, torch.Size(shape).numel())
+        elif drawn is not True or not self._learn_launch(handle, params, shape):
+            return None if drawn is True else drawn
+        return CORE.draw(handle, params, shape, differentiable)
 
     def _introduced(self) -> int:
-        map = self._operators.map
+        map = self.operators.map
         # As compiled.bounds has them, but without a tensor: a mode may see what is made here.
         bounds = [
             () if map.support is None else (*map.support.limits(dtype), map.support.step(dtype))
             for dtype in (torch.float32, torch.float64)
         ]
         location = -1 if map.location is None else map.parameters.index(map.location)
-        number = len(map.parameters)
-        handle: int = CORE.law(self._operators, number, map.outputs, map.cotangents, location, map.linear, *bounds)
+        elements = tuple(map.noise.elements_per_block(t) for t in (torch.bfloat16, torch.float32, torch.float64))
+        handle: int = CORE.law(
+            self, len(map.parameters), map.outputs, map.cotangents, location, map.linear, elements, *bounds
+        )
         return handle
 
-    def _learn(self, dtype: torch.dtype, numel: int) -> None:
-        """Tells the core what runs draws of so many numbers."""
-        functions = compiled.functions(self._operators.map, dtype, numel)
+    def _learn_engine(self, handle: int, dtype: torch.dtype, numel: int) -> None:
+        """Tells the core what runs draws of so many numbers on the CPU."""
+        functions = compiled.functions(self.operators.map, dtype, numel)
         given = (None, None) if functions is None else functions
         addresses = [number for function in given for number in _addresses(function)]
-        CORE.learn(self._handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *addresses)
+        CORE.learn(handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *addresses)
+
+    def _learn_launch(self, handle: int, params: Sequence[Tensor], shape: Sequence[int]) -> bool:
+        """Tells the core of the kernel that a plan launches on a GPU; whether there is one."""
+        plan = self.operators.plans.find(params, shape)
+        launched = plan.run.launched.get("state") if plan is not None and isinstance(plan.run, TritonDraw) else None
+        if launched is None:
+            return False
+        CORE.drive(*_driver())
+        CORE.learn_launch(handle, params, shape, None, *_parts(launched, params[0].device), ())
+        return True
+
+    def gradients(
+        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor]:
+        """The gradients that `needs` marks, by a launch on a GPU that the core then knows."""
+        map = self.operators.map
+        grads, outputs, launched = kernels_of(map).launched_backward(map, key, given, params, needs)
+        if launched is not None:
+            operands = given if map.linear else (*given, *params)
+            sizes = [tuple(p.shape) for p in params]
+            CORE.learn_launch(self._handle, operands, needs, sizes, *_parts(launched, given[0].device), outputs)
+        return grads
+
+
+@functools.cache
+def _driver() -> tuple[int, int]:
+    """The addresses of cuLaunchKernel and cuCtxGetCurrent in the driver, which is loaded."""
+    library = ctypes.CDLL("libcuda.so.1")
+    return _addresses(library.cuLaunchKernel)[0], _addresses(library.cuCtxGetCurrent)[0]
+
+
+def _parts(launched: Launched, device: torch.device) -> tuple[Any, ...]:
+    """A launch as the core takes it."""
+    program = launched.program
+    numbers = (program.function, launched.grid[0], program.warps, program.shared)
+    return (*numbers, launched.numbers, unread(device), program.scratch)
 
 
 def _addresses(function: Any) -> tuple[int, int]:
@@ -89,32 +131,44 @@ def _addresses(function: Any) -> tuple[int, int]:
 
 
 def _gradients(
-    operators: Operators,
+    law: Law,
     grads: tuple[Any, ...],
     saved: tuple[Tensor, ...],
     shape: tuple[int, ...],
-    needs: list[bool],
-    kinds: list[tuple[int, int]],
+    sizes: tuple[tuple[int, ...], ...],
+    needs: tuple[bool, ...],
+    teaches: bool,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of a draw of the core, where its own do not do.
 
     Args:
-        saved: the key, and the parameters of a map that is not linear in them.
-        kinds: how each parameter is laid out, as in native_core.cpp, and its number of dimensions.
+        grads: of the outputs.
+        saved: seed and offset as signed integers, on the CPU, and the parameters of a map that is not linear in them.
+        sizes: the parameters' shapes.
+        teaches: whether nobody watches and the core could do it, had it seen a launch of the kind.
     """
-    dtype = next(g.dtype for g in grads if g is not None)
-    shapes = [((1,) * ndim, shape, shape[len(shape) - ndim :])[kind] for kind, ndim in kinds]
-    key, *params = saved
+    map = law.operators.map
+    given = [grads[i] for i in map.cotangents]
+    some = next(g for g in given if g is not None)
+    words, *params = saved
+    key: tuple[Tensor, ...] = (words.view(torch.uint64),)
+    if not some.is_cpu:
+        # A reservation, whose offset counts words; see keys.py.
+        key = (words[:1], words[1:], torch.zeros(1, dtype=torch.int64, device=words.device))
+    like = [(torch.Size(s), some.dtype, some.device) for s in sizes]
+    if teaches and None not in given:
+        computed = iter(law.gradients(key, given, params or stand_ins(like, some), needs))
+        return tuple(next(computed) if needed else None for needed in needs)
     ctx = SimpleNamespace(
-        operators=operators,
-        saved_tensors=(key.view(torch.uint64), None, *params),
+        operators=law.operators,
+        saved_tensors=(*key, None, *params),
         shape=shape,
-        dtype=dtype,
-        like=[(torch.Size(s), dtype, key.device) for s in shapes],
+        dtype=some.dtype,
+        like=like,
         needs_input_grad=needs,
         backend=None,
     )
-    function = AffineDraw if operators.map.linear else PathwiseDraw
+    function = AffineDraw if map.linear else PathwiseDraw
     return tuple(function.backward(ctx, *grads)[-len(needs) :])
 
 
@@ -144,8 +198,7 @@ def wait() -> bool:
 
 def _load() -> None:
     global CORE
-    source = cpp.header("native_core.cpp")
-    kept = cpp.kept(source + sys.version)
+    kept = cpp.kept("".join(map(cpp.header, ("native_core.cpp", "native_cuda.h"))) + sys.version)
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
@@ -160,7 +213,9 @@ def _load() -> None:
     except (OSError, ImportError) as error:
         cpp.LOGGER.info("draws of few numbers go through Python: %s", error)
         return
-    core.begin(Tensor, Parameter, backend._BLOCKS, _gradients)
+    stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    knobs = triton.knobs.runtime if HAS_TRITON else None
+    core.begin(Tensor, Parameter, backend._BLOCKS, _gradients, stream, knobs)
     CORE = core
 
 

@@ -127,7 +127,7 @@ def fresh(results: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def _kernels(map: Map) -> ModuleType:
+def kernels_of(map: Map) -> ModuleType:
     return loop_kernels if isinstance(map.noise, LoopNoise) else elementwise
 
 
@@ -141,7 +141,7 @@ def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
         key, numel, window = split_key(key, math.prod(shape))
         backend = backend_for(params[0].device, numel, params)
         if backend == "triton":
-            outputs = _kernels(map).forward(map, key, params, shape, dtype, window)
+            outputs = kernels_of(map).forward(map, key, params, shape, dtype, window)
         elif backend == "compiled":
             outputs = compiled.forward(map, packed_key(key), params, shape, dtype, window)
         else:
@@ -164,7 +164,7 @@ def planner(map: Map) -> Planner:
         if backend == "reference":
             run = functools.partial(_eager, map, shape, dtype)
             return run if device == CPU else None
-        kernels = _kernels(map)
+        kernels = kernels_of(map)
         return TritonDraw(functools.partial(kernels.launched, map), map.joint is not None, shape, dtype, device)
 
     return plan
@@ -184,7 +184,7 @@ def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:
         key, numel, window = split_key(key, given[0].numel())
         backend = backend_for(given[0].device, numel, (*given, *params))
         if backend == "triton":
-            return _kernels(map).backward(map, key, given, params, needs, window)
+            return kernels_of(map).backward(map, key, given, params, needs, window)
         if backend == "compiled":
             return compiled.backward(map, packed_key(key), given, params, needs, window)
         return reference.backward(map, packed_key(key), given, params, needs, window)

@@ -124,17 +124,16 @@ class TritonDraw:
         device: torch.device,
     ) -> None:
         self._run, self._joint, self._shape, self._dtype, self._device = run, joint, tuple(shape), dtype, device
-        # By the kind of key.
-        self._launched: dict[str, Launched] = {}
+        self.launched: dict[str, Launched] = {}  # by the kind of key
 
     def __call__(self, key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
         device = self._device
         kind, *words = key_arguments(key, device)
-        launched = self._launched.get(kind)
+        launched = self.launched.get(kind)
         if launched is None or not launches_directly(device):
             outputs, launched = self._run(key, params, self._shape, self._dtype)
             if launched is not None:
-                self._launched[kind] = launched
+                self.launched[kind] = launched
             return outputs if self._joint else outputs[0]
         out = empty(self._shape, self._dtype, device)
         if self._joint:

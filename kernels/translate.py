@@ -161,7 +161,9 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
     noise = [trace.symbol("noise", (i,), dtype) for i in range(values)]
     symbols: list[Any] = [tuple(noise) if values > 1 else noise[0]]
     symbols += [trace.symbol("input", (i,), dtype) for i in range(inputs)]
-    results = function(*symbols)
+    # A draw of a subclass of tensors comes here with torch functions switched off, by which symbols are seen.
+    with torch._C._EnableTorchFunction():
+        results = function(*symbols)
     return Function(trace.steps, [trace.operand(r) for r in results], inputs)
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.distributions as td
 
 import rsample.distributions as dist
+from rsample.distributions import _sampling
 
 KEY = torch.tensor([20_26, 17], dtype=torch.uint64)
 
@@ -20,6 +21,13 @@ FAMILIES = [
 ]
 every_family = pytest.mark.parametrize(("cls", "names"), FAMILIES, ids=lambda x: getattr(x, "__name__", ""))
 every_method = pytest.mark.parametrize("method", ["rsample", "rsample_with_log_prob"])
+
+
+@pytest.fixture(params=["small", "large"], autouse=True)
+def _size(request, monkeypatch):
+    """Draws of few numbers take the attributes, larger ones choose in backward."""
+    if request.param == "large":
+        monkeypatch.setattr(_sampling, "WHOLE_GRADIENTS", 0)
 
 
 def make(cls, requires_grad=True, dtype=torch.float32):
@@ -99,6 +107,7 @@ def test_draw_and_density_add_up(cls, names):
 
 
 @every_family
+@pytest.mark.parametrize("_size", ["large"], indirect=True)
 def test_a_training_step_reduces_in_the_kernel(cls, names):
     """No gradient of the sample's size leaves the draw."""
     d, number = make(cls)

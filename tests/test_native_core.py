@@ -130,7 +130,7 @@ def test_what_is_watched_is_left_to_python(taken):
     left(dist.Normal(loc.to(torch.bfloat16), 1.0).sample)
     left(dist.Normal(torch.zeros(2**20), 1.0).sample)
     left(dist.Normal(torch.zeros(0), 1.0).sample)
-    left(dist.Normal(torch.zeros(3, 4).T, torch.ones(4, 3)).sample)
+    left(dist.Normal(torch.zeros(3, 2**15).T, 1.0).sample)
     compiled = torch.compile(lambda x: dist.Normal(x, 1.0).rsample(), fullgraph=True, backend="eager")
     left(lambda: compiled(loc))
     taken.clear()
@@ -187,6 +187,22 @@ def test_gradients_of_any_layout(by_python):
 
         for a, b in zip(gradients(), by_python(gradients), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_parameters_of_any_layout(taken, by_python):
+    memory = torch.linspace(-1, 1, 24)
+    for loc in (memory[:12].reshape(4, 3).T, memory.reshape(3, 8)[:, ::2], memory[::8].unsqueeze(1).expand(3, 4)):
+        loc = loc.detach().requires_grad_()
+
+        def results(loc=loc):
+            x = dist.LogNormal(loc, 1.0).rsample((2,))
+            return x.detach(), *torch.autograd.grad(x, loc, torch.arange(24.0).reshape(2, 3, 4))
+
+        taken.clear()
+        result = seeded(results)
+        assert taken == [True]
+        for a, b in zip(result, by_python(lambda: seeded(results)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
 
 def test_batched_gradients(by_python):
@@ -297,6 +313,85 @@ def test_threads_draw_at_once():
         thread.join()
     assert len({x[0].item() for x in drawn}) == 80
     assert all(math.isclose(x.mean().item(), 2.0, abs_tol=0.2) for x in drawn)
+
+
+def test_on_a_gpu_kernels_get_the_arguments_that_python_gives_them(on_a_stub_gpu):
+    printed = on_a_stub_gpu(
+        """
+        import ctypes
+        import rsample.distributions as dist
+        from rsample.kernels import direct_launch, native_core
+
+        SIZES = {"O": 8, "i": 4, "I": 4, "l": 8, "K": 8}
+        seen, letters_of = [], []
+
+        class Launcher:
+            def _launch_kernel(self, function, x, y, z, warps, shared, letters, arguments, stream):
+                letters_of.append(letters)
+                given = [0 if a is None else a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+                given = [a % 2 ** (8 * SIZES[letter]) for a, letter in zip(given, letters, strict=True)]
+                seen.append((function, (x, y, z), 32 * warps, shared, given, stream))
+
+        direct_launch._LAUNCHER = Launcher()
+
+        by_core = []
+
+        def launch(function, x, y, z, threads, _, __, shared, stream, arguments, ___):
+            letters = letters_of[len(seen)] if len(seen) < len(letters_of) else ""
+            given = [int.from_bytes(ctypes.string_at(arguments[i], SIZES[letter]), "little")
+                     for i, letter in enumerate(letters)]
+            seen.append((function, (x, y, z), threads, shared, given, stream or 0))
+            by_core.append(function)
+            return 0
+
+        kinds = [ctypes.c_uint] * 7
+        recorder = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, *kinds, ctypes.c_void_p,
+                                    ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)(launch)
+        native_core._driver = lambda driver=native_core._driver: (
+            ctypes.cast(recorder, ctypes.c_void_p).value, driver()[1])
+
+        def param(value, *shape, dtype=torch.float32):
+            return torch.full(shape, value, device="cuda", dtype=dtype, requires_grad=True)
+
+        draws = []
+        for dtype in (torch.float32, torch.bfloat16, torch.float64):
+            x, y = param(0.5, 6, 1000, dtype=dtype), param(2.0, 6, 1000, dtype=dtype)
+            row, one = param(1.0, 1000, dtype=dtype), param(1.0, dtype=dtype)
+            for make, leaves in ((dist.Normal, (x, y)), (dist.Normal, (x, one)), (dist.LogNormal, (x, y)),
+                                 (dist.Gamma, (y, y)), (dist.Uniform, (x, y)), (dist.Weibull, (one, y)),
+                                 (dist.Exponential, (y.detach().T.requires_grad_(),)), (dist.TanhNormal, (x, y))):
+                d = make(*leaves)
+                grad = torch.ones(d.batch_shape, device="cuda", dtype=dtype)
+                draws += [d.sample, lambda d=d, p=leaves, g=grad: torch.autograd.grad(d.rsample(), p, g)]
+            draws += [dist.Normal(x, row.detach()).sample, dist.Bernoulli(logits=x).sample,
+                      dist.Normal(x, y).rsample_with_log_prob]
+        print(native_core.wait())
+        core, alike = native_core.CORE, 0
+        for i, draw in enumerate(draws):
+            runs = []
+            for native_core.CORE in (None, core):
+                recorded = list(letters_of)
+                letters_of.clear()
+                for _ in range(5):
+                    draw()
+                letters_of[:] = recorded
+                torch.cuda.manual_seed(2**40 + 3)
+                torch.cuda.default_generators[0].set_offset(2**35)
+                seen.clear()
+                by_core.clear()
+                if native_core.CORE is None:
+                    letters_of.clear()  # of the launches in their order, which are the core's too
+                draw()
+                runs.append(list(seen))
+            alike += runs[0] == runs[1] and len(by_core) == len(runs[1]) > 0
+            if runs[0] != runs[1]:
+                print(i, runs)
+        print(len(draws), alike)
+        """
+    )
+    assert printed[0] == "True"
+    total, alike = map(int, printed[-1].split())
+    assert total == alike > 30, printed
 
 
 ALONE = """

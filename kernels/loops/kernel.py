@@ -253,11 +253,24 @@ def backward(
 
     That of a parameter which broadcasts otherwise than from one number is stored for every element and then summed.
     """
+    return launched_backward(map, key, given, params, needs, window)[0]
+
+
+def launched_backward(
+    map: Map,
+    key: Sequence[Tensor],
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
+) -> tuple[list[Tensor], tuple[int, ...], Launched | None]:
+    """`backward`, and what repeats it; as :func:`rsample.kernels.elementwise.launched_backward`."""
     grad = given[0]
     n, compute = grad.numel(), compute_dtype(grad.dtype)
     wanted = [j for j, needed in enumerate(needs) if needed]
     if n == 0:
-        return [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
+        zeros = [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
+        return zeros, (), None
     outputs = ["none"] * len(params)
     outs: list[Tensor | None] = [None] * len(params)
     for j in wanted:
@@ -267,7 +280,7 @@ def backward(
             outputs[j] = "elements"
             outs[j] = empty(grad.shape, params[j].dtype if params[j].numel() == n else compute, grad.device)
     operands = (grad, *params)
-    launch_elements(
+    repeated = launch_elements(
         loop_backward_kernel,
         (*slots(outs), *slots(operands, 5)),
         describe(grad.shape, operands, 1, window),
@@ -279,7 +292,10 @@ def backward(
         tune=False,
         config=CONFIG,
     )
-    return [_reduced(outs[j], params[j], outputs[j]) for j in wanted]
+    stored = tuple(("none", "elements", "sum").index(output) for output in outputs)
+    alone = all(outputs[j] == "sum" or params[j].numel() == n for j in wanted)
+    grads = [_reduced(outs[j], params[j], outputs[j]) for j in wanted]
+    return grads, stored, repeated if alone else None
 
 
 def _reduced(stored: Tensor | None, param: Tensor, output: str) -> Tensor:

@@ -1,0 +1,100 @@
+// Launches of kernels that Triton has compiled and loaded, as they ran before, on other tensors and another key.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <unordered_map>
+#include <vector>
+
+namespace {
+
+// What a launch depends on, in numbers: dtypes, devices, sizes, strides.
+using Kind = std::vector<int64_t>;
+
+struct HashOfKind {
+  size_t operator()(const Kind& kind) const {
+    uint64_t hash = 0xcbf29ce484222325;
+    for (const int64_t number : kind) {
+      hash = (hash ^ static_cast<uint64_t>(number)) * 0x9e3779b97f4a7c15;
+      hash ^= hash >> 29;
+    }
+    return hash;
+  }
+};
+
+void add_sizes(Kind& kind, at::IntArrayRef sizes) {
+  kind.push_back(sizes.size());
+  kind.insert(kind.end(), sizes.begin(), sizes.end());
+}
+
+void add_layout(Kind& kind, const at::Tensor& t) {
+  add_sizes(kind, t.sizes());
+  kind.insert(kind.end(), t.strides().begin(), t.strides().end());
+}
+
+// The driver's cuLaunchKernel and cuCtxGetCurrent, as soon as Python has told of them.
+struct {
+  int (*launch)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+  int (*context)(void**);
+} driver;
+
+// Whether kernels can be launched from here on a device: it is the current one, also of the driver in this thread.
+bool is_ready(const at::Device& device) {
+  void* context = nullptr;
+  return driver.launch && driver.context(&context) == 0 && context &&
+         c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getDevice() == device;
+}
+
+struct Launch {
+  void* function;
+  unsigned grid, warps, shared;
+  std::vector<int64_t> numbers;  // the kernel's arguments between the tensors and the key's
+  at::Tensor unread;             // what the pointers to a key in memory show
+  int scratch;                   // null pointers at the end
+  std::vector<int64_t> outputs;  // of a gradient: 0, 1 (one number an element) or 2 (partial sums) for each parameter
+
+  // The key's offset counts words.
+  void operator()(const std::vector<void*>& tensors, uint64_t seed, uint64_t offset, void* stream) const {
+    constexpr int MOST = 64;
+    int64_t values[MOST];
+    void* arguments[MOST];
+    int length = 0;
+    TORCH_CHECK(tensors.size() + numbers.size() + 6 + scratch <= MOST, "a kernel with too many arguments");
+    const auto add = [&](int64_t value) {
+      values[length] = value;  // of 32 bits, the lower half counts
+      arguments[length] = &values[length];
+      ++length;
+    };
+    for (void* tensor : tensors) add(reinterpret_cast<int64_t>(tensor));
+    for (int64_t number : numbers) add(number);
+    for (int i = 0; i < 2; ++i) add(reinterpret_cast<int64_t>(unread.data_ptr()));
+    add(0);  // not in memory
+    add(static_cast<int64_t>(seed & 0xffffffff));
+    add(static_cast<int64_t>(seed >> 32));
+    add(static_cast<int64_t>(offset));
+    for (int i = 0; i < scratch; ++i) add(0);
+    const int error = driver.launch(function, grid, 1, 1, 32 * warps, 1, 1, shared, stream, arguments, nullptr);
+    TORCH_CHECK(error == 0, "cuLaunchKernel failed with error ", error);
+  }
+};
+
+// Launches by their kinds, of which a program has few.
+class Launches {
+ public:
+  const Launch* find(const Kind& kind) const {
+    const auto found = launches_.find(kind);
+    return found == launches_.end() ? nullptr : &found->second;
+  }
+  void add(Kind kind, Launch launch) {
+    constexpr size_t MOST = 512;  // as in plans.py
+    if (launches_.size() >= MOST) launches_.clear();
+    launches_.insert_or_assign(std::move(kind), std::move(launch));
+  }
+
+ private:
+  std::unordered_map<Kind, Launch, HashOfKind> launches_;
+};
+
+}  // namespace
