@@ -12,7 +12,7 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import lazy_property
 from torch.nn import Parameter
 
+from rsample.kernels import checks, native_core
 from rsample.kernels.backend import TRITON_DEVICES
 from rsample.kernels.dtensor import any_dtensor, local_part
 from rsample.kernels.keys import watched
@@ -48,7 +49,7 @@ class CheckedArguments(Distribution):
                 if isinstance(getattr(type(self), name, None), lazy_property) or constraints.is_dependent(constraint):
                     continue  # the former follows from the parameter that was given
                 value = getattr(self, name)
-            if plain and _satisfied(value, constraint):
+            if plain and (_satisfied(value, constraint) or self._is_checked_behind(name, value, constraint)):
                 continue
             if not (constraints.is_dependent(constraint) or is_out_of_reach(value)):
                 self._require_all(constraint.check(value), name, value, constraint)
@@ -67,6 +68,18 @@ class CheckedArguments(Distribution):
         else:
             self.__dict__.pop("_validate_args", None)
 
+    def _is_checked_behind(self, name: str, value: Tensor, constraint: Any) -> bool:
+        """Whether one kernel on a GPU now checks a parameter."""
+        kind = _OF_EXTREMES.get(constraint)
+        if kind is None or "_validate_args" in self.__dict__ or type(value) not in (Tensor, Parameter):
+            return False
+        if not value.is_cuda or is_out_of_reach(value) or not checks.can_check(value):
+            return False
+        outcome = PENDING.outcome(value.device)
+        checks.check(value.detach(), kind, outcome.target)
+        PENDING.add(outcome, outcome, _later(type(self), name, value, constraint))
+        return True
+
     def _require_all(self, valid: Tensor, name: str, value: Tensor, constraint: Any) -> None:
         """Raise, now or later, unless `valid` is true everywhere; the others are for the message."""
         if is_out_of_reach(valid):
@@ -74,16 +87,10 @@ class CheckedArguments(Distribution):
         if any_dtensor((valid,)):
             # Each rank checks its own shard, which needs no communication. torch.distributions cannot check DTensors.
             valid, self._validate_args = local_part(valid), False
-        given = f"parameter {name} ({type(value).__name__} of shape {tuple(value.shape)})"
         if "_validate_args" not in self.__dict__ and runs_behind(valid):
-            PENDING.add(
-                torch._is_all_true(valid),
-                # Its values are not kept: they may be large, and have changed when the outcome is there.
-                f"Expected {given} of a distribution {type(self).__name__} made before this one "
-                f"to satisfy the constraint {_described(constraint)}. "
-                "validate_args=True raises where that distribution is made",
-            )
+            PENDING.add_tensor(torch._is_all_true(valid), _later(type(self), name, value, constraint))
             return
+        given = f"parameter {name} ({type(value).__name__} of shape {tuple(value.shape)})"
         if torch.compiler.is_exporting():
             # What is exported checks what it is run with, as of torch 2.15.
             shown = f"Expected {given} of distribution {type(self).__name__} to satisfy {_described(constraint)}"
@@ -95,6 +102,19 @@ class CheckedArguments(Distribution):
                 f"Expected {given} of distribution {self!r} to satisfy the constraint {constraint!r}, "
                 f"but found invalid values:\n{value}"
             )
+
+
+def _later(cls: type, name: str, value: Tensor, constraint: Any) -> Callable[[], str]:
+    """The message of a check whose outcome is seen later.
+
+    The values are not kept: they may be large, and have changed when the outcome is there.
+    """
+    kind, shape = type(value).__name__, value.shape
+    return lambda: (
+        f"Expected parameter {name} ({kind} of shape {tuple(shape)}) of a distribution {cls.__name__} made before this "
+        f"one to satisfy the constraint {_described(constraint)}. "
+        "validate_args=True raises where that distribution is made"
+    )
 
 
 def _described(constraint: Any) -> str:
@@ -142,9 +162,14 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
 
     They are NaN if any number is.
     """
-    if constraint not in _OF_EXTREMES or (type(value) is not Tensor and type(value) is not Parameter):
+    kind = _OF_EXTREMES.get(constraint)
+    if kind is None or (type(value) is not Tensor and type(value) is not Parameter) or not value.is_cpu:
         return False
-    if not value.is_cpu or value.numel() == 0:
+    if native_core.CORE is not None:
+        answer: bool | None = native_core.CORE.satisfies(value, kind)
+        if answer is not None:
+            return answer
+    if value.numel() == 0:
         return False
     if value.requires_grad:
         value = value.detach()
@@ -156,15 +181,19 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
     return least >= 0 and value.max().item() <= 1
 
 
-_OF_EXTREMES = (constraints.real, constraints.positive, constraints.unit_interval)
+_OF_EXTREMES: dict[Any, int] = {
+    constraints.real: checks.REAL,
+    constraints.positive: checks.POSITIVE,
+    constraints.unit_interval: checks.UNIT_INTERVAL,
+}
 
 
 class _Check(NamedTuple):
     """An outcome on its way to the host: there once `arrived` says so."""
 
-    valid: Tensor
+    valid: Any
     arrived: Any
-    message: str
+    message: Callable[[], str]
 
 
 class PendingChecks:
@@ -176,41 +205,49 @@ class PendingChecks:
     def __init__(self) -> None:
         self.checks: deque[_Check] = deque()
         self._lock = threading.Lock()
-        self._of_parents: list[deque[_Check]] = []
+        self._outcomes: checks.Outcomes | None = None
+        self._of_parents: list[Any] = []
 
     def leave_to_parent(self) -> None:
-        """Start anew in a forked process, which cannot ask a device for its parent's events, nor destroy them."""
-        self._of_parents.append(self.checks)
-        self.checks = deque()
+        """Start anew in a forked process, which cannot free its parent's pinned memory."""
+        self._of_parents.append((self.checks, self._outcomes))
+        self.checks, self._outcomes = deque(), None
         self._lock = threading.Lock()
 
-    def add(self, valid: Tensor, message: str) -> None:
-        """Watch a 0-dim bool tensor on a device.
-
-        Fake tensors have no values to watch.
-        """
-        if isinstance(valid, FakeTensor):
-            return
-        check = _Check(*_to_host(valid), message)
+    def outcome(self, device: torch.device) -> checks.Outcome:
+        """One that a device has to write."""
         with self._lock:
-            self.checks.append(check)
+            if self._outcomes is None:
+                # More than can be on their way, so that none of these is taken again.
+                self._outcomes = checks.Outcomes(2 * self.MOST)
+            return self._outcomes.take(device)
+
+    def add_tensor(self, valid: Tensor, message: Callable[[], str]) -> None:
+        """Watch a 0-dim bool tensor on a device. Fake tensors have no values to watch."""
+        if not isinstance(valid, FakeTensor):
+            self.add(*_to_host(valid), message)
+
+    def add(self, valid: Any, arrived: Any, message: Callable[[], str]) -> None:
+        """Watch what is true or false once it has `arrived`."""
+        with self._lock:
+            self.checks.append(_Check(valid, arrived, message))
         self.raise_arrived()
         if len(self.checks) > self.MOST:
             self.checks[0].arrived.synchronize()
 
     def raise_arrived(self) -> None:
-        """Look at the outcomes that are there; not while this thread's stream captures, where CUDA forbids it.
+        """Look at the outcomes that are there.
 
         Raises:
             ValueError: a check has failed.
         """
-        while self.checks and not _capturing():
+        while self.checks:
             with self._lock:
                 if not self.checks or not self.checks[0].arrived.query():
                     return
                 check = self.checks.popleft()
             if not check.valid:
-                raise ValueError(check.message)
+                raise ValueError(check.message())
 
     def warn_of_failures(self) -> None:
         """Wait for all that is left, and warn of what nobody would hear of otherwise."""
@@ -218,7 +255,7 @@ class PendingChecks:
             check = self.checks.popleft()
             check.arrived.synchronize()
             if not check.valid:
-                warnings.warn(check.message, stacklevel=2)
+                warnings.warn(check.message(), stacklevel=2)
 
 
 def _capturing() -> bool:
@@ -227,12 +264,11 @@ def _capturing() -> bool:
     )
 
 
-def _to_host(valid: Tensor) -> tuple[Tensor, Any]:
-    """A copy in memory that a device writes to by itself, and the event after which it is there."""
-    copy = torch.empty((), dtype=torch.bool, device="cpu", pin_memory=True).copy_(valid, non_blocking=True)
-    arrived = torch.Event(valid.device)
-    arrived.record()
-    return copy, arrived
+def _to_host(valid: Tensor) -> tuple[Any, Any]:
+    """What a device's truth value becomes on the host, and what tells that it is there."""
+    outcome = PENDING.outcome(valid.device)
+    outcome.target.copy_(valid.view(torch.uint8), non_blocking=True)
+    return outcome, outcome
 
 
 PENDING = PendingChecks()

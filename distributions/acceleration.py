@@ -262,10 +262,13 @@ def _is_outside(valid: Tensor, d: td.Distribution, name: str, value: Tensor) -> 
     """Whether `valid`, one truth value, is false. That of a GPU is raised later: torch's own error ends its use."""
     if not runs_behind(valid):
         return not valid
-    PENDING.add(
+    kind, shape, drawn = type(value).__name__, tuple(value.shape), type(d).__name__
+    PENDING.add_tensor(
         valid,
-        f"parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) that a {type(d).__name__} was drawn "
-        "from has numbers that torch.distributions refuses to draw from",
+        lambda: (
+            f"parameter {name} ({kind} of shape {shape}) that a {drawn} was drawn from has numbers that "
+            "torch.distributions refuses to draw from"
+        ),
     )
     return False
 

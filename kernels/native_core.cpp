@@ -612,6 +612,35 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   END_HANDLE_TH_ERRORS
 }
 
+// Whether all numbers of a tensor are of a kind of checks.py.
+template <class T>
+bool all_are(int kind, const T* x, int64_t n) {
+  bool valid = true;
+  for (int64_t i = 0; i < n; ++i) {
+    valid &= kind == 0 ? x[i] == x[i] : kind == 1 ? x[i] > 0 : x[i] >= 0 && x[i] <= 1;
+  }
+  return valid;
+}
+
+// satisfies(tensor, kind): None where that is not seen here.
+PyObject* satisfies(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  constexpr int64_t MOST_CHECKED = 1 << 12;
+  const Tensor& t = THPVariable_Unpack(args[0]);
+  if (!is_plain(t) || !t.is_cpu() || t.numel() == 0) Py_RETURN_NONE;
+  const int64_t n = is_one(t) ? 1 : t.numel();
+  if (n > MOST_CHECKED || (n > 1 && !t.is_contiguous())) Py_RETURN_NONE;
+  const int kind = static_cast<int>(PyLong_AsLong(args[1]));
+  if (t.scalar_type() == at::kFloat) {
+    return PyBool_FromLong(all_are(kind, static_cast<const float*>(t.const_data_ptr()), n));
+  }
+  if (t.scalar_type() == at::kDouble) {
+    return PyBool_FromLong(all_are(kind, static_cast<const double*>(t.const_data_ptr()), n));
+  }
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
 // law(Law, parameters, outputs, cotangents, location, linear, elements in a block of 2, 4 and 8 bytes, bounds32,
 // bounds64): its handle.
 PyObject* law(PyObject*, PyObject* args) {
@@ -728,6 +757,7 @@ PyObject* begin(PyObject*, PyObject* args) {
 
 PyMethodDef methods[] = {
     {"draw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(draw)), METH_FASTCALL, nullptr},
+    {"satisfies", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(satisfies)), METH_FASTCALL, nullptr},
     {"law", law, METH_VARARGS, nullptr},
     {"learn", learn, METH_VARARGS, nullptr},
     {"learn_launch", learn_launch, METH_VARARGS, nullptr},

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import rsample.distributions as dist
 from rsample.distributions import _validation
+from rsample.kernels import checks
 
 
 class Arrival:
@@ -226,18 +227,23 @@ def test_a_bad_parameter_on_a_gpu_is_raised_by_a_later_draw():
         dist.Normal(0.0, torch.ones(3, device="cuda")).sample()
 
 
-def test_nothing_is_checked_or_asked_while_a_graph_is_captured(on_a_stub_gpu):
+def test_the_driver_is_never_asked_for_an_outcome(on_a_stub_gpu):
+    """Nor is anything checked while a graph is captured. In another thread's capture CUDA forbids such questions."""
     lines = on_a_stub_gpu("""
         import rsample.distributions as dist
         from rsample.distributions._validation import PENDING
 
         x = torch.ones(4, device="cuda")
-        stub.query_result.value = 600  # the GPU lags behind: checks stay on their way
-        d = dist.Normal(x, x)
+        d = dist.Normal(x, x)  # no kernel runs here: its checks stay on their way
         d.sample()
-        assert PENDING.checks
-        plain = lambda: dist.Normal(x, x, validate_args=False).sample()
-        plain()
+        assert len(PENDING.checks) == 2
+        dist.Wishart(x + 2, scale_tril=torch.diag_embed(x[:2]))
+        assert len(PENDING.checks) > 2
+        asked = ("eventQuery", "eventRecord", "eventSync", "toHost", "streamSync")
+        for make in (d.sample, lambda: dist.Normal(x, x), lambda: dist.Normal(x, x).sample()):
+            print({k: v for k, v in stub.counts(make).items() if k in asked})
+        print(stub.counts(lambda: dist.Normal(x, x)))
+        dist.Normal(x, x, validate_args=False).sample()
         stub.capturing.value = 1
         makers = (
             lambda: dist.Normal(x, x),
@@ -249,11 +255,48 @@ def test_nothing_is_checked_or_asked_while_a_graph_is_captured(on_a_stub_gpu):
             before = len(PENDING.checks)
             counts = stub.counts(make)
             assert len(PENDING.checks) == before
-            print({k: v for k, v in counts.items() if k in ("eventQuery", "eventRecord", "toHost", "streamSync")})
+            print({k: v for k, v in counts.items() if k in asked})
         print(stub.counts(lambda: dist.Normal(x, x)).get("launch", 0))
-        stub.capturing.value = 0
-        stub.query_result.value = 0
-        PENDING.raise_arrived()
-        assert not PENDING.checks
+        PENDING.checks.clear()
     """)
-    assert lines == ["{}"] * 5 + ["0"]
+    assert lines[:3] == ["{}"] * 3
+    assert "'tritonLaunch': 2" in lines[3]
+    assert lines[4:] == ["{}"] * 5 + ["0"]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 1023, 1024, 5000])
+@pytest.mark.parametrize("kind", [checks.REAL, checks.POSITIVE, checks.UNIT_INTERVAL])
+def test_the_kernel_checks_each_number(kind, n, dtype, device):
+    constraint = next(c for c, k in _validation._OF_EXTREMES.items() if k == kind)
+    good = torch.full((n,), 0.5, dtype=dtype)
+    cases = [good]
+    for number in (torch.nan, torch.inf, -torch.inf, 0.0, -0.0, 1.0, 1.5, -1.0):
+        for i in {0, n // 2, n - 1}:
+            cases.append(good.clone())
+            cases[-1][i] = number
+    for value in cases:
+        out = torch.full((), 255, dtype=torch.uint8, device=device)
+        checks.check(value.to(device), kind, out)
+        assert out.item() == constraint.check(value).all()
+    one = torch.tensor(-0.5, dtype=dtype, device=device).expand(n)
+    out = torch.full((), 255, dtype=torch.uint8, device=device)
+    assert checks.can_check(one)
+    checks.check(one, kind, out)
+    assert out.item() == (kind == checks.REAL)
+
+
+def test_outcomes_are_bytes_in_turn():
+    outcomes = checks.Outcomes(3)
+    a, b = (outcomes.take(torch.device("cpu")) for _ in range(2))
+    assert not a.query()
+    b.target.copy_(torch.tensor(True).view(torch.uint8))
+    assert b.query()
+    assert b
+    assert not a.query()
+    a.target.zero_()
+    assert a.query()
+    assert not a
+    again = [outcomes.take(torch.device("cpu")) for _ in range(2)]
+    assert not again[1].query()  # the first one's byte
