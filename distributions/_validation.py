@@ -70,7 +70,7 @@ class CheckedArguments(Distribution):
 
     def _is_checked_behind(self, name: str, value: Tensor, constraint: Any) -> bool:
         """Whether one kernel on a GPU now checks a parameter."""
-        kind = _OF_EXTREMES.get(constraint)
+        kind = _KINDS.get(constraint)
         if kind is None or "_validate_args" in self.__dict__ or type(value) not in (Tensor, Parameter):
             return False
         if not value.is_cuda or is_out_of_reach(value) or not checks.can_check(value):
@@ -162,29 +162,39 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
 
     They are NaN if any number is.
     """
-    kind = _OF_EXTREMES.get(constraint)
-    if kind is None or (type(value) is not Tensor and type(value) is not Parameter) or not value.is_cpu:
+    if (type(value) is not Tensor and type(value) is not Parameter) or not value.is_cpu:
         return False
-    if native_core.CORE is not None:
-        answer: bool | None = native_core.CORE.satisfies(value, kind)
+    kind, core = _KINDS.get(constraint), native_core.CORE
+    if core is not None:
+        answer: bool | None = None
+        if kind is not None:
+            answer = core.satisfies(value, kind)
+        elif isinstance(constraint, _LESS_THAN):
+            answer = core.below(value, constraint.upper_bound)
+        elif isinstance(constraint, _GREATER_THAN):
+            answer = core.below(constraint.lower_bound, value)
         if answer is not None:
             return answer
-    if value.numel() == 0:
+    if kind is None or kind == checks.WHOLE or value.numel() == 0:
         return False
     if value.requires_grad:
         value = value.detach()
     least = value.min().item()
-    if constraint is constraints.real:
+    if kind == checks.REAL:
         return least == least
-    if constraint is constraints.positive:
+    if kind == checks.POSITIVE:
         return least > 0
-    return least >= 0 and value.max().item() <= 1
+    return least >= 0 and (kind == checks.NONNEGATIVE or value.max().item() <= 1)
 
 
-_OF_EXTREMES: dict[Any, int] = {
+_LESS_THAN, _GREATER_THAN = type(constraints.less_than(0.0)), type(constraints.greater_than(0.0))
+
+_KINDS: dict[Any, int] = {
     constraints.real: checks.REAL,
     constraints.positive: checks.POSITIVE,
     constraints.unit_interval: checks.UNIT_INTERVAL,
+    constraints.nonnegative: checks.NONNEGATIVE,
+    constraints.nonnegative_integer: checks.WHOLE,
 }
 
 

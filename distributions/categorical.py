@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.distributions import Distribution, constraints
 
+from rsample.kernels import native_core
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import race
 from rsample.kernels.special import log_probability
@@ -111,6 +112,9 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         if constraint is None or is_out_of_reach(weights):  # of a subclass with parameters of its own
             return
         standard = constraint is (constraints.simplex if self._from_probs else constraints.real_vector)
+        core = None if torch.compiler.is_compiling() else native_core.CORE
+        if standard and core is not None and core.weighs(weights, self._from_probs):
+            return
         valid = valid_rows(weights, name) if standard else constraint.check(getattr(self, name))
         self._require_all(valid, name, weights, constraint)
 

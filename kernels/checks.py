@@ -16,8 +16,8 @@ from .direct_launch import launch
 from .language import HAS_TRITON, tl, triton
 from .noise import SIGNIFICAND_BITS
 
-# What is checked: no NaN; positive; in [0, 1]. NaN is in none of them.
-REAL, POSITIVE, UNIT_INTERVAL = range(3)
+# What is checked: no NaN; positive; in [0, 1]; not negative; 0 or a whole number. NaN is in none of them.
+REAL, POSITIVE, UNIT_INTERVAL, NONNEGATIVE, WHOLE = range(5)
 
 # One program reads all numbers: no more of them.
 MOST = 2**16
@@ -32,13 +32,18 @@ def check_kernel(x_ptr, out_ptr, n, KIND: tl.constexpr, BLOCK: tl.constexpr):
     valid = tl.full((BLOCK,), 1, tl.int32)
     for start in range(0, n, BLOCK):
         at = start + tl.arange(0, BLOCK)
-        x = tl.load(x_ptr + at, mask=at < n, other=0.5)
+        x = tl.load(x_ptr + at, mask=at < n, other=1.0)
         if KIND == 0:
             good = x == x
         elif KIND == 1:
             good = x > 0
-        else:
+        elif KIND == 2:
             good = (x >= 0) & (x <= 1)
+        elif KIND == 3:
+            good = x >= 0
+        else:
+            wide = x.to(tl.float64) if x.dtype == tl.float64 else x.to(tl.float32)
+            good = (wide >= 0) & (wide - tl.floor(wide) == 0)  # not of infinity
         valid = valid & good.to(tl.int32)
     tl.store(out_ptr, tl.min(valid, axis=0).to(tl.uint8))
 

@@ -612,32 +612,138 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   END_HANDLE_TH_ERRORS
 }
 
-// Whether all numbers of a tensor are of a kind of checks.py.
+// ------------------------------------------------------------------------------------------------------------ checks
+
+// Whether a number is of a kind of checks.py.
 template <class T>
-bool all_are(int kind, const T* x, int64_t n) {
+bool is_of(int kind, T x) {
+  switch (kind) {
+    case 0: return x == x;
+    case 1: return x > 0;
+    case 2: return x >= 0 && x <= 1;
+    case 3: return x >= 0;
+    default: return x >= 0 && x - std::floor(x) == 0;  // not of infinity
+  }
+}
+
+template <class T>
+bool all_are(int kind, const Tensor& t) {
+  const T* x = static_cast<const T*>(t.const_data_ptr());
+  if (is_one(t)) return is_of(kind, *x);
   bool valid = true;
-  for (int64_t i = 0; i < n; ++i) {
-    valid &= kind == 0 ? x[i] == x[i] : kind == 1 ? x[i] > 0 : x[i] >= 0 && x[i] <= 1;
+  each(t.sizes(), t.sizes(), t.strides(), [&](int64_t, int64_t at) { valid &= is_of(kind, x[at]); });
+  return valid;
+}
+
+template <class T>
+bool all_below(const Tensor& low, const Tensor& high) {
+  const T* x = static_cast<const T*>(low.const_data_ptr());
+  const T* y = static_cast<const T*>(high.const_data_ptr());
+  if (is_one(low) && is_one(high)) return *x < *y;
+  const int64_t a = !is_one(low), b = !is_one(high), n = low.numel();
+  bool valid = true;
+  for (int64_t i = 0; i < n; ++i) valid &= x[a * i] < y[b * i];
+  return valid;
+}
+
+template <class T>
+bool are_weights(const Tensor& t, bool are_probs) {
+  const T* x = static_cast<const T*>(t.const_data_ptr());
+  const int64_t k = t.size(-1), rows = t.numel() / k;
+  bool valid = true;
+  for (int64_t row = 0; row < rows; ++row, x += k) {
+    double total = 0, top = x[0];
+    for (int64_t i = 0; i < k; ++i) {
+      valid &= are_probs ? x[i] >= 0 : x[i] == x[i];
+      total += x[i];
+      top = std::max(top, static_cast<double>(x[i]));
+    }
+    valid &= are_probs ? total > 0 && std::isfinite(total) : std::isfinite(top);
   }
   return valid;
+}
+
+// Whether a tensor's numbers are quickly looked at here.
+bool is_seen(const Tensor& t) {
+  constexpr int64_t MOST_CHECKED = 1 << 12;
+  const auto dtype = t.scalar_type();
+  return is_plain(t) && t.is_cpu() && (dtype == at::kFloat || dtype == at::kDouble) && t.numel() > 0 &&
+         t.dim() <= MOST_DIMENSIONS && (t.numel() <= MOST_CHECKED || is_one(t));
 }
 
 // satisfies(tensor, kind): None where that is not seen here.
 PyObject* satisfies(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
-  constexpr int64_t MOST_CHECKED = 1 << 12;
   const Tensor& t = THPVariable_Unpack(args[0]);
-  if (!is_plain(t) || !t.is_cpu() || t.numel() == 0) Py_RETURN_NONE;
-  const int64_t n = is_one(t) ? 1 : t.numel();
-  if (n > MOST_CHECKED || (n > 1 && !t.is_contiguous())) Py_RETURN_NONE;
+  if (!is_seen(t)) Py_RETURN_NONE;
   const int kind = static_cast<int>(PyLong_AsLong(args[1]));
-  if (t.scalar_type() == at::kFloat) {
-    return PyBool_FromLong(all_are(kind, static_cast<const float*>(t.const_data_ptr()), n));
+  return PyBool_FromLong(t.scalar_type() == at::kFloat ? all_are<float>(kind, t) : all_are<double>(kind, t));
+  END_HANDLE_TH_ERRORS
+}
+
+// below(low, high): whether each number of one tensor is less than that of another of its shape.
+PyObject* below(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  if (!THPVariable_Check(args[0]) || !THPVariable_Check(args[1])) Py_RETURN_NONE;
+  const Tensor &low = THPVariable_Unpack(args[0]), &high = THPVariable_Unpack(args[1]);
+  if (!is_seen(low) || !is_seen(high) || low.sizes() != high.sizes() || low.scalar_type() != high.scalar_type()) {
+    Py_RETURN_NONE;
   }
-  if (t.scalar_type() == at::kDouble) {
-    return PyBool_FromLong(all_are(kind, static_cast<const double*>(t.const_data_ptr()), n));
+  for (const Tensor* t : {&low, &high}) {
+    if (!is_one(*t) && !t->is_contiguous()) Py_RETURN_NONE;
   }
-  Py_RETURN_NONE;
+  return PyBool_FromLong(low.scalar_type() == at::kFloat ? all_below<float>(low, high) : all_below<double>(low, high));
+  END_HANDLE_TH_ERRORS
+}
+
+// weighs(weights, are_probs): whether each row of probabilities or logits has a law.
+PyObject* weighs(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  const Tensor& t = THPVariable_Unpack(args[0]);
+  if (!unwatched() || !is_seen(t) || !t.is_contiguous()) Py_RETURN_NONE;
+  const bool are_probs = args[1] == Py_True;
+  return PyBool_FromLong(t.scalar_type() == at::kFloat ? are_weights<float>(t, are_probs)
+                                                       : are_weights<double>(t, are_probs));
+  END_HANDLE_TH_ERRORS
+}
+
+// --------------------------------------------------------------------------------------------------------------- rows
+
+// race(function, weights, shape, from_probs, one_hot): one category for each row of weights of the draw's shape, by the
+// function `race` of rows/compiled.py; None where it is left to Python.
+PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  using Function = void (*)(const void*, int64_t, const int64_t*, const int64_t*, int64_t, int64_t, uint64_t, uint64_t,
+                            bool, int64_t*, void*, void*);
+  c10::SmallVector<int64_t, 8> shape;
+  if (!unwatched() || !THPVariable_Check(args[1]) || !read_shape(args[2], shape) || shape.empty()) Py_RETURN_NONE;
+  if (Py_TYPE(args[1]) != python.tensor && Py_TYPE(args[1]) != python.parameter) Py_RETURN_NONE;
+  const Tensor& weights = THPVariable_Unpack(args[1]);
+  const at::IntArrayRef sizes(shape);
+  if (!is_plain(weights) || !weights.is_cpu() || weights.sizes() != sizes || !weights.is_contiguous()) Py_RETURN_NONE;
+  if (weights.numel() >= MOST_NUMBERS || weights._fw_grad(0).defined()) Py_RETURN_NONE;
+  const int chosen = is_chosen();
+  if (chosen < 0) return nullptr;
+  if (chosen) Py_RETURN_NONE;
+
+  const auto function = reinterpret_cast<Function>(PyLong_AsVoidPtr(args[0]));
+  const int64_t k = sizes.back(), rows = weights.numel() / k;
+  Tensor index = empty(sizes.slice(0, sizes.size() - 1), at::kLong), one_hot;
+  if (args[4] == Py_True) one_hot = empty(sizes, weights.scalar_type());
+  const auto key = reserved();
+  const auto draw = [&] {
+    function(weights.const_data_ptr(), 1, &rows, &k, rows, k, key[0], key[1], args[3] == Py_True,
+             static_cast<int64_t*>(index.mutable_data_ptr()), one_hot.defined() ? one_hot.mutable_data_ptr() : nullptr,
+             nullptr);
+  };
+  if (weights.numel() < LONG) {
+    draw();
+  } else {
+    Py_BEGIN_ALLOW_THREADS;
+    draw();
+    Py_END_ALLOW_THREADS;
+  }
+  return THPVariable_Wrap(one_hot.defined() ? one_hot : index);
   END_HANDLE_TH_ERRORS
 }
 
@@ -755,9 +861,16 @@ PyObject* begin(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 PyMethodDef methods[] = {
-    {"draw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(draw)), METH_FASTCALL, nullptr},
-    {"satisfies", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(satisfies)), METH_FASTCALL, nullptr},
+    {"draw", fast(draw), METH_FASTCALL, nullptr},
+    {"satisfies", fast(satisfies), METH_FASTCALL, nullptr},
+    {"below", fast(below), METH_FASTCALL, nullptr},
+    {"weighs", fast(weighs), METH_FASTCALL, nullptr},
+    {"race", fast(race), METH_FASTCALL, nullptr},
     {"law", law, METH_VARARGS, nullptr},
     {"learn", learn, METH_VARARGS, nullptr},
     {"learn_launch", learn_launch, METH_VARARGS, nullptr},

@@ -35,6 +35,8 @@ from .language import HAS_TRITON, triton
 from .launch import Launched, unread
 from .ops import Operators, kernels_of
 from .plans import TritonDraw
+from .rows import compiled as rows
+from .rows.ops import Race
 
 # The loaded core; None as long as there is none.
 CORE: Any = None
@@ -128,6 +130,18 @@ def _addresses(function: Any) -> tuple[int, int]:
     if isinstance(function, Interpreted):
         return _addresses(function.run)[0], function.program
     return ctypes.cast(function, ctypes.c_void_p).value or 0, 0
+
+
+def race(kind: Race, params: dict[str, Tensor], shape: Sequence[int]) -> Tensor | None:
+    """One category for each row from the default generator, or None where it is left to Python."""
+    if CORE is None or kind.log_prob:
+        return None
+    (weights,) = params.values()
+    address = rows.race_address(weights.dtype) if weights.is_cpu else 0
+    if address == 0:
+        return None
+    drawn: Tensor | None = CORE.race(address, weights, shape, kind.from_probs, kind.one_hot)
+    return drawn
 
 
 def _gradients(

@@ -131,7 +131,9 @@ def test_what_is_watched_is_left_to_python(taken):
     left(dist.Normal(torch.zeros(2**20), 1.0).sample)
     left(dist.Normal(torch.zeros(0), 1.0).sample)
     left(dist.Normal(torch.zeros(3, 2**15).T, 1.0).sample)
-    compiled = torch.compile(lambda x: dist.Normal(x, 1.0, validate_args=False).rsample(), fullgraph=True, backend="eager")
+    compiled = torch.compile(
+        lambda x: dist.Normal(x, 1.0, validate_args=False).rsample(), fullgraph=True, backend="eager"
+    )
     left(lambda: compiled(loc))
     taken.clear()
     d.sample()

@@ -42,6 +42,17 @@ def available(dtype: torch.dtype) -> bool:
     return _library(dtype) is not None
 
 
+def race_address(dtype: torch.dtype) -> int:
+    """Where the function `race` of the library for weights of `dtype` lies, 0 where there is none."""
+    if dtype not in _addresses:
+        library = _library(dtype) if dtype in _CPP_TYPES else None
+        _addresses[dtype] = 0 if library is None else ctypes.cast(library.race, ctypes.c_void_p).value or 0
+    return _addresses[dtype]
+
+
+_addresses: dict[torch.dtype, int] = {}
+
+
 def race(
     key: Tensor, weights: Tensor, shape: Sequence[int], *, from_probs: bool, one_hot: bool, log_prob: bool
 ) -> list[Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import keys
+from .. import keys, native_core
 from ..backend import CPU
 from ..dtensor import any_dtensor
 from ..function import wants_derivative
@@ -48,6 +48,10 @@ def draw_rows(
         ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
         RuntimeError: parameters, key or generator on different devices.
     """
+    if key is None and generator is None and not differentiable and not torch.compiler.is_compiling():
+        drawn = native_core.race(kind, params, shape) if isinstance(kind, Race) else None
+        if drawn is not None:
+            return (drawn,)
     if key is None and generator is None and not (differentiable or keys.watched()):
         plain = [p.detach() for p in params.values()]
         if _are_plain_on_cpu(plain):
