@@ -19,12 +19,16 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as Tor
 from torch.distributions.transforms import _InverseTransform
 from torch.distributions.utils import logits_to_probs
 
+from rsample.kernels import native_core
+from rsample.kernels.checks import NONNEGATIVE, REAL, UNIT_INTERVAL
 from rsample.kernels.keys import watched
 from rsample.kernels.maps.map import Map
 from rsample.kernels.noise import SIGNIFICAND_BITS
+from rsample.kernels.rows.draw import draw_rows
+from rsample.kernels.rows.ops import race
 
 from ._delegation import DelegatedSampling
-from ._sampling import FusedSampling, KeyedSampling, is_overridden
+from ._sampling import FusedSampling, KeyedSampling, checked_sample_shape, is_overridden
 from ._validation import PENDING, runs_behind
 from ._weights import in_force, valid_rows
 from .categorical import Categorical
@@ -244,6 +248,10 @@ _LIMITS: dict[type[td.Distribution], dict[str, tuple[float, float]]] = {
 }
 
 
+# The kinds of checks.py that numbers between these are of; none of them has NaN.
+_SEEN = {(0.0, 1.0): UNIT_INTERVAL, (0.0, math.inf): NONNEGATIVE, (-math.inf, math.inf): REAL}
+
+
 def _is_refused(d: Any, law: Map, params: list[Tensor], differentiable: bool) -> bool:
     """Whether torch's draw would raise of a parameter that nobody has validated."""
     if d._validate_args or differentiable:
@@ -252,6 +260,9 @@ def _is_refused(d: Any, law: Map, params: list[Tensor], differentiable: bool) ->
     for name, (lowest, highest) in _LIMITS[theirs].items():
         if name in law.parameters:
             value = params[law.parameters.index(name)]
+            core = native_core.CORE
+            if core is not None and not torch.compiler.is_compiling() and core.satisfies(value, _SEEN[lowest, highest]):
+                continue
             if value.numel() > 0 and not watched():
                 least, most = value.detach().aminmax()
                 return _is_outside((least >= lowest) & (most <= highest), d, name, value)
@@ -288,8 +299,12 @@ def _composed(ours: type[KeyedSampling], theirs: type[td.Distribution]) -> Draw:
 
 
 def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    twin = _twin(d)
-    return None if twin is None else twin.sample(sample_shape)
+    given = _accepted_weights(d)
+    if given is None:
+        return None
+    name, weights = given
+    shape = checked_sample_shape(sample_shape) + d._batch_shape + (d._num_events,)
+    return draw_rows(race(name == "probs", False, False, False), {name: weights}, shape)[0]
 
 
 def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:

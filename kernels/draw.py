@@ -37,7 +37,8 @@ class Sampler:
         self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self._planned = PLANNED.get(self._function)
-        self._law = native_core.Law(self.operators)
+        # What other operators make of a map's draws the native core does not know.
+        self._law = native_core.Law(self.operators) if operators is Operators else None
         self.operators.register_autograd(self._autograd_kernel)
         if map.linear and map.support is not None:
             unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
@@ -80,8 +81,9 @@ class Sampler:
             ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
             RuntimeError: parameters, key or generator on different devices.
         """
-        if key is None and generator is None and not attributes and not torch.compiler.is_compiling():
-            drawn = self._law.draw(params, shape, differentiable)
+        law = None if key is not None or generator is not None or attributes else self._law
+        if law is not None and not torch.compiler.is_compiling():
+            drawn = law.draw(params, shape, differentiable)
             if drawn is not None:
                 return drawn
         if key is None and generator is None and not attributes and not keys.watched():

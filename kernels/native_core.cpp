@@ -376,6 +376,12 @@ struct Draw : torch::autograd::Function<Draw> {
       simple &= !grads[k].defined() || (is_plain(grads[k]) && grads[k].scalar_type() == draw.dtype);
     }
     if (!any || !given) return result;
+    std::vector<bool> computed = needs;
+    if (simple && law.linear && law.location >= 0 && needs[law.location] && draw.sizes[law.location] == draw.shape) {
+      result[1 + law.location] = grads[0];
+      computed[law.location] = false;
+      if (std::find(computed.begin(), computed.end(), true) == computed.end()) return result;
+    }
     const bool on_gpu = draw.device.is_cuda();
     void* stream = nullptr;
     if (simple) {
@@ -386,12 +392,6 @@ struct Draw : torch::autograd::Function<Draw> {
         simple = false;
       }
       stream = reinterpret_cast<void*>(number);
-    }
-    std::vector<bool> computed = needs;
-    if (simple && law.linear && law.location >= 0 && needs[law.location] && draw.sizes[law.location] == draw.shape) {
-      result[1 + law.location] = grads[0];
-      computed[law.location] = false;
-      if (std::find(computed.begin(), computed.end(), true) == computed.end()) return result;
     }
     const bool done = simple && (on_gpu ? launched(draw, grads, saved, computed, stream, result)
                                         : looped(draw, grads, saved, computed, result));
