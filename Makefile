@@ -15,6 +15,7 @@ PYTEST_ARGS ?=
 # Processes that share out the test files.
 WORKERS ?= 2
 BENCH_ARGS ?=
+CALLS_ARGS ?=
 MODELS_ARGS ?=
 GPU_ARGS ?=
 
@@ -31,7 +32,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadf
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends elementwise_kernels keys native_core noise operators \
 	philox plans race_kernels recorded_bits sharded validation windows)
 
-.PHONY: help test oldest versioned field bench models gpu readme lint format clean FORCE
+.PHONY: help test oldest versioned field bench calls models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +40,7 @@ help:
 	@echo "make oldest   tests of what depends on torch's version, on the oldest that is supported, in $(VENV)-oldest"
 	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
+	@echo "make calls    what calling a draw costs beside torch.distributions, the last part of make bench"
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
 	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
@@ -65,6 +67,10 @@ field: $(VENV)/field.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python bench/instructions.py
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+	$(BIN)/python bench/calls.py $(CALLS_ARGS)
+
+calls: $(VENV)/bench.stamp
+	$(BIN)/python bench/calls.py $(CALLS_ARGS)
 
 models: $(VENV)/bench.stamp
 	$(BIN)/python bench/train.py $(MODELS_ARGS)

@@ -252,7 +252,8 @@ class FusedSampling(KeyedSampling):
         if not self._broadcasts or not torch.is_grad_enabled() or torch._C._get_tracing_state():
             return None
         found = {}
-        small = not watched() and shape.numel() < WHOLE_GRADIENTS
+        plain = all(type(p) in (Tensor, Parameter) for p in params)
+        small = plain and not watched() and shape.numel() < WHOLE_GRADIENTS
         for i, (attribute, given) in enumerate(self._given.values()):
             if attribute is given or params[i] is not given:
                 continue

@@ -54,6 +54,11 @@ def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Interpret
     return Interpreted(getattr(library, noise), program.buffer_info()[0])
 
 
+def available(dtype: torch.dtype) -> bool:
+    """Whether there is an interpreter of a dtype; builds it if that is still to be seen."""
+    return _library(dtype) is not None
+
+
 @functools.cache
 def _library(dtype: torch.dtype) -> Any:
     if not cpp.compiler_works():

@@ -27,7 +27,7 @@
 
 #include "native_cuda.h"
 
-namespace {
+namespace rsample {
 
 using at::Tensor;
 using torch::autograd::AutogradContext;
@@ -709,32 +709,61 @@ PyObject* weighs(PyObject*, PyObject* const* args, Py_ssize_t) {
 
 // --------------------------------------------------------------------------------------------------------------- rows
 
-// race(function, weights, shape, from_probs, one_hot): one category for each row of weights of the draw's shape, by the
-// function `race` of rows/compiled.py; None where it is left to Python.
+// Launches of races on GPUs.
+Launches races;
+
+Kind kind_of_race(const Tensor& weights, bool from_probs, bool one_hot) {
+  Kind kind{static_cast<int64_t>(weights.scalar_type()), weights.device().index(), from_probs, one_hot};
+  add_layout(kind, weights);
+  return kind;
+}
+
+// race(function, weights, shape, from_probs, one_hot): one category for each row of weights of the draw's shape, on the
+// CPU by the function `race` of rows/compiled.py; None where it is left to Python, True where it has no launch.
 PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   using Function = void (*)(const void*, int64_t, const int64_t*, const int64_t*, int64_t, int64_t, uint64_t, uint64_t,
                             bool, int64_t*, void*, void*);
   c10::SmallVector<int64_t, 8> shape;
-  if (!unwatched() || !THPVariable_Check(args[1]) || !read_shape(args[2], shape) || shape.empty()) Py_RETURN_NONE;
+  if (!unwatched() || !read_shape(args[2], shape) || shape.empty()) Py_RETURN_NONE;
   if (Py_TYPE(args[1]) != python.tensor && Py_TYPE(args[1]) != python.parameter) Py_RETURN_NONE;
   const Tensor& weights = THPVariable_Unpack(args[1]);
   const at::IntArrayRef sizes(shape);
-  if (!is_plain(weights) || !weights.is_cpu() || weights.sizes() != sizes || !weights.is_contiguous()) Py_RETURN_NONE;
-  if (weights.numel() >= MOST_NUMBERS || weights._fw_grad(0).defined()) Py_RETURN_NONE;
+  const bool from_probs = args[3] == Py_True, one_hot = args[4] == Py_True;
+  if (!is_plain(weights) || weights.sizes() != sizes || weights._fw_grad(0).defined()) Py_RETURN_NONE;
   const int chosen = is_chosen();
   if (chosen < 0) return nullptr;
   if (chosen) Py_RETURN_NONE;
 
-  const auto function = reinterpret_cast<Function>(PyLong_AsVoidPtr(args[0]));
+  const auto device = weights.device();
+  const auto out = [&] {
+    return one_hot ? empty(sizes, weights.scalar_type(), device)
+                   : empty(sizes.slice(0, sizes.size() - 1), at::kLong, device);
+  };
   const int64_t k = sizes.back(), rows = weights.numel() / k;
-  Tensor index = empty(sizes.slice(0, sizes.size() - 1), at::kLong), one_hot;
-  if (args[4] == Py_True) one_hot = empty(sizes, weights.scalar_type());
+  if (device.is_cuda()) {
+    if (!driver.launch) Py_RETURN_TRUE;
+    if (!is_ready(device) || reinterpret_cast<uintptr_t>(weights.const_data_ptr()) % 16 != 0) Py_RETURN_NONE;
+    const Launch* launch = races.find(kind_of_race(weights, from_probs, one_hot));
+    if (!launch) Py_RETURN_TRUE;
+    const int hooked = is_hooked();
+    const int64_t stream = current_stream(device), per_block = weights.scalar_type() == at::kDouble ? 2 : 4;
+    if (hooked < 0 || stream < 0) return nullptr;
+    if (hooked) Py_RETURN_NONE;
+    const auto key = reserved(device, (weights.numel() + per_block - 1) / per_block);
+    if (!key) Py_RETURN_NONE;
+    Tensor drawn = out();
+    (*launch)({drawn.data_ptr(), weights.data_ptr()}, (*key)[0], (*key)[1], reinterpret_cast<void*>(stream));
+    return THPVariable_Wrap(drawn);
+  }
+  if (!weights.is_contiguous() || weights.numel() >= MOST_NUMBERS) Py_RETURN_NONE;
+  const auto function = reinterpret_cast<Function>(PyLong_AsVoidPtr(args[0]));
+  Tensor drawn = out();
+  Tensor index = one_hot ? empty(sizes.slice(0, sizes.size() - 1), at::kLong) : drawn;
   const auto key = reserved();
   const auto draw = [&] {
-    function(weights.const_data_ptr(), 1, &rows, &k, rows, k, key[0], key[1], args[3] == Py_True,
-             static_cast<int64_t*>(index.mutable_data_ptr()), one_hot.defined() ? one_hot.mutable_data_ptr() : nullptr,
-             nullptr);
+    function(weights.const_data_ptr(), 1, &rows, &k, rows, k, key[0], key[1], from_probs,
+             static_cast<int64_t*>(index.mutable_data_ptr()), one_hot ? drawn.mutable_data_ptr() : nullptr, nullptr);
   };
   if (weights.numel() < LONG) {
     draw();
@@ -743,7 +772,7 @@ PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
     draw();
     Py_END_ALLOW_THREADS;
   }
-  return THPVariable_Wrap(one_hot.defined() ? one_hot : index);
+  return THPVariable_Wrap(drawn);
   END_HANDLE_TH_ERRORS
 }
 
@@ -803,7 +832,8 @@ variable_list tensors_of(PyObject* list) {
 }
 
 // learn_launch(law, tensors, shape or needs, sizes of the parameters or None, function, grid, warps, shared, numbers,
-// unread, scratch, outputs): the launch of a draw of parameters, or of gradients of operands.
+// unread, scratch, outputs): the launch of a draw of parameters, or of gradients of operands; or, of law 0, of a race, for
+// which `shape` is (from_probs, one_hot).
 PyObject* learn_launch(PyObject*, PyObject* args) {
   HANDLE_TH_ERRORS
   unsigned long long handle, function;
@@ -813,12 +843,17 @@ PyObject* learn_launch(PyObject*, PyObject* args) {
                         &launch.shared, &numbers, &unread, &launch.scratch, &outputs)) {
     return nullptr;
   }
-  Law& law = *reinterpret_cast<Law*>(handle);
   const auto given = tensors_of(tensors);
   launch.function = reinterpret_cast<void*>(function);
   launch.numbers = integers(numbers);
   launch.unread = THPVariable_Unpack(unread);
   launch.outputs = integers(outputs);
+  if (handle == 0) {
+    const auto options = integers(shape);
+    races.add(kind_of_race(given[0], options[0], options[1]), std::move(launch));
+    Py_RETURN_NONE;
+  }
+  Law& law = *reinterpret_cast<Law*>(handle);
   if (sizes == Py_None) {
     law.forward.add(kind_of_draw(given, integers(shape)), std::move(launch));
     Py_RETURN_NONE;
@@ -881,6 +916,6 @@ PyMethodDef methods[] = {
 
 PyModuleDef module = {PyModuleDef_HEAD_INIT, "rsample_native_core", nullptr, -1, methods};
 
-}  // namespace
+}  // namespace rsample
 
-PyMODINIT_FUNC PyInit_rsample_native_core() { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit_rsample_native_core() { return PyModule_Create(&rsample::module); }

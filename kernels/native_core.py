@@ -27,16 +27,20 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, compiled, cpp
+from . import backend, compiled, cpp, keys
 from .autograd import AffineDraw, PathwiseDraw
 from .function import stand_ins
 from .interpreter import Interpreted
 from .language import HAS_TRITON, triton
-from .launch import Launched, unread
+from .launch import Launched, key_arguments, unread
+from .noise import SIGNIFICAND_BITS, elements_per_block
 from .ops import Operators, kernels_of
 from .plans import TritonDraw
 from .rows import compiled as rows
 from .rows.ops import Race
+
+if HAS_TRITON:
+    from .rows import race as race_kernels
 
 # The loaded core; None as long as there is none.
 CORE: Any = None
@@ -137,10 +141,28 @@ def race(kind: Race, params: dict[str, Tensor], shape: Sequence[int]) -> Tensor 
     if CORE is None or kind.log_prob:
         return None
     (weights,) = params.values()
-    address = rows.race_address(weights.dtype) if weights.is_cpu else 0
-    if address == 0:
+    address = 0
+    if weights.is_cpu:
+        address = rows.race_address(weights.dtype)
+        if address == 0:
+            return None
+    drawn = CORE.race(address, weights, shape, kind.from_probs, kind.one_hot)
+    if drawn is True:
+        return _learn_race(kind, weights.detach(), shape)
+    return drawn  # type: ignore[no-any-return]
+
+
+def _learn_race(kind: Race, weights: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """A race on a GPU by Python, of which the core then knows the launch; None where this is not known to be one."""
+    if not HAS_TRITON or weights.dtype not in SIGNIFICAND_BITS:
         return None
-    drawn: Tensor | None = CORE.race(address, weights, shape, kind.from_probs, kind.one_hot)
+    per_block, device = elements_per_block(weights.dtype), weights.device
+    key = keys.reserve(device, -(-weights.numel() // per_block), None)
+    options = {"from_probs": kind.from_probs, "one_hot": kind.one_hot}
+    (drawn,), launched = race_kernels.launched_race(key, weights, shape, **options, log_prob=False)
+    if launched is not None and key_arguments(key, device)[0] == "state":
+        CORE.drive(*_driver())
+        CORE.learn_launch(0, (weights,), tuple(options.values()), None, *_parts(launched, device), ())
     return drawn
 
 

@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace {
+namespace rsample {
 
 // What a launch depends on, in numbers: dtypes, devices, sizes, strides.
 using Kind = std::vector<int64_t>;
@@ -56,7 +56,7 @@ struct Launch {
   std::vector<int64_t> outputs;  // of a gradient: 0, 1 (one number an element) or 2 (partial sums) for each parameter
 
   // The key's offset counts words.
-  void operator()(const std::vector<void*>& tensors, uint64_t seed, uint64_t offset, void* stream) const {
+  void operator()(c10::ArrayRef<void*> tensors, uint64_t seed, uint64_t offset, void* stream) const {
     constexpr int MOST = 64;
     int64_t values[MOST];
     void* arguments[MOST];
@@ -97,4 +97,4 @@ class Launches {
   std::unordered_map<Kind, Launch, HashOfKind> launches_;
 };
 
-}  // namespace
+}  // namespace rsample

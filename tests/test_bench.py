@@ -12,6 +12,7 @@ import cases
 import pytest
 import requirements
 import torch
+from calls import SHOWN
 from instructions import Count, write_counts
 from support import HEAD, measured, support_table
 
@@ -64,6 +65,17 @@ def test_both_libraries_are_in_every_case(rows):
     }
     assert {row["n"] for row in rows} == {"256", "1024"}
     assert {draw for draw, _ in measured} == {draw.name for draw in cases.DRAWS}
+
+
+def test_calls_are_measured(tmp_path):
+    done = run("calls.py", "--shown", "--number", "1", "--rounds", "1", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with next(tmp_path.glob("*-calls.csv")).open() as file:
+        calls = list(csv.DictReader(file))
+    assert [c["draw"] for c in calls if float(c["us"]) > 0 and float(c["torch_us"]) > 0] == [c["draw"] for c in calls]
+    table = next(tmp_path.glob("*-calls.md")).read_text()
+    assert all(f"| {name} |" in table for name in SHOWN)
+    assert len(calls) == len(SHOWN)
 
 
 def test_rows_of_categories_keep_their_shape(rows):

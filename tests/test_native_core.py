@@ -365,6 +365,8 @@ def test_on_a_gpu_kernels_get_the_arguments_that_python_gives_them(on_a_stub_gpu
                 d = make(*leaves)
                 grad = torch.ones(d.batch_shape, device="cuda", dtype=dtype)
                 draws += [d.sample, lambda d=d, p=leaves, g=grad: torch.autograd.grad(d.rsample(), p, g)]
+            draws += [dist.Categorical(logits=x.detach()).sample, dist.OneHotCategorical(x.detach()[:, 1:]).sample,
+                      dist.Categorical(logits=x.detach()[:, :16].contiguous()).sample]
             draws += [dist.Normal(x, row.detach()).sample, dist.Bernoulli(logits=x).sample,
                       dist.Normal(x, y).rsample_with_log_prob]
         print(native_core.wait())

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..direct_launch import launch
 from ..language import tl, triton
-from ..launch import empty, group_size, hardware, key_arguments
+from ..launch import Launched, empty, group_size, hardware, key_arguments
 from ..layout import strided_offset
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from ..tiles import block_noise, interleave, lane_noise, load_key, load_tile
@@ -447,6 +447,21 @@ def race(
         key: one uint64 tensor (seed, offset), on the CPU or on the weights' device; or the three tensors of
             `torch.Generator.philox_state`.
     """
+    options: dict[str, Any] = {"from_probs": from_probs, "one_hot": one_hot, "log_prob": log_prob, "config": config}
+    return launched_race(key, weights, shape, **options)[0]
+
+
+def launched_race(
+    key: Sequence[Tensor],
+    weights: Tensor,
+    shape: Sequence[int],
+    *,
+    from_probs: bool,
+    one_hot: bool,
+    log_prob: bool,
+    config: RowConfig | None = None,
+) -> tuple[list[Tensor], Launched | None]:
+    """`race`, and what repeats it on other weights where it is one launch."""
     *batch, k = shape
     rows, device, dtype = math.prod(batch), weights.device, weights.dtype
     compute = compute_dtype(dtype)
@@ -454,7 +469,7 @@ def race(
     log_probs = empty(batch, dtype, device) if log_prob else None
     outputs = [out] if log_probs is None else [out, log_probs]
     if rows == 0 or k == 0:
-        return outputs
+        return outputs, None
     group = group_size(dtype)
     layout = describe_rows(shape, weights, group)
     config = config or configure(rows, k, group)
@@ -475,9 +490,10 @@ def race(
         "WIDE": layout.wide,
         "enable_fp_fusion": False,
     }
-    launch(
+    grid = (-(-rows // rows_per_program), config.parts)
+    program = launch(
         race_kernel,
-        (-(-rows // rows_per_program), config.parts),
+        grid,
         device,
         index,
         None if split else log_probs,
@@ -529,4 +545,6 @@ def race(
             num_warps=4 if one_hot else 1,
             **constants,
         )
-    return outputs
+    if split or log_prob or program is None:
+        return outputs, None
+    return outputs, Launched(program, grid, (*layout.sizes, *layout.strides, rows, k, layout.step, config.run))

@@ -1,0 +1,56 @@
+"""Builds ahead what draws on the CPU are compiled to, for images and test machines.
+
+    python -m rsample.kernels.build [NAMES]
+
+NAMES are classes of rsample.distributions, whose loops for large draws are built in float32 and float64; small draws of
+every class need none. All is kept where a program's first draws would keep it: see :mod:`rsample.kernels.cpp`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from typing import Any
+
+import torch
+
+from . import compiled, interpreter, native_core
+from .rows import compiled as rows
+
+_DTYPES = (torch.float32, torch.float64)
+
+
+def build(names: list[str]) -> bool:
+    """Build the core, the interpreters and the loops of some distributions; whether all of it is there.
+
+    Raises:
+        AttributeError: a name is not that of a distribution.
+    """
+    # Of a layer above, which registers its maps here: nothing else of this package knows their names.
+    distributions: Any = importlib.import_module("rsample.distributions")
+    classes = [getattr(distributions, name) for name in names]
+    built = [native_core.wait(), *(interpreter.available(dtype) for dtype in _DTYPES)]
+    for cls in classes:
+        for sampler in getattr(cls, "_samplers", ()):
+            built += [compiled.available(sampler.map, dtype) for dtype in _DTYPES]
+    built += [rows.available(dtype) for dtype in _DTYPES]
+    return all(built)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m rsample.kernels.build", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a class of rsample.distributions, such as Normal")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        complete = build(options.names)
+    except AttributeError as error:
+        parser.error(str(error))
+    if not complete:
+        sys.exit("not everything could be built; without it draws on the CPU are slower")
+
+
+if __name__ == "__main__":
+    main()
