@@ -76,7 +76,7 @@ class CheckedArguments(Distribution):
         if not value.is_cuda or is_out_of_reach(value) or not checks.can_check(value):
             return False
         outcome = PENDING.outcome(value.device)
-        checks.check(value.detach(), kind, outcome.target)
+        native_core.check(value, kind, outcome)
         PENDING.add(outcome, outcome, _later(type(self), name, value, constraint))
         return True
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .direct_launch import launch
+from .direct_launch import Program, launch
 from .language import HAS_TRITON, tl, triton
 from .noise import SIGNIFICAND_BITS
 
@@ -77,6 +77,11 @@ class Outcome:
         """The byte, which 1 or 0 has to be written to."""
         return self._memory[self._i]
 
+    @property
+    def address(self) -> int:
+        """Where it lies."""
+        return self._memory.data_ptr() + self._i
+
     def query(self) -> bool:
         """Whether it is there."""
         arrived: bool = self._bytes[self._i] != _UNKNOWN
@@ -99,8 +104,12 @@ def can_check(value: Tensor) -> bool:
     return value.is_contiguous() or not any(value.stride())
 
 
-def check(value: Tensor, kind: int, out: Tensor) -> None:
+def check(value: Tensor, kind: int, out: Tensor) -> Program | None:
     """Launches the check of a tensor that `can_check` accepts."""
-    n = value.numel() if any(value.stride()) else 1
     options = {"num_warps": 4, "enable_fp_fusion": False}
-    launch(check_kernel, (1,), value.device, value, out, n, KIND=kind, BLOCK=_BLOCK, **options)
+    return launch(check_kernel, (1,), value.device, value, out, numbers(value), KIND=kind, BLOCK=_BLOCK, **options)
+
+
+def numbers(value: Tensor) -> int:
+    """How many numbers a tensor that `can_check` accepts has in memory."""
+    return value.numel() if any(value.stride()) else 1

@@ -681,6 +681,30 @@ PyObject* satisfies(PyObject*, PyObject* const* args, Py_ssize_t) {
   END_HANDLE_TH_ERRORS
 }
 
+// Launches of the kernel of checks.py.
+Launches checks;
+
+Kind kind_of_check(const Tensor& t, int64_t check) {
+  return {static_cast<int64_t>(t.scalar_type()), t.device().index(), check};
+}
+
+// check(tensor, kind, number, address): launches the check of so many numbers on a GPU, whose outcome is written to an
+// address; False where the launch is not known, or is not for here to make.
+PyObject* check(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  const Tensor& t = THPVariable_Unpack(args[0]);
+  if (!is_plain(t) || !t.is_cuda() || !is_ready(t.device())) Py_RETURN_FALSE;
+  const Launch* launch = checks.find(kind_of_check(t, PyLong_AsLongLong(args[1])));
+  if (!launch || is_hooked() != 0) Py_RETURN_FALSE;
+  const int64_t stream = current_stream(t.device());
+  if (stream < 0) return nullptr;
+  std::vector<int64_t> values{reinterpret_cast<int64_t>(t.const_data_ptr()), PyLong_AsLongLong(args[3]),
+                              PyLong_AsLongLong(args[2])};
+  launch->run(values, reinterpret_cast<void*>(stream));
+  Py_RETURN_TRUE;
+  END_HANDLE_TH_ERRORS
+}
+
 // below(low, high): whether each number of one tensor is less than that of another of its shape.
 PyObject* below(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
@@ -833,7 +857,7 @@ variable_list tensors_of(PyObject* list) {
 
 // learn_launch(law, tensors, shape or needs, sizes of the parameters or None, function, grid, warps, shared, numbers,
 // unread, scratch, outputs): the launch of a draw of parameters, or of gradients of operands; or, of law 0, of a race, for
-// which `shape` is (from_probs, one_hot).
+// which `shape` is (from_probs, one_hot), or of a check, for which it is (kind,).
 PyObject* learn_launch(PyObject*, PyObject* args) {
   HANDLE_TH_ERRORS
   unsigned long long handle, function;
@@ -850,7 +874,11 @@ PyObject* learn_launch(PyObject*, PyObject* args) {
   launch.outputs = integers(outputs);
   if (handle == 0) {
     const auto options = integers(shape);
-    races.add(kind_of_race(given[0], options[0], options[1]), std::move(launch));
+    if (options.size() == 1) {
+      checks.add(kind_of_check(given[0], options[0]), std::move(launch));
+    } else {
+      races.add(kind_of_race(given[0], options[0], options[1]), std::move(launch));
+    }
     Py_RETURN_NONE;
   }
   Law& law = *reinterpret_cast<Law*>(handle);
@@ -903,6 +931,7 @@ PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t))
 PyMethodDef methods[] = {
     {"draw", fast(draw), METH_FASTCALL, nullptr},
     {"satisfies", fast(satisfies), METH_FASTCALL, nullptr},
+    {"check", fast(check), METH_FASTCALL, nullptr},
     {"below", fast(below), METH_FASTCALL, nullptr},
     {"weighs", fast(weighs), METH_FASTCALL, nullptr},
     {"race", fast(race), METH_FASTCALL, nullptr},

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, compiled, cpp, keys
+from . import backend, checks, compiled, cpp, keys
 from .autograd import AffineDraw, PathwiseDraw
 from .function import stand_ins
 from .interpreter import Interpreted
@@ -146,10 +146,8 @@ def race(kind: Race, params: dict[str, Tensor], shape: Sequence[int]) -> Tensor 
         address = rows.race_address(weights.dtype)
         if address == 0:
             return None
-    drawn = CORE.race(address, weights, shape, kind.from_probs, kind.one_hot)
-    if drawn is True:
-        return _learn_race(kind, weights.detach(), shape)
-    return drawn  # type: ignore[no-any-return]
+    drawn: Any = CORE.race(address, weights, shape, kind.from_probs, kind.one_hot)
+    return _learn_race(kind, weights.detach(), shape) if drawn is True else drawn
 
 
 def _learn_race(kind: Race, weights: Tensor, shape: Sequence[int]) -> Tensor | None:
@@ -158,12 +156,25 @@ def _learn_race(kind: Race, weights: Tensor, shape: Sequence[int]) -> Tensor | N
         return None
     per_block, device = elements_per_block(weights.dtype), weights.device
     key = keys.reserve(device, -(-weights.numel() // per_block), None)
-    options = {"from_probs": kind.from_probs, "one_hot": kind.one_hot}
-    (drawn,), launched = race_kernels.launched_race(key, weights, shape, **options, log_prob=False)
+    from_probs, one_hot = kind.from_probs, kind.one_hot
+    (drawn,), launched = race_kernels.launched_race(
+        key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=False
+    )
     if launched is not None and key_arguments(key, device)[0] == "state":
         CORE.drive(*_driver())
-        CORE.learn_launch(0, (weights,), tuple(options.values()), None, *_parts(launched, device), ())
+        CORE.learn_launch(0, (weights,), (from_probs, one_hot), None, *_parts(launched, device), ())
     return drawn
+
+
+def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
+    """Launches the check of a tensor on a GPU that `checks.can_check` accepts."""
+    if CORE is not None and CORE.check(value, kind, checks.numbers(value), outcome.address):
+        return
+    program = checks.check(value.detach(), kind, outcome.target)
+    if program is not None and CORE is not None:
+        CORE.drive(*_driver())
+        launched = Launched(program, (1,), ())
+        CORE.learn_launch(0, (value,), (kind,), None, *_parts(launched, value.device), ())
 
 
 def _gradients(

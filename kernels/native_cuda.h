@@ -55,27 +55,25 @@ struct Launch {
   int scratch;                   // null pointers at the end
   std::vector<int64_t> outputs;  // of a gradient: 0, 1 (one number an element) or 2 (partial sums) for each parameter
 
-  // The key's offset counts words.
+  // Of a kernel whose arguments are these tensors, `numbers` and a key, whose offset counts words.
   void operator()(c10::ArrayRef<void*> tensors, uint64_t seed, uint64_t offset, void* stream) const {
-    constexpr int MOST = 64;
-    int64_t values[MOST];
-    void* arguments[MOST];
-    int length = 0;
-    TORCH_CHECK(tensors.size() + numbers.size() + 6 + scratch <= MOST, "a kernel with too many arguments");
-    const auto add = [&](int64_t value) {
-      values[length] = value;  // of 32 bits, the lower half counts
-      arguments[length] = &values[length];
-      ++length;
-    };
-    for (void* tensor : tensors) add(reinterpret_cast<int64_t>(tensor));
-    for (int64_t number : numbers) add(number);
-    for (int i = 0; i < 2; ++i) add(reinterpret_cast<int64_t>(unread.data_ptr()));
-    add(0);  // not in memory
-    add(static_cast<int64_t>(seed & 0xffffffff));
-    add(static_cast<int64_t>(seed >> 32));
-    add(static_cast<int64_t>(offset));
-    for (int i = 0; i < scratch; ++i) add(0);
-    const int error = driver.launch(function, grid, 1, 1, 32 * warps, 1, 1, shared, stream, arguments, nullptr);
+    std::vector<int64_t> values;
+    values.reserve(tensors.size() + numbers.size() + 6);
+    for (void* tensor : tensors) values.push_back(reinterpret_cast<int64_t>(tensor));
+    values.insert(values.end(), numbers.begin(), numbers.end());
+    const auto nowhere = reinterpret_cast<int64_t>(unread.data_ptr());
+    const auto low = static_cast<int64_t>(seed & 0xffffffff), high = static_cast<int64_t>(seed >> 32);
+    values.insert(values.end(), {nowhere, nowhere, 0 /* not in memory */, low, high, static_cast<int64_t>(offset)});
+    run(values, stream);
+  }
+
+  // Of a kernel whose arguments these are; of those of 32 bits the lower half counts.
+  void run(std::vector<int64_t>& values, void* stream) const {
+    values.resize(values.size() + scratch, 0);
+    std::vector<void*> arguments;
+    arguments.reserve(values.size());
+    for (int64_t& value : values) arguments.push_back(&value);
+    const int error = driver.launch(function, grid, 1, 1, 32 * warps, 1, 1, shared, stream, arguments.data(), nullptr);
     TORCH_CHECK(error == 0, "cuLaunchKernel failed with error ", error);
   }
 };

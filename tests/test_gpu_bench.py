@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 from dataclasses import fields
 
 import pytest
@@ -208,7 +209,9 @@ def test_a_part_that_is_cut_off_leaves_its_rows_and_no_process(tmp_path):
     assert outcome.outcome == "cut off"
     assert 5 <= outcome.seconds < 30
     assert read(table) == [{"x": "0.5", "device": "none"}]
-    assert not running(int(child.read_text()))
+    deadline = time.monotonic() + 600
+    while running(int(child.read_text())):  # a busy machine takes its time to end what is killed
+        assert time.monotonic() < deadline
 
 
 def running(pid):
