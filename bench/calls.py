@@ -143,9 +143,11 @@ def table(calls: list[Call]) -> str:
     found = [shown[name] for name in SHOWN if name in shown]
     rows = [(c.draw, size_label(c.shape), f"{c.us:.1f}", f"{c.torch_us:.1f}", f"{c.ratio:.2f}") for c in found]
     first = calls[0]
+    # A driver that counts calls and runs nothing says in its name that there is no GPU.
+    side = "" if "cores" in first.device else ", the host's side alone"
     caption = (
-        f"Host microseconds a call on {first.device}, torch {first.torch}: CPU time of one thread, the fastest of "
-        "rounds that alternate; the ratio is the median of theirs."
+        f"Microseconds of CPU time a call ({first.device}{side}; torch {first.torch}): one thread, the fastest of rounds "
+        "that alternate between the two libraries; the ratio is the median of theirs."
     )
     return "\n".join([caption, "", *pipe_table(("draw", "shape", "rsample", "torch", "ratio"), rows), ""])
 

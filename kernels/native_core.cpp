@@ -236,7 +236,7 @@ struct Request {
   at::ScalarType dtype;
   at::Device device;
   const Engine* engine;  // on the CPU
-  const Launch* launch;  // on a GPU
+  std::shared_ptr<const Launch> launch;  // on a GPU
   void* stream;
   uint64_t seed, offset;  // in blocks on the CPU, in words on a GPU
 };
@@ -459,7 +459,7 @@ struct Draw : torch::autograd::Function<Draw> {
       if (!t.defined() || reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 != 0) return false;
     }
     if (!is_ready(draw.device)) return false;
-    const Launch* launch =
+    const auto launch =
         draw.law.backward.find(kind_of_gradient(draw.dtype, draw.device, needs, operands, draw.sizes));
     if (!launch) return false;
     const auto compute = draw.dtype == at::kDouble ? at::kDouble : at::kFloat;
@@ -529,11 +529,14 @@ std::optional<std::array<uint64_t, 2>> reserved(const at::Device& device, int64_
 // A draw's shape; nothing where it is empty, or of symbols.
 bool read_shape(PyObject* given, c10::SmallVector<int64_t, 8>& shape) {
   if (!PyTuple_Check(given) || PyTuple_GET_SIZE(given) > MOST_DIMENSIONS) return false;
+  int64_t numel = 1;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(given); ++i) {
     PyObject* size = PyTuple_GET_ITEM(given, i);
     if (!PyLong_CheckExact(size)) return false;
     shape.push_back(PyLong_AsLongLong(size));
-    if (shape.back() <= 0) return false;
+    // More numbers than there is memory for: the error is Python's.
+    if (shape.back() <= 0 || shape.back() > (int64_t{1} << 48) / numel) return false;
+    numel *= shape.back();
   }
   return true;
 }
@@ -694,7 +697,7 @@ PyObject* check(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   const Tensor& t = THPVariable_Unpack(args[0]);
   if (!is_plain(t) || !t.is_cuda() || !is_ready(t.device())) Py_RETURN_FALSE;
-  const Launch* launch = checks.find(kind_of_check(t, PyLong_AsLongLong(args[1])));
+  const auto launch = checks.find(kind_of_check(t, PyLong_AsLongLong(args[1])));
   if (!launch || is_hooked() != 0) Py_RETURN_FALSE;
   const int64_t stream = current_stream(t.device());
   if (stream < 0) return nullptr;
@@ -768,7 +771,7 @@ PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
   if (device.is_cuda()) {
     if (!driver.launch) Py_RETURN_TRUE;
     if (!is_ready(device) || reinterpret_cast<uintptr_t>(weights.const_data_ptr()) % 16 != 0) Py_RETURN_NONE;
-    const Launch* launch = races.find(kind_of_race(weights, from_probs, one_hot));
+    const auto launch = races.find(kind_of_race(weights, from_probs, one_hot));
     if (!launch) Py_RETURN_TRUE;
     const int hooked = is_hooked();
     const int64_t stream = current_stream(device), per_block = weights.scalar_type() == at::kDouble ? 2 : 4;

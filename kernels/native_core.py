@@ -39,6 +39,9 @@ from .plans import TritonDraw
 from .rows import compiled as rows
 from .rows.ops import Race
 
+if sys.platform == "linux":
+    import fcntl
+
 if HAS_TRITON:
     from .rows import race as race_kernels
 
@@ -255,8 +258,9 @@ def _load() -> None:
         loader = ExtensionFileLoader(_NAME, str(file))
         spec = spec_from_file_location(_NAME, file, loader=loader)
         assert spec is not None
-        core = module_from_spec(spec)
-        loader.exec_module(core)
+        with _LOADING:
+            core = module_from_spec(spec)
+            loader.exec_module(core)
     except (OSError, ImportError) as error:
         cpp.LOGGER.info("draws of few numbers go through Python: %s", error)
         return
@@ -268,8 +272,6 @@ def _load() -> None:
 
 def _built(kept: Path) -> Path | None:
     """Has the compiler make the core's file, in a process that outlives this one."""
-    import fcntl
-
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
     if compiler is None:
         return None
@@ -309,12 +311,17 @@ def _built(kept: Path) -> Path | None:
         return file
 
 
+# Held while the core is loaded: a process that is forked then could never load a library.
+_LOADING = threading.Lock()
+
+
 def _start_anew() -> None:
     """A forked process has none of its parent's threads."""
     global _begun
+    _LOADING.release()
     if CORE is None:
         _begun = False
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+    os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_start_anew)

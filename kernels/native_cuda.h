@@ -5,6 +5,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -78,21 +80,24 @@ struct Launch {
   }
 };
 
-// Launches by their kinds, of which a program has few.
+// Launches by their kinds, of which a program has few. Threads of autograd look here without Python's lock.
 class Launches {
  public:
-  const Launch* find(const Kind& kind) const {
+  std::shared_ptr<const Launch> find(const Kind& kind) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = launches_.find(kind);
-    return found == launches_.end() ? nullptr : &found->second;
+    return found == launches_.end() ? nullptr : found->second;
   }
   void add(Kind kind, Launch launch) {
     constexpr size_t MOST = 512;  // as in plans.py
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (launches_.size() >= MOST) launches_.clear();
-    launches_.insert_or_assign(std::move(kind), std::move(launch));
+    launches_.insert_or_assign(std::move(kind), std::make_shared<const Launch>(std::move(launch)));
   }
 
  private:
-  std::unordered_map<Kind, Launch, HashOfKind> launches_;
+  mutable std::mutex mutex_;
+  std::unordered_map<Kind, std::shared_ptr<const Launch>, HashOfKind> launches_;
 };
 
 }  // namespace rsample
