@@ -146,8 +146,8 @@ def table(calls: list[Call]) -> str:
     # A driver that counts calls and runs nothing says in its name that there is no GPU.
     side = "" if "cores" in first.device else ", the host's side alone"
     caption = (
-        f"Microseconds of CPU time a call ({first.device}{side}; torch {first.torch}): one thread, the fastest of rounds "
-        "that alternate between the two libraries; the ratio is the median of theirs."
+        f"Microseconds of CPU time a call ({first.device}{side}; torch {first.torch}): one thread, the fastest of "
+        "rounds that alternate between the two libraries; the ratio is the median of theirs."
     )
     return "\n".join([caption, "", *pipe_table(("draw", "shape", "rsample", "torch", "ratio"), rows), ""])
 

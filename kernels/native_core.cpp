@@ -555,6 +555,7 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   Law& law = *static_cast<Law*>(PyLong_AsVoidPtr(args[0]));
   c10::SmallVector<int64_t, 8> shape;
   if (!unwatched() || !read_shape(args[2], shape) || !PyList_CheckExact(args[1])) Py_RETURN_NONE;
+  if (PyList_GET_SIZE(args[1]) != law.parameters) Py_RETURN_NONE;  // an error of Python's
   const int chosen = is_chosen();
   if (chosen < 0) return nullptr;
   if (chosen) Py_RETURN_NONE;
