@@ -40,7 +40,7 @@ help:
 	@echo "make oldest   tests of what depends on torch's version, on the oldest that is supported, in $(VENV)-oldest"
 	@echo "make field    models of Pyro and TorchRL on accelerated torch.distributions; installs both"
 	@echo "make bench    count instructions, measure against torch.distributions: table, plot and CSV in bench/results"
-	@echo "make calls    what calling a draw costs beside torch.distributions, the last part of make bench"
+	@echo "make calls    what calling a draw costs, and programs that draw little: the last parts of make bench"
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
 	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
@@ -68,9 +68,11 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python bench/instructions.py
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)
+	$(BIN)/python bench/programs.py $(CALLS_ARGS)
 
 calls: $(VENV)/bench.stamp
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)
+	$(BIN)/python bench/programs.py $(CALLS_ARGS)
 
 models: $(VENV)/bench.stamp
 	$(BIN)/python bench/train.py $(MODELS_ARGS)

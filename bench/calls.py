@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,22 +104,29 @@ def set_up(library: str, draw: cases.Draw, shape: cases.Shape, device: torch.dev
 
 
 def paired_us(
-    ours: Callable[[], object], theirs: Callable[[], object], number: int, rounds: int
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    number: int,
+    rounds: int,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[float, float, float]:
-    """Least CPU microseconds of each, and the median quotient of neighbouring rounds."""
+    """Least CPU microseconds of each, and the median quotient of neighbouring rounds; ours run inside `around`."""
     runs: tuple[list[float], list[float]] = ([], [])
-    for call in (ours, theirs):
-        for _ in range(10):  # from the fourth draw of a kind on nothing is found out any more
-            call()
+    pairs = tuple(zip((ours, theirs), (around, nullcontext), runs, strict=True))
+    for call, context, _ in pairs:
+        with context():
+            for _ in range(10):  # from the fourth draw of a kind on nothing is found out any more
+                call()
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):
-            for call, times in zip((ours, theirs), runs, strict=True):
-                start = time.thread_time_ns()
-                for _ in range(number):
-                    call()
-                times.append((time.thread_time_ns() - start) / number / 1e3)
+            for call, context, times in pairs:
+                with context():
+                    start = time.thread_time_ns()
+                    for _ in range(number):
+                        call()
+                    times.append((time.thread_time_ns() - start) / number / 1e3)
     finally:
         gc.enable()
     return min(runs[0]), min(runs[1]), statistics.median(a / b for a, b in zip(*runs, strict=True))

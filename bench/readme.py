@@ -14,8 +14,8 @@ from markers import inserted
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
-# What the names of train.py's, gpu/run.py's and calls.py's files end in, before the suffix.
-MODELS, GPU, CALLS = "-models", "-gpu", "-calls"
+# What the names of train.py's, gpu/run.py's, calls.py's and programs.py's files end in, before the suffix.
+MODELS, GPU, CALLS, PROGRAMS = "-models", "-gpu", "-calls", "-programs"
 
 
 def newest(paths: Iterable[Path]) -> Path | None:
@@ -23,7 +23,7 @@ def newest(paths: Iterable[Path]) -> Path | None:
 
 
 def newest_fragment() -> Path:
-    found = newest(p for p in (HERE / "results").glob("*.md") if not p.stem.endswith((MODELS, GPU, CALLS)))
+    found = newest(p for p in (HERE / "results").glob("*.md") if not p.stem.endswith((MODELS, GPU, CALLS, PROGRAMS)))
     if found is None:
         raise SystemExit("no results yet: run `make bench` first")
     return found
@@ -44,7 +44,9 @@ def main() -> None:
     models = fragment.with_stem(f"{fragment.stem}{MODELS}")
     if models.exists():
         document = inserted(document, "models", models.read_text())
-    if calls := sorted(fragment.parent.glob(f"*{CALLS}.md"), key=lambda path: "gpu" in path.stem):
+    calls = sorted(fragment.parent.glob(f"*{CALLS}.md"), key=lambda path: "gpu" in path.stem)
+    calls += sorted(fragment.parent.glob(f"*{PROGRAMS}.md"))
+    if calls:
         document = inserted(document, "calls", "\n".join(path.read_text() for path in calls))
     if gpu := newest(fragment.parent.glob(f"*{GPU}.md")):
         document = inserted(document, "gpu", gpu.read_text())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,6 +44,16 @@ _BLOCKS: ContextVar[tuple[_Block, ...]] = ContextVar(
 )
 
 
+# How many there are in the whole process: where there is none, nobody need look at the context.
+OPEN = ctypes.c_int64(len(_BLOCKS.get()))
+_counting = threading.Lock()
+
+
+def _count_open(change: int) -> None:
+    with _counting:
+        OPEN.value += change
+
+
 def forced() -> str | None:
     """The backend that `use_backend` or RSAMPLE_BACKEND asks for here."""
     blocks = _BLOCKS.get()
@@ -66,10 +78,12 @@ def use_backend(name: str) -> Iterator[None]:
         RuntimeError: "triton" where Triton is not installed.
     """
     block = _Block(name)
+    _count_open(1)
     _BLOCKS.set((*_BLOCKS.get(), block))
     try:
         yield
     finally:
+        _count_open(-1)
         # Not what it was before: blocks of generators may end in another order than they began.
         _BLOCKS.set(tuple(b for b in _BLOCKS.get() if b is not block))
 

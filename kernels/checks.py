@@ -33,6 +33,8 @@ def check_kernel(x_ptr, out_ptr, n, KIND: tl.constexpr, BLOCK: tl.constexpr):
     for start in range(0, n, BLOCK):
         at = start + tl.arange(0, BLOCK)
         x = tl.load(x_ptr + at, mask=at < n, other=1.0)
+        if x.dtype != tl.float64:
+            x = x.to(tl.float32)
         if KIND == 0:
             good = x == x
         elif KIND == 1:
@@ -42,8 +44,7 @@ def check_kernel(x_ptr, out_ptr, n, KIND: tl.constexpr, BLOCK: tl.constexpr):
         elif KIND == 3:
             good = x >= 0
         else:
-            wide = x.to(tl.float64) if x.dtype == tl.float64 else x.to(tl.float32)
-            good = (wide >= 0) & (wide - tl.floor(wide) == 0)  # not of infinity
+            good = (x >= 0) & (x - tl.floor(x) == 0)  # not of infinity
         valid = valid & good.to(tl.int32)
     tl.store(out_ptr, tl.min(valid, axis=0).to(tl.uint8))
 

@@ -86,6 +86,7 @@ struct {
   PyTypeObject* tensor;
   PyTypeObject* parameter;
   PyObject* blocks;    // the context variable of `use_backend`
+  const volatile int64_t* open;  // how many of its blocks there are in the process
   PyObject* backward;  // the gradients by the classes of autograd.py
   PyObject* stream;    // of a device's number, as an integer
   PyObject* knobs;     // of Triton, which have the hooks of launches; or None
@@ -104,8 +105,9 @@ bool unwatched() {
          at::impl::PythonTorchFunctionTLS::stack_len() == 0;
 }
 
-// Whether a block of `use_backend` is open here, or -1 with an error.
+// Whether a block of `use_backend` is open here, or -1 with an error. Needs Python's lock where one is open anywhere.
 int is_chosen() {
+  if (*python.open == 0) return 0;
   PyObject* blocks = nullptr;
   if (PyContextVar_Get(python.blocks, nullptr, &blocks) < 0) return -1;
   const int chosen = PyTuple_GET_SIZE(blocks) > 0;
@@ -384,7 +386,7 @@ struct Draw : torch::autograd::Function<Draw> {
     }
     const bool on_gpu = draw.device.is_cuda();
     void* stream = nullptr;
-    if (simple) {
+    if (simple && (on_gpu || *python.open != 0)) {
       pybind11::gil_scoped_acquire gil;
       const int64_t number = on_gpu && is_ready(draw.device) ? current_stream(draw.device) : 0;
       if (is_chosen() != 0 || number < 0 || (on_gpu && is_hooked() != 0)) {
@@ -909,13 +911,15 @@ PyObject* drive(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-// begin(Tensor, Parameter, context variable, backward, stream of a device, knobs).
+// begin(Tensor, Parameter, context variable, address of the number of open blocks, backward, stream of a device, knobs).
 PyObject* begin(PyObject*, PyObject* args) {
   PyObject *tensor, *parameter;
-  if (!PyArg_ParseTuple(args, "OOOOOO", &tensor, &parameter, &python.blocks, &python.backward, &python.stream,
+  unsigned long long open;
+  if (!PyArg_ParseTuple(args, "OOOKOOO", &tensor, &parameter, &python.blocks, &open, &python.backward, &python.stream,
                         &python.knobs)) {
     return nullptr;
   }
+  python.open = reinterpret_cast<const int64_t*>(open);
   for (PyObject* kept : {tensor, parameter, python.blocks, python.backward, python.stream, python.knobs}) {
     Py_INCREF(kept);
   }

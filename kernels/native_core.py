@@ -266,7 +266,7 @@ def _load() -> None:
         return
     stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
     knobs = triton.knobs.runtime if HAS_TRITON else None
-    core.begin(Tensor, Parameter, backend._BLOCKS, _gradients, stream, knobs)
+    core.begin(Tensor, Parameter, backend._BLOCKS, ctypes.addressof(backend.OPEN), _gradients, stream, knobs)
     CORE = core
 
 

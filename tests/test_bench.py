@@ -14,6 +14,7 @@ import requirements
 import torch
 from calls import SHOWN
 from instructions import Count, write_counts
+from programs import PROGRAMS
 from support import HEAD, measured, support_table
 
 import rsample.distributions
@@ -76,6 +77,16 @@ def test_calls_are_measured(tmp_path):
     table = next(tmp_path.glob("*-calls.md")).read_text()
     assert all(f"| {name} |" in table for name in SHOWN)
     assert len(calls) == len(SHOWN)
+
+
+def test_programs_are_measured(tmp_path):
+    done = run("programs.py", "--number", "1", "--rounds", "1", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with next(tmp_path.glob("*-programs.csv")).open() as file:
+        measured = {row["program"]: (float(row["us"]), float(row["torch_us"])) for row in csv.DictReader(file)}
+    assert list(measured) == list(PROGRAMS)
+    assert all(us > 0 and torch_us > 0 for us, torch_us in measured.values())
+    assert torch.distributions.Normal.rsample.__module__.startswith("torch.")
 
 
 def test_rows_of_categories_keep_their_shape(rows):
