@@ -737,6 +737,22 @@ PyObject* weighs(PyObject*, PyObject* const* args, Py_ssize_t) {
   END_HANDLE_TH_ERRORS
 }
 
+std::vector<int64_t> integers(PyObject* list) {
+  std::vector<int64_t> result;
+  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
+    result.push_back(static_cast<int64_t>(PyLong_AsUnsignedLongLongMask(item.ptr())));
+  }
+  return result;
+}
+
+variable_list tensors_of(PyObject* list) {
+  variable_list result;
+  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
+    result.push_back(THPVariable_Unpack(item.ptr()));
+  }
+  return result;
+}
+
 // --------------------------------------------------------------------------------------------------------------- rows
 
 // Launches of races on GPUs.
@@ -748,8 +764,59 @@ Kind kind_of_race(const Tensor& weights, bool from_probs, bool one_hot) {
   return kind;
 }
 
-// race(function, weights, shape, from_probs, one_hot): one category for each row of weights of the draw's shape, on the
-// CPU by the function `race` of rows/compiled.py; None where it is left to Python, True where it has no launch.
+// The dimensions that draws by inversion step along, as rows/compiled.py describes them, by shapes and strides.
+std::unordered_map<Kind, std::vector<int64_t>, HashOfKind> walks;
+
+Kind kind_of_walk(const Tensor& weights, at::IntArrayRef shape) {
+  Kind kind;
+  add_sizes(kind, shape);
+  add_layout(kind, weights);
+  return kind;
+}
+
+// Several categories from each row on the CPU, by the function `inversion` of rows/compiled.py; True where the walk is
+// not known.
+PyObject* inverted(void* function, const Tensor& weights, at::IntArrayRef shape, bool from_probs) {
+  using Function = void (*)(const void*, const int64_t*, const uint64_t*, bool, int64_t*);
+  const auto batch = shape.slice(0, shape.size() - 1);
+  const int64_t k = shape.back(), draws = c10::multiply_integers(batch);
+  if (!weights.is_cpu() || !weights.is_contiguous() || weights.dim() == 0 || !broadcasts(weights.sizes(), shape)) {
+    Py_RETURN_NONE;
+  }
+  if (weights.size(-1) != k || weights.numel() / k >= draws || draws >= MOST_NUMBERS) Py_RETURN_NONE;
+  const auto walk = walks.find(kind_of_walk(weights, shape));
+  if (walk == walks.end()) Py_RETURN_TRUE;
+  Tensor index = empty(batch, at::kLong);
+  const auto key = reserved();
+  const auto draw = [&, dimensions = walk->second] {
+    reinterpret_cast<Function>(function)(weights.const_data_ptr(), dimensions.data(), key.data(), from_probs,
+                                         static_cast<int64_t*>(index.mutable_data_ptr()));
+  };
+  if (draws + weights.numel() < LONG) {
+    draw();
+  } else {
+    Py_BEGIN_ALLOW_THREADS;
+    draw();
+    Py_END_ALLOW_THREADS;
+  }
+  return THPVariable_Wrap(index);
+}
+
+// learn_walk(weights, shape, dimensions).
+PyObject* learn_walk(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  constexpr size_t MOST = 512;  // as in plans.py
+  c10::SmallVector<int64_t, 8> shape;
+  if (!read_shape(args[1], shape)) Py_RETURN_NONE;
+  if (walks.size() >= MOST) walks.clear();
+  walks.insert_or_assign(kind_of_walk(THPVariable_Unpack(args[0]), shape), integers(args[2]));
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+// race(functions, weights, shape, from_probs, one_hot): a category for each row of a draw, on the CPU by the functions
+// `race` and `inversion` of rows/compiled.py, a tuple; None where it is left to Python, True where it has no launch or
+// walk.
 PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   using Function = void (*)(const void*, int64_t, const int64_t*, const int64_t*, int64_t, int64_t, uint64_t, uint64_t,
@@ -760,10 +827,14 @@ PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
   const Tensor& weights = THPVariable_Unpack(args[1]);
   const at::IntArrayRef sizes(shape);
   const bool from_probs = args[3] == Py_True, one_hot = args[4] == Py_True;
-  if (!is_plain(weights) || weights.sizes() != sizes || weights._fw_grad(0).defined()) Py_RETURN_NONE;
+  if (!is_plain(weights) || weights._fw_grad(0).defined()) Py_RETURN_NONE;
   const int chosen = is_chosen();
   if (chosen < 0) return nullptr;
   if (chosen) Py_RETURN_NONE;
+  if (weights.sizes() != sizes) {
+    if (one_hot || !weights.is_cpu()) Py_RETURN_NONE;
+    return inverted(PyLong_AsVoidPtr(PyTuple_GET_ITEM(args[0], 1)), weights, sizes, from_probs);
+  }
 
   const auto device = weights.device();
   const auto out = [&] {
@@ -787,7 +858,7 @@ PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
     return THPVariable_Wrap(drawn);
   }
   if (!weights.is_contiguous() || weights.numel() >= MOST_NUMBERS) Py_RETURN_NONE;
-  const auto function = reinterpret_cast<Function>(PyLong_AsVoidPtr(args[0]));
+  const auto function = reinterpret_cast<Function>(PyLong_AsVoidPtr(PyTuple_GET_ITEM(args[0], 0)));
   Tensor drawn = out();
   Tensor index = one_hot ? empty(sizes.slice(0, sizes.size() - 1), at::kLong) : drawn;
   const auto key = reserved();
@@ -843,22 +914,6 @@ PyObject* learn(PyObject*, PyObject* args) {
   engine.backward = {reinterpret_cast<void*>(numbers[2]), reinterpret_cast<void*>(numbers[3])};
   engine.known = true;
   Py_RETURN_NONE;
-}
-
-std::vector<int64_t> integers(PyObject* list) {
-  std::vector<int64_t> result;
-  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
-    result.push_back(static_cast<int64_t>(PyLong_AsUnsignedLongLongMask(item.ptr())));
-  }
-  return result;
-}
-
-variable_list tensors_of(PyObject* list) {
-  variable_list result;
-  for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
-    result.push_back(THPVariable_Unpack(item.ptr()));
-  }
-  return result;
 }
 
 // learn_launch(law, tensors, shape or needs, sizes of the parameters or None, function, grid, warps, shared, numbers,
@@ -943,6 +998,7 @@ PyMethodDef methods[] = {
     {"below", fast(below), METH_FASTCALL, nullptr},
     {"weighs", fast(weighs), METH_FASTCALL, nullptr},
     {"race", fast(race), METH_FASTCALL, nullptr},
+    {"learn_walk", fast(learn_walk), METH_FASTCALL, nullptr},
     {"law", law, METH_VARARGS, nullptr},
     {"learn", learn, METH_VARARGS, nullptr},
     {"learn_launch", learn_launch, METH_VARARGS, nullptr},

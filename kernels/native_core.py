@@ -140,17 +140,20 @@ def _addresses(function: Any) -> tuple[int, int]:
 
 
 def race(kind: Race, params: dict[str, Tensor], shape: Sequence[int]) -> Tensor | None:
-    """One category for each row from the default generator, or None where it is left to Python."""
+    """A category for each row from the default generator, or None where it is left to Python."""
     if CORE is None or kind.log_prob:
         return None
     (weights,) = params.values()
-    address = 0
-    if weights.is_cpu:
-        address = rows.race_address(weights.dtype)
-        if address == 0:
-            return None
-    drawn: Any = CORE.race(address, weights, shape, kind.from_probs, kind.one_hot)
-    return _learn_race(kind, weights.detach(), shape) if drawn is True else drawn
+    functions = rows.addresses(weights.dtype) if weights.is_cpu else ()
+    if functions is None:
+        return None
+    drawn: Any = CORE.race(functions, weights, shape, kind.from_probs, kind.one_hot)
+    if drawn is not True:
+        return drawn
+    if not weights.is_cpu:
+        return _learn_race(kind, weights.detach(), shape)
+    CORE.learn_walk(weights, shape, rows.walk(weights, shape))
+    return CORE.race(functions, weights, shape, kind.from_probs, kind.one_hot)
 
 
 def _learn_race(kind: Race, weights: Tensor, shape: Sequence[int]) -> Tensor | None:

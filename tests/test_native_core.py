@@ -207,6 +207,35 @@ def test_parameters_of_any_layout(taken, by_python):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("name", ["probs", "logits"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("weights", "sample_shape"),
+    [((4,), ()), ((3, 4), ()), ((4,), (7,)), ((3, 4), (5, 2)), ((2, 3, 5), (4,)), ((3, 4), (1,)), ((1, 4), (1,))],
+)
+def test_categories(weights, sample_shape, dtype, name, by_python):
+    values = torch.linspace(0.1, 2, torch.Size(weights).numel(), dtype=dtype).reshape(weights)
+    d = dist.Categorical(**{name: values})
+    asked = []
+    core = native_core.CORE
+
+    class Counted:
+        def __getattr__(self, attribute):
+            function = getattr(core, attribute)
+            return lambda *args: asked.append((attribute, function(*args))) or asked[-1][1]
+
+    for _ in range(2):
+        native_core.CORE = Counted()
+        try:
+            drawn = seeded(lambda: d.sample(sample_shape))
+        finally:
+            native_core.CORE = core
+        assert drawn.shape == torch.Size(sample_shape) + d.batch_shape
+        assert torch.equal(drawn, by_python(lambda: seeded(lambda: d.sample(sample_shape))))
+    answer = [answer for attribute, answer in asked if attribute == "race"][-1]
+    assert (answer is None) == (sample_shape == (1,))  # as many draws as rows, of another shape
+
+
 def test_batched_gradients(by_python):
     loc = torch.zeros(3, requires_grad=True)
     grads = torch.eye(3)

@@ -42,15 +42,21 @@ def available(dtype: torch.dtype) -> bool:
     return _library(dtype) is not None
 
 
-def race_address(dtype: torch.dtype) -> int:
-    """Where the function `race` of the library for weights of `dtype` lies, 0 where there is none."""
+def addresses(dtype: torch.dtype) -> tuple[int, int] | None:
+    """Where `race` and `inversion` of the library for weights of `dtype` lie, or None where there is none."""
     if dtype not in _addresses:
         library = _library(dtype) if dtype in _CPP_TYPES else None
-        _addresses[dtype] = 0 if library is None else ctypes.cast(library.race, ctypes.c_void_p).value or 0
-    return _addresses[dtype]
+        functions = () if library is None else (library.race, library.inversion)
+        _addresses[dtype] = tuple(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions)
+    return _addresses[dtype] or None
 
 
-_addresses: dict[torch.dtype, int] = {}
+_addresses: dict[torch.dtype, Any] = {}
+
+
+def walk(weights: Tensor, shape: Sequence[int]) -> list[int]:
+    """The dimensions of a whole batch of draws of several from each row, as `inversion` takes them."""
+    return list(_dimensions(tuple(shape), tuple(weights.shape), weights.stride(), None)[1])
 
 
 def race(
