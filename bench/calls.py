@@ -9,10 +9,8 @@ On a GPU it is the host's share: nothing is waited for.
 from __future__ import annotations
 
 import argparse
-import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -23,7 +21,9 @@ import machine
 import torch
 from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
+from pairing import no_garbage_collection
 from results import size_label, write_csv
+from timers import ThreadTimer
 
 from rsample.kernels import native_core
 
@@ -117,18 +117,12 @@ def paired_us(
         with context():
             for _ in range(10):  # from the fourth draw of a kind on nothing is found out any more
                 call()
-    gc.collect()
-    gc.disable()
-    try:
+    timer = ThreadTimer()
+    with no_garbage_collection():
         for _ in range(rounds):
             for call, context, times in pairs:
                 with context():
-                    start = time.thread_time_ns()
-                    for _ in range(number):
-                        call()
-                    times.append((time.thread_time_ns() - start) / number / 1e3)
-    finally:
-        gc.enable()
+                    times.append(timer.seconds(call, number) * 1e6)
     return min(runs[0]), min(runs[1]), statistics.median(a / b for a, b in zip(*runs, strict=True))
 
 

@@ -28,7 +28,7 @@ def interleaved(
     """
     calls = {name: _calls_a_round(run, timer) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    with _no_garbage_collection():
+    with no_garbage_collection():
         start = time.perf_counter()
         for done in range(MAX_ROUNDS):
             if done >= min_rounds and time.perf_counter() - start > budget:
@@ -48,7 +48,7 @@ def _calls_a_round(run: Callable[[], object], timer: Timer) -> int:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

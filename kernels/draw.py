@@ -81,12 +81,12 @@ class Sampler:
             ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
             RuntimeError: parameters, key or generator on different devices.
         """
-        law = None if key is not None or generator is not None or attributes else self._law
-        if law is not None and not torch.compiler.is_compiling():
-            drawn = law.draw(params, shape, differentiable)
+        is_short = key is None and generator is None and not attributes
+        if is_short and self._law is not None and not torch.compiler.is_compiling():
+            drawn = self._law.draw(params, shape, differentiable)
             if drawn is not None:
                 return drawn
-        if key is None and generator is None and not attributes and not keys.watched():
+        if is_short and not keys.watched():
             plan = self.operators.plans.find(params, shape)
             if plan is not None:
                 native_core.begin()

@@ -419,7 +419,8 @@ def launched_backward(
     return [grads[j] for j in wanted], outputs, None if patterns else repeated
 
 
-_STORED = ("none", "elements", "sum")
+# What becomes of a parameter's gradient, by number: nothing, one number an element, partial sums.
+STORED = ("none", "elements", "sum")
 
 
 def _linear_backward(
@@ -459,4 +460,4 @@ def _linear_backward(
     for j in wanted:
         if outputs[j] == "sum":
             outs[j] = outs[j].sum().to(params[j].dtype).reshape(params[j].shape)
-    return outs, tuple(_STORED.index(output) for output in outputs), repeated
+    return outs, tuple(STORED.index(output) for output in outputs), repeated

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..elementwise import bounds, inside
+from ..elementwise import STORED, bounds, inside
 from ..language import tl, triton
 from ..launch import Config, Launched, empty, launch_elements, slots
 from ..layout import describe
@@ -292,7 +292,7 @@ def launched_backward(
         tune=False,
         config=CONFIG,
     )
-    stored = tuple(("none", "elements", "sum").index(output) for output in outputs)
+    stored = tuple(STORED.index(output) for output in outputs)
     alone = all(outputs[j] == "sum" or params[j].numel() == n for j in wanted)
     grads = [_reduced(outs[j], params[j], outputs[j]) for j in wanted]
     return grads, stored, repeated if alone else None
