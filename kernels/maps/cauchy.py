@@ -12,7 +12,7 @@ from ..language import tl, triton
 from ..noise import CENTERED
 from ..special import log1p_of_square
 from .location_scale import Standard, location_scale_map, scale_map
-from .support import FINITE, Support
+from .support import HALF_LINE, REAL_LINE
 
 _PI = tl.constexpr(math.pi)
 _RECIPROCAL_PI = tl.constexpr(1 / math.pi)
@@ -94,7 +94,7 @@ CAUCHY_MAP = location_scale_map(
         device_slope=standard_cauchy_slope_device,
     ),
     at=cauchy_log_prob,
-    support=Support(-math.inf, math.inf, not_in_float32=True),
+    support=REAL_LINE,
 )
 
 
@@ -139,5 +139,5 @@ HALF_CAUCHY_MAP = scale_map(
         device_slope=standard_half_cauchy_slope_device,
     ),
     at=half_cauchy_log_prob,
-    support=FINITE,
+    support=HALF_LINE,
 )
