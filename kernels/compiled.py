@@ -29,7 +29,7 @@ from .loops.noise import LoopNoise
 from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
-from .plans import Outputs
+from .operators import Outputs
 from .plans import Run as Draw
 from .translate import Function, printed, traced
 from .window import Window

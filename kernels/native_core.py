@@ -34,7 +34,7 @@ from .interpreter import Interpreted
 from .language import HAS_TRITON, triton
 from .launch import Launched, key_arguments, unread
 from .noise import SIGNIFICAND_BITS, elements_per_block
-from .ops import Operators, kernels_of
+from .ops import MapOperators, kernels_of
 from .plans import TritonDraw
 from .rows import compiled as rows
 from .rows.ops import Race
@@ -54,7 +54,7 @@ _NAME = "rsample_native_core"
 class Law:
     """A map as the core knows it."""
 
-    def __init__(self, operators: Operators) -> None:
+    def __init__(self, operators: MapOperators) -> None:
         self.operators = operators
         self._handle: int | None = None
 

@@ -17,9 +17,8 @@ from .backend import forced
 from .direct_launch import launches_directly
 from .launch import Launched, empty, key_arguments
 from .noise import SIGNIFICAND_BITS
+from .operators import Outputs
 
-# A sample, or a joint map's sample and its log-density.
-Outputs = Tensor | tuple[Tensor, ...]
 # A draw of one kind from a key, as an operator takes it, and parameters.
 Run = Callable[[Sequence[Tensor], Sequence[Tensor]], Outputs]
 # Of (parameters, shape, dtype); None where there is nothing to be gained.

@@ -25,7 +25,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,18 +34,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 
 from . import keys
-from .function import wants_derivative
-from .launch import group_size
 from .layout import row_major_strides
-from .loops.noise import LoopNoise
-from .noise import elements_per_block
-from .rows.draw import draw_with_key
-from .rows.inversion import draws_by_inversion
-from .rows.ops import Kind, Race
+from .operators import Operators, as_tuple
 from .window import windowed_key
-
-if TYPE_CHECKING:
-    from .draw import Sampler
 
 # Draws part of a sample of which it is given key, parameters and shape; one tensor or several of the same shape.
 DrawPart = Callable[[keys.Key, Sequence[Tensor], Sequence[int]], tuple[Tensor, ...]]
@@ -77,7 +68,7 @@ class Box:
 
 
 def draw(
-    sampler: Sampler,
+    operators: Operators,
     params: Sequence[Tensor],
     shape: Sequence[int],
     dtype: torch.dtype,
@@ -86,72 +77,41 @@ def draw(
     key: Tensor | None,
     differentiable: bool,
 ) -> Any:
-    """:meth:`Sampler.__call__` for parameters of which at least one is a DTensor; others are tensors of one element.
+    """:func:`rsample.kernels.draw.draw` for parameters of which at least one is a DTensor.
 
     Args:
-        params: of the sampler's map.
+        params: DTensors, and tensors of one element.
         shape, dtype: of the whole sample.
 
     Returns:
         A DTensor, or a tuple of them.
 
     Raises:
-        NotImplementedError: under torch.compile, functorch's transforms or forward-mode differentiation.
-        ValueError: parameters on different meshes, or with placements that would have to be communicated.
+        NotImplementedError: under torch.compile, functorch's transforms or forward-mode differentiation; of a draw that
+            has no parts.
+        ValueError: parameters on different meshes, or with placements that would have to be communicated, or of rows
+            that do not lie on one rank.
     """
-    noise = sampler.map.noise
-    looping = isinstance(noise, LoopNoise)
-
-    def draw_part(key: keys.Key, params: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, ...]:
-        outputs = sampler.from_key(key, params, shape, dtype, differentiable)
-        return outputs if isinstance(outputs, tuple) else (outputs,)
-
-    named = dict(zip(sampler.map.parameters, params, strict=True))
+    parts = operators.parts(params, shape)
+    named = dict(zip(operators.parameters, params, strict=True))
     sharding = Sharding.of(named, shape)
-    if sampler.map.tangent is not None:
+    if operators.whole_rows:
         sharding.check_rows(named, shape)
-    per_block = noise.elements_per_block(dtype)
-    taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
-    with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        part = draw_box(
-            draw_part, taken, sharding.local_params, sharding.box, per_block, 1 if looping else group_size(dtype)
-        )
-        outputs = tuple(sharding.whole(x, shape) for x in part)
-    return outputs if sampler.map.joint else outputs[0]
-
-
-def draw_rows(
-    kind: Kind,
-    params: dict[str, Tensor],
-    shape: Sequence[int],
-    *,
-    generator: torch.Generator | None,
-    key: Tensor | None,
-    differentiable: bool,
-) -> tuple[DTensor, ...]:
-    """:func:`rsample.kernels.rows.draw.draw_rows` for parameters of which at least one is a DTensor.
-
-    Rows lie on one rank. A shard of several runs is a launch a run where a row is drawn from once, and one draw else.
-
-    Raises:
-        NotImplementedError, ValueError: as :func:`draw`; a ValueError for rows that are sharded.
-    """
+    taken = sharding.take_key(key, generator, operators.blocks(params, shape, dtype))
+    given, box, per_block = sharding.local_params, sharding.box, operators.per_block(dtype)
 
     def draw_part(key: keys.Key, params: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, ...]:
-        recorded = differentiable and wants_derivative(params)
-        return draw_with_key(kind, key, params, shape, recorded=recorded)
+        return as_tuple(operators.from_key(key, params, shape, dtype, differentiable))
 
-    sharding = Sharding.of(params, shape)
-    sharding.check_rows(params, shape)
-    weights = next(iter(params.values()))
-    per_block = elements_per_block(weights.dtype)
-    taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        if isinstance(kind, Race) and draws_by_inversion(weights.shape, shape):
-            part = draw_box_by_inversion(draw_part, taken, sharding.local_params, sharding.box)
+        if parts == "elements":
+            part = draw_box(draw_part, taken, given, box, per_block, operators.group(dtype))
+        elif parts == "rows":
+            part = draw_box_of_rows(draw_part, taken, given, box, per_block)
         else:
-            part = draw_box_of_rows(draw_part, taken, sharding.local_params, sharding.box, per_block)
-        return tuple(sharding.whole(x, shape[: x.dim()]) for x in part)
+            part = draw_box_by_inversion(draw_part, taken, given, box)
+        outputs = tuple(sharding.whole(x, shape[: x.dim()]) for x in part)
+    return outputs if len(outputs) > 1 else outputs[0]
 
 
 @dataclass(frozen=True)

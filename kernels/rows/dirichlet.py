@@ -25,7 +25,7 @@ from ..loops.noise import NOTHING
 from ..maps.log_gamma import LOG_GAMMA_MAP, log_gamma_reference
 from ..maps.map import Map
 from ..noise import compute_dtype
-from ..ops import Operators, draw_engine, gradient_engine, planner
+from ..ops import MapOperators, draw_engine, gradient_engine, planner
 from ..plans import Plans
 
 _LOG_HALF = -0.6931471805599453
@@ -167,7 +167,7 @@ _LAW = replace(
 )
 
 
-class DirichletOperators(Operators):
+class DirichletOperators(MapOperators):
     """`rsample::dirichlet` and its gradient, whose kernels are those of the gamma numbers and of `_SHARES`."""
 
     def __init__(self, map: Map) -> None:
@@ -176,12 +176,12 @@ class DirichletOperators(Operators):
             LOG_GAMMA_MAP, Plans(planner(LOG_GAMMA_MAP), map.noise.elements_per_block)
         )
         self._of_shares = gradient_engine(_SHARES)
-        self.run_forward = self._draw
+        self.run_forward = self._draw  # type: ignore[method-assign]
         self.plans = Plans(
             lambda params, shape, dtype: lambda key, given: self._draw(key, given, shape, dtype),
             map.noise.elements_per_block,
         )
-        self._run_backward = self._gradient
+        self.run_backward = self._gradient  # type: ignore[method-assign]
 
     def _draw(
         self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
