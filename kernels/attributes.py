@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.graph import get_gradient_edge
 
-from .keys import Key
-from .operators import Operators, Outputs
+from .key import Key
+from .operators import Operators
+from .outputs import Outputs
 
 # By position among a draw's parameters: the attribute that is the parameter, expanded.
 Attributes = dict[int, Tensor]

@@ -29,8 +29,9 @@ from .loops.noise import LoopNoise
 from .maps.map import Map
 from .maps.standard import STANDARD_MAPS, standard_loop_map
 from .noise import compute_dtype
-from .operators import Operators, Outputs, as_tuple
+from .operators import Operators
 from .ops import MapOperators
+from .outputs import Outputs, as_tuple
 from .reference import reduced
 from .vmapping import vmapped_backward, vmapped_draw
 

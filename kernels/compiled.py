@@ -29,8 +29,8 @@ from .loops.noise import LoopNoise
 from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
-from .operators import Outputs
-from .plans import Run as Draw
+from .outputs import Outputs
+from .outputs import Run as Draw
 from .translate import Function, printed, traced
 from .window import Window
 

@@ -16,6 +16,7 @@ from .attributes import Attributes
 from .autograd import operators_of
 from .dtensor import any_dtensor
 from .function import wants_derivative
+from .key import Key
 from .maps.map import Map
 from .operators import Operators, are_plain
 from .ops import MapOperators
@@ -75,13 +76,13 @@ def draw(
         if source.recorded:
             return record(operators.forward_op, source.key, params, shape, *operators.options(dtype))
         if source.transformed:
-            return operators.function.apply(operators, source.key, source.marker, tuple(shape), dtype, *params)
+            return operators.function.apply(operators, tuple(source.key), source.marker, tuple(shape), dtype, *params)
         taken = source.key
     else:
         if are_plain(params) and not wants_derivative(params):
-            taken = keys.borrow(device, blocks, generator) if key is None else (key,)
+            taken = keys.borrow(device, blocks, generator) if key is None else Key((key,))
             return operators.run_forward(taken, params, shape, dtype)
-        taken = keys.reserve(device, blocks, generator) if key is None else (key,)
+        taken = keys.reserve(device, blocks, generator) if key is None else Key((key,))
     if attributes and differentiable and torch.is_grad_enabled():
         if forward_ad._current_level < 0:
             return attributed.draw(operators, taken, shape, dtype, attributes, params)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .direct_launch import Program, current, launch
+from .key import Key
 from .language import triton
 from .layout import Layout
 from .noise import elements_per_block
@@ -87,7 +88,7 @@ def key_arguments(
     whether its numbers are known or, under graph capture, lie in memory that each replay refills: a kernel first
     needed in a capture could not be loaded there.
     """
-    if len(key) == 1:
+    if not Key(key).is_reservation:
         if on_device(key[0]):
             return "tensor", key[0].contiguous(), None, 1, 0, 0, 0
         seed, block = key[0].tolist()

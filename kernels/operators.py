@@ -18,15 +18,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from .function import wants_derivative
-from .keys import Key, calls_are_seen
+from .keys import calls_are_seen
 from .launch import group_size
 from .noise import elements_per_block
+from .outputs import Outputs, returned
 
 if TYPE_CHECKING:
     from .function import LeanFunction
-
-# A sample, or a sample and what is known of it: its log-density, or the norm of its noise.
-Outputs = Tensor | tuple[Tensor, ...]
 
 LIBRARY = torch.library.Library("rsample", "FRAGMENT")
 
@@ -84,17 +82,21 @@ class Operators:
         """Of how many elements the runs of a window are made."""
         return group_size(dtype)
 
-    def run_forward(self, key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         """The draw itself, below the dispatcher."""
         raise NotImplementedError
 
     def run_backward(
-        self, key: Key, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         """The gradients of the parameters that `needs` marks, from those of outputs, below the dispatcher."""
         raise NotImplementedError
 
-    def forward(self, key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+    def forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         """The forward operator below autograd; nothing in it builds a graph as long as no parameter requires grad."""
         if is_plain(params):
             return self.run_forward(key, params, shape, dtype)
@@ -102,7 +104,7 @@ class Operators:
             return returned(self.forward_op(list(key), *params, shape, *self.options(dtype)))
 
     def backward(
-        self, key: Key, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         """The backward operator below autograd."""
         if is_plain((*given, *params)):
@@ -112,13 +114,18 @@ class Operators:
         return grads
 
     def from_key(
-        self, key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype, differentiable: bool
+        self,
+        key: Sequence[Tensor],
+        params: Sequence[Tensor],
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        differentiable: bool,
     ) -> Outputs:
         """The draw of a key as operators take it, in eager mode, from checked arguments."""
         if not wants_derivative(params):
             return self.forward(key, params, shape, dtype)
         if differentiable:
-            drawn: Outputs = self.function.apply(self, key, None, tuple(shape), dtype, *params)
+            drawn: Outputs = self.function.apply(self, tuple(key), None, tuple(shape), dtype, *params)
             return drawn
         with torch._C._AutoDispatchBelowAutograd():
             return self.forward(key, params, shape, dtype)
@@ -127,18 +134,7 @@ class Operators:
         self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
     ) -> Outputs:
         """What the forward operator does where a gradient may be asked for."""
-        return self.from_key(tuple(key), params, shape, dtype, True)
-
-
-def returned(outputs: Any) -> Outputs:
-    """What an operator has returned: of a list of one tensor, the tensor."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
-
-
-def as_tuple(outputs: Outputs) -> tuple[Tensor, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+        return self.from_key(key, params, shape, dtype, True)
 
 
 def define(

@@ -20,18 +20,18 @@ from torch import Tensor
 
 from . import compiled, reference
 from .backend import CPU, backend_for
-from .keys import Key, packed_key
+from .key import Key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
-from .operators import Operators, Outputs, define, fake_backward, fresh
-from .plans import Planner, Plans, Run, TritonDraw
+from .operators import Operators, define, fake_backward, fresh
+from .outputs import Outputs, Run
+from .plans import Planner, Plans, TritonDraw
 from .window import split_key
 
 if HAS_TRITON:
-    from . import elementwise
-    from .loops import kernel as loop_kernels
+    from . import elementwise, loop_kernels
 
 
 class MapOperators(Operators):
@@ -87,8 +87,8 @@ def kernels_of(map: Map) -> ModuleType:
 def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
     """What a map's forward operator runs: on the backend for the device and size."""
 
-    def forward(key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
-        plan = plans.find(params, shape) if len(key) != 2 and dtype == params[0].dtype else None
+    def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+        plan = plans.find(params, shape) if Key(key).box is None and dtype == params[0].dtype else None
         if plan is not None:
             return plan.run(key, params)
         key, numel, window = split_key(key, math.prod(shape))
@@ -96,9 +96,9 @@ def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
         if backend == "triton":
             outputs = kernels_of(map).forward(map, key, params, shape, dtype, window)
         elif backend == "compiled":
-            outputs = compiled.forward(map, packed_key(key), params, shape, dtype, window)
+            outputs = compiled.forward(map, key.packed(), params, shape, dtype, window)
         else:
-            outputs = reference.forward(map, packed_key(key), params, shape, dtype, window)
+            outputs = reference.forward(map, key.packed(), params, shape, dtype, window)
         return outputs if map.joint else outputs[0]
 
     return forward
@@ -139,8 +139,8 @@ def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:
         if backend == "triton":
             return kernels_of(map).backward(map, key, given, params, needs, window)
         if backend == "compiled":
-            return compiled.backward(map, packed_key(key), given, params, needs, window)
-        return reference.backward(map, packed_key(key), given, params, needs, window)
+            return compiled.backward(map, key.packed(), given, params, needs, window)
+        return reference.backward(map, key.packed(), given, params, needs, window)
 
     return backward
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .autograd import AffineDraw, PathwiseDraw
-from .operators import Operators, Outputs
+from .operators import Operators
+from .outputs import Outputs
 from .plans import Plan
 
 

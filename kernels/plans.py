@@ -17,10 +17,8 @@ from .backend import forced
 from .direct_launch import launches_directly
 from .launch import Launched, empty, key_arguments
 from .noise import SIGNIFICAND_BITS
-from .operators import Outputs
+from .outputs import Outputs, Run
 
-# A draw of one kind from a key, as an operator takes it, and parameters.
-Run = Callable[[Sequence[Tensor], Sequence[Tensor]], Outputs]
 # Of (parameters, shape, dtype); None where there is nothing to be gained.
 Planner = Callable[[Sequence[Tensor], torch.Size, torch.dtype], Run | None]
 

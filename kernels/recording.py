@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .operators import LIBRARY, Outputs, returned
+from .key import Key
+from .operators import LIBRARY
+from .outputs import Outputs, returned
 
 
 def traced() -> bool:
@@ -45,7 +47,7 @@ def record(
 def _draw_as(
     operator: str, key: Sequence[Tensor], params: Sequence[Tensor], like: Tensor, options: Sequence[int]
 ) -> list[Tensor]:
-    if len(key) == 1:
+    if not Key(key).is_reservation:
         key = [key[0].view(torch.uint64)]
     rest: list[Any] = [bool(option) for option in options] or [like.dtype]
     outputs = getattr(torch.ops.rsample, operator).default(key, *params, like.shape, *rest)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..draw import draw
-from ..operators import as_tuple
+from ..outputs import as_tuple
 from .kind import Kind
 from .ops import OPERATORS
 

@@ -23,9 +23,10 @@ from torch import Tensor
 from ..autograd import AffineDraw
 from ..backend import backend_for
 from ..dtensor import any_dtensor
-from ..keys import Key, packed_key
+from ..key import packed_key
 from ..language import HAS_TRITON
-from ..operators import Operators, Outputs, define, fake_backward, fresh
+from ..operators import Operators, define, fake_backward, fresh
+from ..outputs import Outputs
 from . import compiled, reference
 from .kind import KINDS, Kind
 
@@ -68,7 +69,9 @@ class ProductOperators(Operators):
             f"{' and '.join(name for name, p in zip(self.parameters, params, strict=True) if any_dtensor((p,)))}"
         )
 
-    def run_forward(self, key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         kind = self.kind
         backend = backend_for(params[0].device, math.prod(shape), params)
         if backend == "triton":
@@ -82,7 +85,7 @@ class ProductOperators(Operators):
         return outputs if kind.norm else outputs[0]
 
     def run_backward(
-        self, key: Key, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         (grad,) = given
         backend = backend_for(grad.device, grad.numel(), (grad,))

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..autograd import Draw
 from ..function import LeanFunction, wants_derivative
 from ..noise import SIGNIFICAND_BITS, compute_dtype
-from ..operators import Operators, Outputs, as_tuple, is_plain
+from ..operators import Operators, is_plain
+from ..outputs import Outputs, as_tuple
 from ..vmapping import aligned, is_a_draw_an_example, vmapped_draw
 from .ops import Race, Relaxed
 
@@ -101,7 +102,7 @@ def _drawn_again(
     if torch._C._are_functorch_transforms_active() or wants_derivative(params):
         again: Outputs = kind.function.apply(kind, tuple(key), marker, shape, dtype, *params)
         return as_tuple(again)[0]
-    return as_tuple(kind.forward(tuple(key), params, shape, dtype))[0]
+    return as_tuple(kind.forward(key, params, shape, dtype))[0]
 
 
 def _winners(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, weights: Tensor, sample: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import native_core
 from ..draw import draw
-from ..operators import as_tuple
+from ..outputs import as_tuple
 from . import autograd  # noqa: F401 - what gradients of these draws are
 from .ops import Kind, Race
 

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from ..backend import backend_for
-from ..keys import Key, packed_key
+from ..key import Key
 from ..language import HAS_TRITON
-from ..operators import Operators, Outputs, as_tuple, define, returned
+from ..operators import Operators, define
+from ..outputs import Outputs, as_tuple, returned
 from ..window import split_key
 from . import compiled, reference
 from .inversion import draws_by_inversion
@@ -66,15 +67,15 @@ class Race(Operators):
     def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
         return "numbered draws" if draws_by_inversion(params[0].shape, shape) else "rows"
 
-    def run_forward(self, key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         (weights,) = params
-        numel, window = math.prod(shape), None
-        if len(key) % 2 == 1:
-            inversion = draws_by_inversion(weights.shape, shape)
-        else:
-            # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
-            key, numel, window = split_key(key, numel)
-            inversion = window is not None
+        numel = math.prod(shape)
+        # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
+        of_box = Key(key).box is not None
+        key, numel, window = split_key(key, numel)
+        inversion = window is not None if of_box else draws_by_inversion(weights.shape, shape)
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
         if inversion:
             options["window"] = window
@@ -84,7 +85,7 @@ class Race(Operators):
             kernels = inversion_kernels if inversion else race_kernels
             return returned(getattr(kernels, name)(key, weights, shape, **options))
         module = compiled if backend == "compiled" else reference
-        return returned(getattr(module, name)(packed_key(key), weights, shape, **options))
+        return returned(getattr(module, name)(key.packed(), weights, shape, **options))
 
 
 _RACES = {options: Race(*options) for options in itertools.product((False, True), repeat=4)}
@@ -122,7 +123,9 @@ class Relaxed(Operators):
     def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
         return "rows"
 
-    def run_forward(self, key: Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         logits, temperature = params
         options: dict[str, Any] = {"exponentiated": self.exponentiated, "log_prob": self.log_prob}
         key, numel, _ = split_key(key, math.prod(shape))
@@ -130,14 +133,14 @@ class Relaxed(Operators):
         if backend == "triton":
             return returned(relaxed_kernels.relaxed(key, logits, temperature, shape, **options))
         module = compiled if backend == "compiled" else reference
-        return returned(module.relaxed(packed_key(key), logits, temperature, shape, **options))
+        return returned(module.relaxed(key.packed(), logits, temperature, shape, **options))
 
 
 Kind = Race | Relaxed
 
 
 def _categorical(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:
-    return list(as_tuple(race(*options).run_forward(tuple(key), (weights,), shape, weights.dtype)))
+    return list(as_tuple(race(*options).run_forward(key, (weights,), shape, weights.dtype)))
 
 
 def _categorical_recorded(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:
@@ -155,7 +158,7 @@ def _categorical_fake(
 def _relaxed_categorical(
     key: list[Tensor], logits: Tensor, temperature: Tensor, shape: list[int], *options: bool
 ) -> list[Tensor]:
-    return list(as_tuple(Relaxed(*options).run_forward(tuple(key), (logits, temperature), shape, logits.dtype)))
+    return list(as_tuple(Relaxed(*options).run_forward(key, (logits, temperature), shape, logits.dtype)))
 
 
 def _relaxed_categorical_recorded(
