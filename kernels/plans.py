@@ -52,7 +52,7 @@ class Plans:
     def __init__(self, planner: Planner, elements_per_block: Callable[[torch.dtype], int]) -> None:
         self._planner, self._per_block = planner, elements_per_block
         # False for a kind that was drawn once, None for one of which there is no plan.
-        self._plans: dict[Any, Plan | None | bool] = {}
+        self._plans: dict[Any, Plan | bool | None] = {}
 
     def find(self, params: Sequence[Tensor], shape: Sequence[int]) -> Plan | None:
         """The plan of a draw that nobody watches; None where it has to go the long way."""
