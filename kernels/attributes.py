@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.graph import get_gradient_edge
 
-from .key import Key
 from .operators import Operators
 from .outputs import Outputs
+from .philox_key import Key
 
 # By position among a draw's parameters: the attribute that is the parameter, expanded.
 Attributes = dict[int, Tensor]

@@ -16,11 +16,11 @@ from .attributes import Attributes
 from .autograd import operators_of
 from .dtensor import any_dtensor
 from .function import wants_derivative
-from .key import Key
 from .maps.map import Map
 from .operators import Operators, are_plain
 from .ops import MapOperators
 from .parameters import reconciled
+from .philox_key import Key
 from .planned import PLANNED
 from .recording import record
 

@@ -18,9 +18,9 @@ from .backend import CPU
 from .compatibility import philox_state
 from .direct_launch import launch
 from .hugepages import torch_empty
-from .key import WORDS_PER_BLOCK, Key
 from .language import HAS_TRITON, tl, triton
 from .launch import key_arguments
+from .philox_key import WORDS_PER_BLOCK, Key
 from .tiles import load_key
 
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from .direct_launch import Program, current, launch
-from .key import Key
 from .language import triton
 from .layout import Layout
 from .noise import elements_per_block
 from .philox import MASK32
+from .philox_key import Key
 
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 # Only where every configuration below runs its hot loop, at any dtype, does a timing tell them apart; smaller launches

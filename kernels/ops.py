@@ -20,13 +20,13 @@ from torch import Tensor
 
 from . import compiled, reference
 from .backend import CPU, backend_for
-from .key import Key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
 from .noise import SIGNIFICAND_BITS
 from .operators import Operators, define, fake_backward, fresh
 from .outputs import Outputs, Run
+from .philox_key import Key
 from .plans import Planner, Plans, TritonDraw
 from .window import split_key
 

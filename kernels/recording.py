@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .key import Key
 from .operators import LIBRARY
 from .outputs import Outputs, returned
+from .philox_key import Key
 
 
 def traced() -> bool:

@@ -34,10 +34,10 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 
 from . import keys
-from .key import Key
 from .layout import row_major_strides
 from .operators import Operators
 from .outputs import as_tuple
+from .philox_key import Key
 from .window import windowed_key
 
 # Draws part of a sample of which it is given key, parameters and shape; one tensor or several of the same shape.

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from .backend import CPU
-from .key import Key
 from .layout import collapse
+from .philox_key import Key
 
 
 @dataclass(frozen=True)

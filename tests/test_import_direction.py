@@ -9,7 +9,7 @@ import pytest
 import rsample
 
 # The floors, from the ground. A module of kernels/ that none of them names is on the one of the draws.
-STREAM = "language devicemath polynomial philox noise key window layout backend compatibility dtensor hugepages"
+STREAM = "language devicemath polynomial philox noise philox_key window layout backend compatibility dtensor hugepages"
 FORMULA = "special cotangent translate"
 LAWS = "maps loops"
 ENGINES = """direct_launch launch tiles reduction elementwise loop_kernels reference cpp interpreter compiled checks

@@ -5,7 +5,7 @@ import torch
 
 import rsample.distributions as dist
 from rsample.kernels import keys, launch, use_backend
-from rsample.kernels.key import packed_key
+from rsample.kernels.philox_key import packed_key
 
 pytestmark = pytest.mark.kernel
 

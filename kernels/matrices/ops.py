@@ -23,10 +23,10 @@ from torch import Tensor
 from ..autograd import AffineDraw
 from ..backend import backend_for
 from ..dtensor import any_dtensor
-from ..key import packed_key
 from ..language import HAS_TRITON
 from ..operators import Operators, define, fake_backward, fresh
 from ..outputs import Outputs
+from ..philox_key import packed_key
 from . import compiled, reference
 from .kind import KINDS, Kind
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from ..backend import backend_for
-from ..key import Key
 from ..language import HAS_TRITON
 from ..operators import Operators, define
 from ..outputs import Outputs, as_tuple, returned
+from ..philox_key import Key
 from ..window import split_key
 from . import compiled, reference
 from .inversion import draws_by_inversion
