@@ -145,7 +145,7 @@ class PathwiseDrawBackward(LeanFunction):
 
     @staticmethod
     def forward(
-        operators: Operators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
+        operators: MapOperators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         number = len(operators.map.cotangents)
         return tuple(operators.backward(key, tensors[:number], tensors[number:], needs))
@@ -357,7 +357,7 @@ def _zero(ctx: Any) -> Tensor:
 
 
 def _noise(
-    operators: Operators,
+    operators: MapOperators,
     key: tuple[Tensor, ...],
     marker: Tensor | None,
     shape: Sequence[int],

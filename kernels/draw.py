@@ -63,8 +63,9 @@ def draw(
     if any_dtensor(params):
         from . import sharded
 
-        source = {"generator": generator, "key": key}
-        return sharded.draw(operators, params, shape, dtype, **source, differentiable=differentiable)
+        return sharded.draw(
+            operators, params, shape, dtype, generator=generator, key=key, differentiable=differentiable
+        )
     device = params[0].device
     generator = keys.check_source(key, generator, device)
     blocks = operators.blocks(params, shape, dtype)

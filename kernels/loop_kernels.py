@@ -224,7 +224,7 @@ def launched(
     repeated = launch_elements(
         loop_forward_kernel,
         (out, *slots(params)),
-        describe(out.shape, params, 1, window and window.strides),
+        describe(out.shape, params, 1, None if window is None else window.strides),
         out.numel(),
         1,
         key,
@@ -283,7 +283,7 @@ def launched_backward(
     repeated = launch_elements(
         loop_backward_kernel,
         (*slots(outs), *slots(operands, 5)),
-        describe(grad.shape, operands, 1, window and window.strides),
+        describe(grad.shape, operands, 1, None if window is None else window.strides),
         n,
         1,
         key,

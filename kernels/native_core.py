@@ -28,7 +28,6 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from . import backend, checks, compiled, cpp, keys, plans
-from .autograd import AffineDraw, PathwiseDraw
 from .function import stand_ins
 from .interpreter import Interpreted
 from .language import HAS_TRITON, triton
@@ -125,14 +124,15 @@ class Law:
         """
         map = self.operators.map
         given = [grads[i] for i in map.cotangents]
-        some = next(g for g in given if g is not None)
+        defined = [g for g in given if g is not None]
+        some = defined[0]
         key: tuple[Tensor, ...] = (words.view(torch.uint64),)
         if not some.is_cpu:
             # A reservation, whose offset counts words; see keys.py.
             key = (words[:1], words[1:], torch.zeros(1, dtype=torch.int64, device=words.device))
         like = [(torch.Size(s), some.dtype, some.device) for s in sizes]
-        if teaches and None not in given:
-            computed = iter(self._launch_gradients(key, given, params or stand_ins(like, some), needs))
+        if teaches and len(defined) == len(given):
+            computed = iter(self._launch_gradients(key, defined, params or stand_ins(like, some), needs))
             return tuple(next(computed) if needed else None for needed in needs)
         ctx = SimpleNamespace(
             operators=self.operators,
@@ -143,8 +143,7 @@ class Law:
             needs_input_grad=needs,
             backend=None,
         )
-        function = AffineDraw if map.linear else PathwiseDraw
-        return tuple(function.backward(ctx, *grads)[-len(needs) :])
+        return tuple(self.operators.function.backward(ctx, *grads)[-len(needs) :])
 
     def _launch_gradients(
         self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]

@@ -58,7 +58,7 @@ class Race(Operators):
         return 1 + self.log_prob
 
     @property
-    def forward_op(self) -> Any:  # type: ignore[override]
+    def forward_op(self) -> Any:
         return torch.ops.rsample.categorical.default
 
     def options(self, dtype: torch.dtype) -> tuple[bool, ...]:
@@ -114,7 +114,7 @@ class Relaxed(Operators):
         return 1 + self.log_prob
 
     @property
-    def forward_op(self) -> Any:  # type: ignore[override]
+    def forward_op(self) -> Any:
         return torch.ops.rsample.relaxed_categorical.default
 
     def options(self, dtype: torch.dtype) -> tuple[bool, ...]:
