@@ -49,11 +49,11 @@ struct Printed {
   static constexpr int outputs() { return Function::OUTPUTS; }
   static constexpr int parameters_at() { return Function::PARAMETERS_AT; }
 
-  // The outputs of a tile of elements.
+  // The outputs of the first `count` elements of a tile, in whole vectors.
   template <class T>
-  void tile(const T* noise, const T* const* in, T* const* out) const {
+  void tile(const T* noise, const T* const* in, T* const* out, int count) const {
     using V = at::vec::Vectorized<T>;
-    for (int j = 0; j < TILE<T>; j += V::size()) Function::template apply<V>(noise + j, in, out, j);
+    for (int j = 0; j < count; j += V::size()) Function::template apply<V>(noise + j, in, out, j);
   }
 };
 
@@ -82,7 +82,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
   at::parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
-    alignas(64) T noise[NUMBERS], input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
+    alignas(64) T noise[NUMBERS] = {}, input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
       if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
@@ -115,7 +115,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
           std::iota(blocks, blocks + BLOCKS, offset + static_cast<uint64_t>(block));
         }
         if constexpr (Looping<Noise>) {
-          Noise::fill(seed, blocks, in + map.parameters_at(), noise);
+          Noise::fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
         } else {
           if (window) {
             philox4x32_10(seed, blocks, 0, 0, words);
@@ -124,7 +124,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
           }
           Noise::fill(words, bits, noise);
         }
-        map.tile(noise, in, out);
+        map.tile(noise, in, out, static_cast<int>(end));
 
         for (int k = 0; k < OUTPUTS; ++k) {
           if (outputs[k].mode == DENSE && !whole) {
