@@ -54,7 +54,7 @@ def share_gradient(log_share: Tensor, log_rest: Tensor, concentration: Tensor, o
     delta = torch.where(upper, -torch.expm1(high) / a, torch.expm1(low) / b)
     xi = torch.where(upper, torch.log1p(torch.clamp(b * delta, -0.99, 1e35)), low)
     eta = torch.where(upper, high, torch.log1p(-torch.exp(share)) + (log_total - torch.log(b)))
-    return beta_gradients(delta, xi, eta, a, b)[0]
+    return beta_gradients(delta, xi, eta, a, b, number=1)[0]
 
 
 def _reference_grad(
