@@ -737,6 +737,12 @@ PyObject* weighs(PyObject*, PyObject* const* args, Py_ssize_t) {
   END_HANDLE_TH_ERRORS
 }
 
+}  // namespace rsample
+
+#include "native_matrix_checks.h"
+
+namespace rsample {
+
 std::vector<int64_t> integers(PyObject* list) {
   std::vector<int64_t> result;
   for (const auto& item : pybind11::reinterpret_borrow<pybind11::iterable>(list)) {
@@ -996,6 +1002,7 @@ PyMethodDef methods[] = {
     {"satisfies", fast(satisfies), METH_FASTCALL, nullptr},
     {"check", fast(check), METH_FASTCALL, nullptr},
     {"below", fast(below), METH_FASTCALL, nullptr},
+    {"are_matrices", fast(are_matrices), METH_FASTCALL, nullptr},
     {"weighs", fast(weighs), METH_FASTCALL, nullptr},
     {"race", fast(race), METH_FASTCALL, nullptr},
     {"learn_walk", fast(learn_walk), METH_FASTCALL, nullptr},
