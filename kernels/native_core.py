@@ -251,7 +251,9 @@ def wait() -> bool:
 
 def _load() -> None:
     global CORE
-    kept = cpp.kept("".join(map(cpp.header, ("native_core.cpp", "native_cuda.h", "native_matrix_checks.h"))) + sys.version)
+    kept = cpp.kept(
+        "".join(map(cpp.header, ("native_core.cpp", "native_cuda.h", "native_matrix_checks.h"))) + sys.version
+    )
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
