@@ -53,7 +53,9 @@ struct Printed {
   template <class T>
   void tile(const T* noise, const T* const* in, T* const* out) const {
     using V = at::vec::Vectorized<T>;
-    for (int j = 0; j < TILE<T>; j += V::size()) Function::template apply<V>(noise + j, in, out, j);
+    constexpr int STEP = Function::VECTORS * V::size();
+    static_assert(TILE<T> % STEP == 0);
+    for (int j = 0; j < TILE<T>; j += STEP) Function::template apply<V>(noise, in, out, j);
   }
 };
 
