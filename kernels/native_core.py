@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, checks, compiled, cpp, keys
+from . import backend, checks, compiled, cpp, keys, plans
 from .autograd import AffineDraw, PathwiseDraw
 from .function import stand_ins
 from .interpreter import Interpreted
@@ -81,8 +81,9 @@ class Law:
         ]
         location = -1 if map.location is None else map.parameters.index(map.location)
         elements = tuple(map.noise.elements_per_block(t) for t in (torch.bfloat16, torch.float32, torch.float64))
+        name = "".join(map.name.title().split("_")) + "DrawBackward"
         handle: int = CORE.law(
-            self, len(map.parameters), map.outputs, map.cotangents, location, map.linear, elements, *bounds
+            self, name, len(map.parameters), map.outputs, map.cotangents, location, map.linear, elements, *bounds
         )
         return handle
 
@@ -104,6 +105,48 @@ class Law:
         return True
 
     def gradients(
+        self,
+        words: Tensor,
+        grads: Sequence[Tensor | None],
+        params: Sequence[Tensor],
+        shape: tuple[int, ...],
+        sizes: tuple[tuple[int, ...], ...],
+        needs: tuple[bool, ...],
+        teaches: bool,
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients of a draw of the core, where its own do not do.
+
+        Args:
+            words: seed and offset as signed integers, on the CPU.
+            grads: of the outputs.
+            params: those of a map that is not linear in them.
+            sizes: the parameters' shapes.
+            teaches: whether nobody watches and the core could do it, had it seen a launch of the kind.
+        """
+        map = self.operators.map
+        given = [grads[i] for i in map.cotangents]
+        some = next(g for g in given if g is not None)
+        key: tuple[Tensor, ...] = (words.view(torch.uint64),)
+        if not some.is_cpu:
+            # A reservation, whose offset counts words; see keys.py.
+            key = (words[:1], words[1:], torch.zeros(1, dtype=torch.int64, device=words.device))
+        like = [(torch.Size(s), some.dtype, some.device) for s in sizes]
+        if teaches and None not in given:
+            computed = iter(self._launch_gradients(key, given, params or stand_ins(like, some), needs))
+            return tuple(next(computed) if needed else None for needed in needs)
+        ctx = SimpleNamespace(
+            operators=self.operators,
+            saved_tensors=(*key, None, *params),
+            shape=shape,
+            dtype=some.dtype,
+            like=like,
+            needs_input_grad=needs,
+            backend=None,
+        )
+        function = AffineDraw if map.linear else PathwiseDraw
+        return tuple(function.backward(ctx, *grads)[-len(needs) :])
+
+    def _launch_gradients(
         self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         """The gradients that `needs` marks, by a launch on a GPU that the core then knows."""
@@ -183,50 +226,17 @@ def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
         CORE.learn_launch(0, (value,), (kind,), None, *_parts(launched, value.device), ())
 
 
-def _gradients(
-    law: Law,
-    grads: tuple[Any, ...],
-    saved: tuple[Tensor, ...],
-    shape: tuple[int, ...],
-    sizes: tuple[tuple[int, ...], ...],
-    needs: tuple[bool, ...],
-    teaches: bool,
-) -> tuple[Tensor | None, ...]:
-    """The gradients of a draw of the core, where its own do not do.
-
-    Args:
-        grads: of the outputs.
-        saved: seed and offset as signed integers, on the CPU, and the parameters of a map that is not linear in them.
-        sizes: the parameters' shapes.
-        teaches: whether nobody watches and the core could do it, had it seen a launch of the kind.
-    """
-    map = law.operators.map
-    given = [grads[i] for i in map.cotangents]
-    some = next(g for g in given if g is not None)
-    words, *params = saved
-    key: tuple[Tensor, ...] = (words.view(torch.uint64),)
-    if not some.is_cpu:
-        # A reservation, whose offset counts words; see keys.py.
-        key = (words[:1], words[1:], torch.zeros(1, dtype=torch.int64, device=words.device))
-    like = [(torch.Size(s), some.dtype, some.device) for s in sizes]
-    if teaches and None not in given:
-        computed = iter(law.gradients(key, given, params or stand_ins(like, some), needs))
-        return tuple(next(computed) if needed else None for needed in needs)
-    ctx = SimpleNamespace(
-        operators=law.operators,
-        saved_tensors=(*key, None, *params),
-        shape=shape,
-        dtype=some.dtype,
-        like=like,
-        needs_input_grad=needs,
-        backend=None,
-    )
-    function = AffineDraw if map.linear else PathwiseDraw
-    return tuple(function.backward(ctx, *grads)[-len(needs) :])
-
-
 # ------------------------------------------------------------------------------------------------------------ building
 
+
+# What Python and C++ agree on.
+_CONSTANTS = {
+    "DENSE": compiled.DENSE,
+    "SUM": compiled.SUM,
+    "UNUSED": compiled.UNUSED,
+    "INTERPRETED_NUMEL": compiled.INTERPRETED_NUMEL,
+    "MOST_KINDS": plans.MOST,
+}
 
 _begun = False
 _builder: threading.Thread | None = None
@@ -251,9 +261,8 @@ def wait() -> bool:
 
 def _load() -> None:
     global CORE
-    kept = cpp.kept(
-        "".join(map(cpp.header, ("native_core.cpp", "native_cuda.h", "native_matrix_checks.h"))) + sys.version
-    )
+    headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
+    kept = cpp.kept("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
@@ -271,7 +280,7 @@ def _load() -> None:
         return
     stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
     knobs = triton.knobs.runtime if HAS_TRITON else None
-    core.begin(Tensor, Parameter, backend._BLOCKS, ctypes.addressof(backend.OPEN), _gradients, stream, knobs)
+    core.begin(Tensor, Parameter, backend._BLOCKS, ctypes.addressof(backend.OPEN), stream, knobs)
     CORE = core
 
 
@@ -293,6 +302,7 @@ def _built(kept: Path) -> Path | None:
             *compiler.split(),
             *("-std=c++20", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-w"),
             f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
+            *(f"-DRSAMPLE_{name}={value}" for name, value in _CONSTANTS.items()),
             *(f"-I{folder}" for folder in includes),
             str(Path(__file__).with_name("native_core.cpp")),
             f"-L{torchs / 'lib'}",

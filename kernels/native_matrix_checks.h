@@ -3,7 +3,8 @@
 #pragma once
 
 #include <limits>
-#include <vector>
+
+#include "native_watch.h"
 
 namespace rsample {
 

@@ -17,6 +17,7 @@ from ..recording import record
 from . import ops
 from .autograd import MatrixDraw
 from .kind import Kind
+from .native import PRODUCTS
 
 
 def draw_product(
@@ -49,6 +50,10 @@ def draw_product(
         ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
         RuntimeError: parameters, key or generator on different devices.
     """
+    if key is None and generator is None and not torch.compiler.is_compiling():
+        drawn = PRODUCTS[kind.name].draw(list(params.values()), shape, differentiable)
+        if drawn is not None:
+            return drawn
     tensors, dtype = reconciled(tuple(params), tuple(params.values()))
     device = tensors[0].device
     if any_dtensor(tensors):
