@@ -174,6 +174,33 @@ inline at::vec::Vectorized<float> each(at::vec::Vectorized<float> x) {
   return at::vec::Vectorized<float>::loadu(lanes);
 }
 
+// The lanes of a mask, all ones or all zeros each, as bits.
+template <class T>
+inline uint32_t lanes_of(const at::vec::Vectorized<T>& mask) {
+#if defined(CPU_CAPABILITY_AVX512)
+  if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(_mm512_castps_si512(mask));
+  else return _mm512_movepi64_mask(_mm512_castpd_si512(mask));
+#elif defined(CPU_CAPABILITY_AVX2)
+  if constexpr (sizeof(T) == 4) return _mm256_movemask_ps(mask);
+  else return _mm256_movemask_pd(mask);
+#else
+  constexpr int size = at::vec::Vectorized<T>::size();
+  unsigned char bytes[size * sizeof(T)];
+  mask.store(bytes);
+  uint32_t lanes = 0;
+  for (int i = 0; i < size; ++i) lanes |= static_cast<uint32_t>(bytes[i * sizeof(T)] != 0) << i;
+  return lanes;
+#endif
+}
+
+// Whether a mask holds in some lane; and whether there is one in which it does not.
+template <class T>
+inline bool any(const at::vec::Vectorized<T>& mask) { return lanes_of(mask) != 0; }
+template <class T>
+inline bool not_all(const at::vec::Vectorized<T>& mask) {
+  return lanes_of(mask) != (uint64_t{1} << at::vec::Vectorized<T>::size()) - 1;
+}
+
 inline at::vec::Vectorized<float> log(at::vec::Vectorized<float> x) { return each<rsample::log>(x); }
 inline at::vec::Vectorized<float> log1p(at::vec::Vectorized<float> x) { return each<rsample::log1p>(x); }
 inline at::vec::Vectorized<float> exp(at::vec::Vectorized<float> x) { return each<rsample::exp>(x); }

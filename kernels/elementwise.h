@@ -41,7 +41,14 @@ struct Window {
   }
 };
 
-// A function that translate.py has printed, as a map.
+// How many elements a function that translate.py has printed takes at a time.
+template <class Function, class V>
+constexpr int step() {
+  static_assert(TILE<typename V::value_type> % (Function::VECTORS * V::size()) == 0);
+  return Function::VECTORS * V::size();
+}
+
+// Such a function as a map.
 template <int PARAMETERS_AT, class Function>
 struct Printed {
   static constexpr int MOST_INPUTS = Function::INPUTS, MOST_OUTPUTS = Function::OUTPUTS;
@@ -49,11 +56,11 @@ struct Printed {
   static constexpr int outputs() { return Function::OUTPUTS; }
   static constexpr int parameters_at() { return PARAMETERS_AT; }
 
-  // The outputs of the first `count` elements of a tile, in whole vectors.
+  // The outputs of the first `count` elements of a tile, in whole steps.
   template <class T>
   void tile(const T* noise, const T* const* in, T* const* out, int count) const {
     using V = at::vec::Vectorized<T>;
-    for (int j = 0; j < count; j += V::size()) Function::template apply<V>(noise + j, in, out, j);
+    for (int j = 0; j < count; j += step<Function, V>()) Function::template apply<V>(noise, in, out, j);
   }
 };
 
@@ -72,7 +79,7 @@ struct Chosen {
     alignas(64) T kept[Before::OUTPUTS][TILE<T>], results[RESULTS][TILE<T>];
     T* keeps[Before::OUTPUTS];
     for (int i = 0; i < Before::OUTPUTS; ++i) keeps[i] = kept[i];
-    for (int j = 0; j < count; j += V::size()) Before::template apply<V>(noise + j, in, keeps, j);
+    for (int j = 0; j < count; j += step<Before, V>()) Before::template apply<V>(noise, in, keeps, j);
 
     int elements[CASES][TILE<T>], counts[CASES] = {}, number = 0;
     for (int i = 0; i < count; ++i) {
@@ -83,7 +90,7 @@ struct Chosen {
 
     const T* reads[After::INPUTS];
     for (int i = 0; i < After::INPUTS; ++i) reads[i] = i < RESULTS ? results[i] : kept[After::reads(i - RESULTS)];
-    for (int j = 0; j < count; j += V::size()) After::template apply<V>(noise, reads, out, j);
+    for (int j = 0; j < count; j += step<After, V>()) After::template apply<V>(noise, reads, out, j);
   }
 
  private:
@@ -98,10 +105,12 @@ struct Chosen {
       in[k] = inputs[k];
       const T* given = kept[Case::reads(k)];
       for (int i = 0; i < count; ++i) inputs[k][i] = given[elements[i]];
-      for (int i = count; i % V::size(); ++i) inputs[k][i] = inputs[k][0];
+      for (int i = count; i % step<Case, V>(); ++i) inputs[k][i] = inputs[k][0];
     }
     for (int k = 0; k < Case::OUTPUTS; ++k) out[k] = outputs[k];
-    for (int j = 0; j < count; j += V::size()) Case::template apply<V>(static_cast<const T*>(nullptr), in, out, j);
+    for (int j = 0; j < count; j += step<Case, V>()) {
+      Case::template apply<V>(static_cast<const T*>(nullptr), in, out, j);
+    }
     for (int k = 0; k < Case::OUTPUTS; ++k) {
       for (int i = 0; i < count; ++i) results[k][elements[i]] = outputs[k][i];
     }

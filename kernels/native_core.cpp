@@ -12,6 +12,8 @@
 
 #include "native_checks.h"
 #include "native_elementwise.h"
+#include "native_matrix_checks.h"
+#include "native_products.h"
 #include "native_rows.h"
 
 namespace rsample {
@@ -137,15 +139,20 @@ PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t))
 
 PyMethodDef methods[] = {
     {"draw", fast(draw), METH_FASTCALL, nullptr},
+    {"draw_product", fast(draw_product), METH_FASTCALL, nullptr},
     {"satisfies", fast(satisfies), METH_FASTCALL, nullptr},
     {"check", fast(check), METH_FASTCALL, nullptr},
     {"below", fast(below), METH_FASTCALL, nullptr},
+    {"are_matrices", fast(are_matrices), METH_FASTCALL, nullptr},
     {"weighs", fast(weighs), METH_FASTCALL, nullptr},
     {"race", fast(race), METH_FASTCALL, nullptr},
     {"learn_walk", fast(learn_walk), METH_FASTCALL, nullptr},
     {"law", law, METH_VARARGS, nullptr},
     {"learn", learn, METH_VARARGS, nullptr},
     {"learn_launch", learn_launch, METH_VARARGS, nullptr},
+    {"product", product, METH_VARARGS, nullptr},
+    {"learn_loops", learn_loops, METH_VARARGS, nullptr},
+    {"learn_product", learn_product, METH_VARARGS, nullptr},
     {"drive", drive, METH_VARARGS, nullptr},
     {"begin", begin, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

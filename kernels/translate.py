@@ -214,6 +214,8 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:
     """A C++ type `name`, a map for the loop of elementwise.h.
 
+    It takes VECTORS vectors at a time, statement by statement: one alone would wait for its own results.
+
     Args:
         parameters_at: the number of the input that is the map's first parameter.
     """
@@ -266,16 +268,17 @@ def _stages(function: Function, choice: Choice) -> list[tuple[Function, list[int
 
 
 def _struct(name: str, function: Function, reads: Sequence[int] = ()) -> str:
-    """`apply` gives the results for a vector of elements. `reads` gives the numbers of an earlier stage's results.
+    """`apply` gives the results for VECTORS vectors of elements, `reads` the numbers of an earlier stage's results.
 
     No static member does: of these all libraries of a process would have the first one's.
     """
-    lines = [f"const V v{i} = {_expression(function.steps[i])};" for i in function.used()]
-    lines += [f"{_operand(r)}.store(out[{k}] + at);" for k, r in enumerate(function.results)]
+    lines = _lines(function)
+    for k, result in enumerate(function.results):
+        lines += [f"{_operand(result, n)}.store(out[{k}] + {_at(n)});" for n in range(VECTORS)]
     body = "\n    ".join(lines)
     return f"""
 struct {name} {{
-  static constexpr int INPUTS = {function.inputs}, OUTPUTS = {len(function.results)};
+  static constexpr int INPUTS = {function.inputs}, OUTPUTS = {len(function.results)}, VECTORS = {VECTORS};
   static constexpr int reads(int i) {{
     constexpr int numbers[] = {{{", ".join(map(str, (*reads, -1)))}}};
     return numbers[i];
@@ -288,19 +291,126 @@ struct {name} {{
 """
 
 
-def _expression(step: Operation) -> str:
+VECTORS = 2
+
+# What an operation costs, in additions of vectors; and how much has to be left out for a jump to pay.
+_COSTS = {"div": 5, "reciprocal": 5, "sqrt": 5, "rsqrt": 8, "pow": 40, "erf": 20, "floor": 1} | dict.fromkeys(
+    ("log", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan", "atan"), 15
+)
+_WORTH_A_JUMP = 30
+
+
+def _lines(function: Function) -> list[str]:
+    """The steps as C++. Those that count in some lanes only are left out where a vector has no such lane."""
+    steps = function.steps
+    condition = _conditions(function)
+    used = function.used()
+    order = _scheduled(steps, used, condition)
+    block_of = {i: number for number, (_, block) in enumerate(order) for i in block}
+    beyond = set(function.results)  # steps that are read outside of their block
+    for i in used:
+        beyond.update(o for o in _read(steps[i]) if block_of[o] != block_of[i])
+    lines = []
+    for where, block in order:
+        if where is None:
+            lines += [_statement("const V", i, steps[i]) for i in block]
+            continue
+        lines += [f"V {', '.join(f'{_operand(i, n)}(T(0))' for n in range(VECTORS))};" for i in block if i in beyond]
+        mask, holds = where
+        all_masks = f" {'|' if holds else '&'} ".join(_operand(mask, n) for n in range(VECTORS))
+        lines.append(f"if (rsample::vectors::{'any' if holds else 'not_all'}({all_masks})) {{")
+        lines += ["  " + _statement("" if i in beyond else "const V", i, steps[i]) for i in block]
+        lines.append("}")
+    return lines
+
+
+def _read(step: Operation) -> list[int]:
+    """The steps that a step reads."""
+    if step.name in _LOADED:
+        return []
+    return [operand for operand in step.operands if isinstance(operand, int)]
+
+
+# A mask's step, and whether it holds: lanes in which something counts.
+_Condition = tuple[int, bool]
+
+
+def _conditions(function: Function) -> list[_Condition | None]:
+    """For each step a condition without which nobody reads it, where leaving it out is worth a jump."""
+    steps = function.steps
+    needed: list[set[_Condition] | None] = [None] * len(steps)  # None: not read so far
+    for result in function.results:
+        if isinstance(result, int):
+            needed[result] = set()
+    for i in reversed(range(len(steps))):
+        step, own = steps[i], needed[i]
+        if own is None:
+            continue
+        for operand in _read(step):
+            conditions = own
+            if step.name == "where" and step.operands.count(operand) == 1 and operand != step.operands[0]:
+                conditions = own | {(int(step.operands[0]), operand == step.operands[1])}
+            before = needed[operand]
+            needed[operand] = set(conditions) if before is None else before & conditions
+    costs: dict[_Condition, int] = {}
+    for step, own in zip(steps, needed, strict=True):
+        for condition in own or ():
+            costs[condition] = costs.get(condition, 0) + _COSTS.get(step.name, 1)
+    chosen = []
+    for step, own in zip(steps, needed, strict=True):
+        worthy = [c for c in own or () if costs[c] >= _WORTH_A_JUMP] if step.name != "constant" else []
+        chosen.append(min(worthy, key=lambda c: (costs[c], c), default=None))
+    return chosen
+
+
+def _scheduled(
+    steps: Sequence[Operation], used: Sequence[int], condition: Sequence[_Condition | None]
+) -> list[tuple[_Condition | None, list[int]]]:
+    """The steps in blocks of one condition each, in an order in which each reads what is there."""
+    blocks: list[tuple[_Condition | None, list[int]]] = []
+    left, done = list(used), set()
+    current: _Condition | None = None
+    while left:
+        block = []
+        for i in left:
+            if condition[i] == current and done.issuperset(_read(steps[i])):
+                block.append(i)
+                done.add(i)
+        if block:
+            blocks.append((current, block))
+        left = [i for i in left if i not in done]
+        ready = [i for i in left if done.issuperset(_read(steps[i]))]
+        # What always counts goes first, so that the others come in few blocks.
+        current = next((condition[i] for i in ready if condition[i] is None), None)
+        if ready and all(condition[i] is not None for i in ready):
+            current = condition[ready[0]]
+    return blocks
+
+
+def _statement(kind: str, i: int, step: Operation) -> str:
+    """What gives a step its value, for each vector."""
+    values = ", ".join(f"{_operand(i, n)} = {_expression(step, n)}" for n in range(VECTORS))
+    return f"{kind} {values};".lstrip()
+
+
+def _expression(step: Operation, n: int) -> str:
+    """A step's value for vector n."""
     if step.name == "noise":
-        return f"V::loadu(noise + {step.operands[0]} * rsample::TILE<T>)"
+        return f"V::loadu(noise + {step.operands[0]} * rsample::TILE<T> + {_at(n)})"
     if step.name == "input":
-        return f"V::loadu(in[{step.operands[0]}] + at)"
+        return f"V::loadu(in[{step.operands[0]}] + {_at(n)})"
     if step.name == "constant":
-        return _operand(step.operands[0])
-    return OPERATIONS[step.name].format(*(_operand(operand) for operand in step.operands))
+        return _operand(step.operands[0], n)
+    return OPERATIONS[step.name].format(*(_operand(operand, n) for operand in step.operands))
 
 
-def _operand(operand: int | float) -> str:
+def _at(n: int) -> str:
+    return "at" if n == 0 else f"at + {n} * V::size()"
+
+
+def _operand(operand: int | float, n: int) -> str:
     if isinstance(operand, int):
-        return f"v{operand}"
+        return f"v{operand}_{n}"
     if math.isfinite(operand):
         return f"V(T({operand.hex()}))"
     limit = "quiet_NaN" if math.isnan(operand) else "infinity"

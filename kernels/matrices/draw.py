@@ -10,6 +10,7 @@ from torch import Tensor
 from ..draw import draw
 from ..outputs import as_tuple
 from .kind import Kind
+from .native import PRODUCTS
 from .ops import OPERATORS
 
 
@@ -33,6 +34,10 @@ def draw_product(
         A contiguous sample of the parameters' promoted dtype and, where `kind` asks for it, the squared norm of each
         row's noise, of shape `shape[:-1]`.
     """
+    if key is None and generator is None and not torch.compiler.is_compiling():
+        fast = PRODUCTS[kind.name].draw(list(params.values()), shape, differentiable)
+        if fast is not None:
+            return fast
     operators = OPERATORS[kind]
     drawn = draw(operators, list(params.values()), shape, generator=generator, key=key, differentiable=differentiable)
     return as_tuple(drawn)
