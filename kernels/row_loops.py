@@ -20,7 +20,7 @@ from . import cpp
 from .backend import backend_for
 from .function import wants_derivative
 from .keys import watched
-from .ops import are_plain
+from .operators import are_plain
 
 CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
 

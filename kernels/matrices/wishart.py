@@ -19,7 +19,7 @@ from ..constants import constant, one_half, zero_and_one
 from ..function import wants_derivative
 from ..maps.gamma import GAMMA_MAP
 from ..maps.normal import NORMAL_MAP
-from ..ops import is_plain
+from ..operators import is_plain
 from .bartlett import bartlett, bartlett_backward
 
 
