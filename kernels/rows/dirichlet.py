@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ..backend import backend_for
 from ..devicemath import exp, expm1, log, log1p
 from ..draw import Sampler
 from ..language import tl, triton
@@ -27,6 +28,7 @@ from ..maps.map import Map
 from ..noise import compute_dtype
 from ..ops import Operators, draw_engine, gradient_engine, planner
 from ..plans import Plans
+from .dirichlet_gradient import DirichletGradient
 
 _LOG_HALF = -0.6931471805599453
 
@@ -65,6 +67,10 @@ def _reference_grad(
     return grad * torch.exp(log_share) * gradient, nothing, nothing, nothing
 
 
+# The same by a loop on the CPU.
+GRADIENT = DirichletGradient(lambda *operands: _reference_grad(operands[0], *operands)[:1])
+
+
 @triton.jit
 def _share_gradient_device(log_share, log_rest, concentration, other, HARDWARE: tl.constexpr):
     a = beta_range_device(concentration)
@@ -94,7 +100,7 @@ def _share(noise: Tensor, concentration: Tensor, other: Tensor, log_share: Tenso
     return torch.exp(log_share)
 
 
-# Elementwise on what a row has given, so that it makes a kernel of each backend.
+# Elementwise on what a row has given, so that it makes a kernel on a GPU.
 _SHARES = Map(
     name="dirichlet_shares",
     parameters=("concentration", "others", "log_share", "log_rest"),
@@ -199,17 +205,25 @@ class DirichletOperators(Operators):
         if grad.numel() == 0:
             return [torch.zeros_like(params[0])]
         logs = self._logs(key, (concentration,), grad.shape, compute)
+        if backend_for(grad.device, grad.numel(), (grad, concentration)) == "compiled":
+            result = GRADIENT(grad, concentration.expand(grad.shape), logs)
+            if result is not None:
+                return [result.sum_to_size(params[0].shape).to(params[0].dtype)]
+        return [self._gradient_of_logs(key, grad, concentration, logs).to(params[0].dtype)]
+
+    def _gradient_of_logs(self, key: Sequence[Tensor], grad: Tensor, concentration: Tensor, logs: Tensor) -> Tensor:
+        """As `rows/dirichlet.h`, but that what draws have in common may be summed up."""
         top, index = logs.max(-1, keepdim=True)
         # Beside the greatest, which is 1: what is left of it, and how it moves, keep their precision.
         small = torch.exp_(logs - top).scatter_(-1, index, 0.0)
         rest = small.sum(-1, keepdim=True)
         log_sum = torch.log1p(rest)
-        log_rest = torch.log(rest.clamp(min=torch.finfo(compute).tiny)) - log_sum
+        log_rest = torch.log(rest.clamp(min=torch.finfo(grad.dtype).tiny)) - log_sum
         grad = grad - grad.gather(-1, index)
         grad -= (small * grad).sum(-1, keepdim=True) / (1 + rest)
         operands = (concentration, others(concentration), logs - (top + log_sum), log_rest)
         (result,) = self._of_shares(key, (grad,), operands, (True, False, False, False))
-        return [result.to(params[0].dtype)]
+        return result
 
 
 DIRICHLET = Sampler(_LAW, DirichletOperators)
