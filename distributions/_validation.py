@@ -70,7 +70,7 @@ class CheckedArguments(Distribution):
 
     def _is_checked_behind(self, name: str, value: Tensor, constraint: Any) -> bool:
         """Whether one kernel on a GPU now checks a parameter."""
-        kind = _KINDS.get(constraint)
+        kind = _kind_of(constraint, value)
         if kind is None or "_validate_args" in self.__dict__ or type(value) not in (Tensor, Parameter):
             return False
         if not value.is_cuda or is_out_of_reach(value) or not checks.can_check(value):
@@ -164,7 +164,7 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
     """
     if (type(value) is not Tensor and type(value) is not Parameter) or not value.is_cpu:
         return False
-    kind, core = _KINDS.get(constraint), native_core.CORE
+    kind, core = _kind_of(constraint, value), native_core.CORE
     if core is not None:
         answer: bool | None = None
         if kind is not None:
@@ -187,7 +187,16 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
     return least >= 0 and (kind == checks.NONNEGATIVE or value.max().item() <= 1)
 
 
+def _kind_of(constraint: Any, value: Any) -> int | None:
+    """What checks.py calls the constraint that all numbers of a parameter have to satisfy, if it knows it."""
+    is_of_each = type(constraint) is _INDEPENDENT and isinstance(value, Tensor)
+    if is_of_each and value.dim() >= constraint.reinterpreted_batch_ndims:
+        constraint = constraint.base_constraint
+    return _KINDS.get(constraint)
+
+
 _LESS_THAN, _GREATER_THAN = type(constraints.less_than(0.0)), type(constraints.greater_than(0.0))
+_INDEPENDENT = type(constraints.real_vector)
 
 _KINDS: dict[Any, int] = {
     constraints.real: checks.REAL,

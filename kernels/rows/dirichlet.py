@@ -16,10 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import Parameter
 
-from ..backend import backend_for
+from .. import compiled, native_core
+from ..backend import backend_for, forced
 from ..devicemath import exp, expm1, log, log1p
 from ..draw import Sampler
+from ..interpreter import CPP_TYPES
 from ..language import tl, triton
 from ..loops.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
 from ..loops.noise import NOTHING
@@ -226,4 +229,46 @@ class DirichletOperators(Operators):
         return result
 
 
-DIRICHLET = Sampler(_LAW, DirichletOperators)
+class DirichletLaw(native_core.Law):
+    """The draws of Dirichlet as the native core knows them."""
+
+    def __init__(self, operators: Operators) -> None:
+        super().__init__(operators)
+        # By dtype: where the loops for gamma numbers and for gradients lie, 0 as long as the latter is not built.
+        self._loops: dict[torch.dtype, tuple[int, int]] = {}
+
+    def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
+        core, (concentration,) = native_core.CORE, params
+        if core is None or type(concentration) not in (Tensor, Parameter) or not concentration.is_cpu:
+            return None
+        dtype = concentration.dtype
+        loops = self._loops.get(dtype)
+        if loops is None or (not loops[1] and GRADIENT.built(dtype)):
+            loops = self._found(dtype)
+        return None if loops is None else core.dirichlet(self, *loops, concentration, shape, differentiable)
+
+    def _found(self, dtype: torch.dtype) -> tuple[int, int] | None:
+        if forced() is not None or dtype not in CPP_TYPES:
+            return None
+        functions = compiled.functions(LOG_GAMMA_MAP, dtype, 0)
+        if functions is None:
+            return None
+        log_gamma, gradient = (native_core.addresses(f)[0] for f in (functions.forward, GRADIENT.built(dtype)))
+        self._loops[dtype] = log_gamma, gradient
+        return log_gamma, gradient
+
+    def gradients(
+        self,
+        words: Tensor,
+        grads: Sequence[Tensor | None],
+        saved: Sequence[Tensor],
+        shape: tuple[int, ...],
+        sizes: tuple[tuple[int, ...], ...],
+        needs: tuple[bool, ...],
+        teaches: bool,
+    ) -> tuple[Tensor | None, ...]:
+        """The gradient where the core's own does not do; `saved` begins with the concentration."""
+        return super().gradients(words, grads, saved[:1], shape, sizes, needs, teaches)
+
+
+DIRICHLET = Sampler(_LAW, DirichletOperators, DirichletLaw)
