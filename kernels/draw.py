@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,14 +92,24 @@ def draw(
 
 
 class Sampler:
-    """Draws of one map. Make one a process for each map: it defines the map's operators, of the type it is told."""
+    """Draws of one map. Make one a process for each map: it defines the map's operators, of the type it is told.
 
-    def __init__(self, map: Map, operators: type[MapOperators] = MapOperators) -> None:
+    Args:
+        law: how the native core knows the draws of these operators; None where it does not.
+    """
+
+    def __init__(
+        self,
+        map: Map,
+        operators: type[MapOperators] = MapOperators,
+        law: Callable[[MapOperators], native_core.Law] | None = None,
+    ) -> None:
         self.map = map
         self.operators = operators_of(map, operators)
         self._planned = PLANNED.get(self.operators.function)
-        # What other operators make of a map's draws the native core does not know.
-        self._law = native_core.Law(self.operators) if operators is MapOperators else None
+        # What other operators make of a map's draws the native core does not know by itself.
+        law = native_core.Law if operators is MapOperators else law
+        self._law = None if law is None else law(self.operators)
         if map.linear and map.support is not None:
             unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
             self.operators.tangent = Sampler(unbounded).operators

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import native_core
 from ..draw import draw
 from ..outputs import as_tuple
-from . import autograd  # noqa: F401 - what gradients of these draws are
-from .ops import Kind, Race
+from . import native
+from .ops import Kind, race
 
 
 def draw_rows(
@@ -36,10 +35,28 @@ def draw_rows(
     Returns:
         The sample and, where `kind` asks for it, its log-probability.
     """
-    if key is None and generator is None and not differentiable and not torch.compiler.is_compiling():
-        drawn = native_core.race(kind, params, shape) if isinstance(kind, Race) else None
+    if key is None and generator is None and not torch.compiler.is_compiling():
+        drawn = native.draw(kind, params, shape, differentiable)
         if drawn is not None:
             return (drawn,)
     return as_tuple(
         draw(kind, list(params.values()), shape, generator=generator, key=key, differentiable=differentiable)
     )
+
+
+def count_categories(
+    probs: Tensor, shape: torch.Size, *, generator: torch.Generator | None = None, key: Tensor | None = None
+) -> Tensor:
+    """How often each category occurs along the first dimension of a draw of `shape`; of the dtype of `probs`.
+
+    Arguments and errors are those of :func:`draw_rows`.
+    """
+    if key is None and generator is None and not torch.compiler.is_compiling():
+        counted = native.counts(probs, shape)
+        if counted is not None:
+            return counted
+    kind = race(from_probs=True, one_hot=False, log_prob=False, straight_through=False)
+    (category,) = draw_rows(kind, {"probs": probs}, shape, generator=generator, key=key)
+    category = category.movedim(0, -1)
+    counts = torch.zeros(shape[1:], dtype=torch.int64, device=probs.device)
+    return counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
