@@ -8,9 +8,10 @@ Measured as host_time.py says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cases
+import compositions
 import host_time
 import machine
 import torch
@@ -22,18 +23,13 @@ SIZES = ((1,), (8,), (2048,))
 ROWS = ((1, 4), (8, 4), (64, 128))
 # Against torch, at most: 1, and room for the noise of some hundred measurements on a busy machine.
 REQUIRED = 1.5
-# Draws over rows and products are several operations, and TruncatedNormal is compared with arithmetic that loses the
-# tails: they are measured, and nothing is required of them.
+# Some draws over rows are several operations: they are measured, and nothing is required of them.
 WITHOUT_REQUIREMENT = {
     "Dirichlet",
     "ExpRelaxedCategorical",
-    "LogisticNormal",
-    "LowRankMultivariateNormal",
     "Multinomial",
-    "MultivariateNormal",
     "OneHotCategoricalStraightThrough",
     "RelaxedOneHotCategorical",
-    "TruncatedNormal",
 }
 # The draws of the table, of the middle size.
 SHOWN = (
@@ -74,14 +70,16 @@ class Call:
 def draws(only_shown: bool) -> Iterator[tuple[cases.Draw, cases.Shape]]:
     """Every distribution's draw at each size, constructed before or not, with its gradient; or those of the table."""
     seen = set()
-    for draw in cases.DRAWS:
+    for draw in (*cases.DRAWS, *compositions.COMPOSITIONS):
         kind = (draw.distribution, draw.parameters, draw.method)
         if draw.work or draw.variant or kind in seen:
             continue
         seen.add(kind)
         shapes = ROWS if draw.sweep in cases.ROW_SWEEPS else SIZES
+        if isinstance(draw, compositions.Composition):
+            shapes = compositions.SHAPES
         for work in ("", "construct", *(("graph", "backward") if draw.method == "rsample" else ())):
-            call = cases.Draw(*kind, work)
+            call = replace(draw, work=work)
             for shape in shapes:
                 if not only_shown or (call.name in SHOWN and shape == shapes[1]):
                     yield call, shape

@@ -23,8 +23,9 @@ template <class T>
 bool all_are(int kind, const Tensor& t) {
   const T* x = static_cast<const T*>(t.const_data_ptr());
   if (is_one(t)) return is_of(kind, *x);
+  const Shape sizes = distinct(t.sizes(), t.strides());
   bool valid = true;
-  each(t.sizes(), t.sizes(), t.strides(), [&](int64_t, int64_t at) { valid &= is_of(kind, x[at]); });
+  each(sizes, sizes, t.strides(), [&](int64_t, int64_t at) { valid &= is_of(kind, x[at]); });
   return valid;
 }
 
@@ -61,7 +62,8 @@ bool is_seen(const Tensor& t) {
   constexpr int64_t MOST_CHECKED = 1 << 12;
   const auto dtype = t.scalar_type();
   return is_plain(t) && t.is_cpu() && (dtype == at::kFloat || dtype == at::kDouble) && t.numel() > 0 &&
-         t.dim() <= MOST_DIMENSIONS && (t.numel() <= MOST_CHECKED || is_one(t));
+         t.dim() <= MOST_DIMENSIONS &&
+         (t.numel() <= MOST_CHECKED || c10::multiply_integers(distinct(t.sizes(), t.strides())) <= MOST_CHECKED);
 }
 
 // satisfies(tensor, kind): None where that is not seen here.

@@ -39,6 +39,15 @@ bool is_one(at::IntArrayRef sizes, at::IntArrayRef strides) {
 
 bool is_one(const Tensor& t) { return is_one(t.sizes(), t.strides()); }
 
+// The sizes without what repeats in memory.
+Shape distinct(at::IntArrayRef sizes, at::IntArrayRef strides) {
+  Shape own(sizes.begin(), sizes.end());
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (strides[d] == 0 && sizes[d] > 1) own[d] = 1;
+  }
+  return own;
+}
+
 bool broadcasts(at::IntArrayRef sizes, at::IntArrayRef shape) {
   if (sizes.size() > shape.size()) return false;
   const auto own = shape.slice(shape.size() - sizes.size());

@@ -13,7 +13,8 @@ template <class T, class Valid>
 bool all_matrices(const Tensor& t, Valid valid) {
   const T* x = static_cast<const T*>(t.const_data_ptr());
   const int64_t row = t.stride(-2), column = t.stride(-1), batch = t.dim() - 2;
-  const auto sizes = t.sizes().slice(0, batch), strides = t.strides().slice(0, batch);
+  const auto strides = t.strides().slice(0, batch);
+  const Shape sizes = distinct(t.sizes().slice(0, batch), strides);
   bool all = true;
   each(sizes, sizes, strides, [&](int64_t, int64_t at) {
     all = all && valid([&](int64_t i, int64_t j) { return x[at + i * row + j * column]; });
@@ -72,7 +73,7 @@ PyObject* are_matrices(PyObject*, PyObject* const* args, Py_ssize_t) {
   const auto dtype = t.scalar_type();
   if (!is_plain(t) || !t.is_cpu() || (dtype != at::kFloat && dtype != at::kDouble)) Py_RETURN_NONE;
   if (t.dim() < 2 || t.dim() > MOST_DIMENSIONS || t.size(-1) != t.size(-2)) Py_RETURN_NONE;
-  if (t.numel() == 0 || t.numel() > MOST_CHECKED) Py_RETURN_NONE;
+  if (t.numel() == 0 || c10::multiply_integers(distinct(t.sizes(), t.strides())) > MOST_CHECKED) Py_RETURN_NONE;
   if (args[1] != Py_True) {
     return PyBool_FromLong(dtype == at::kFloat ? are_lower_cholesky<float>(t) : are_lower_cholesky<double>(t));
   }

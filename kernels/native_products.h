@@ -104,7 +104,7 @@ struct ProductDraw : Recorded {
 };
 
 // draw_product(product, params, shape, differentiable): the outputs, a tuple; None where they are left to Python, True
-// where the kind has no plan yet.
+// where the kind has no plan yet, or the dtype no loops.
 PyObject* draw_product(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   Product& product = *static_cast<Product*>(PyLong_AsVoidPtr(args[0]));
@@ -120,8 +120,9 @@ PyObject* draw_product(PyObject*, PyObject* const* args, Py_ssize_t) {
   const auto found = product.plans.find(kind_of_product(params, shape));
   if (found == product.plans.end()) Py_RETURN_TRUE;
   const auto plan = found->second;
+  if (!plan->is_drawn) Py_RETURN_NONE;
   const Loops& loops = product.loops[dtype == at::kDouble];
-  if (!plan->is_drawn || !loops.forward) Py_RETURN_NONE;
+  if (!loops.forward) Py_RETURN_TRUE;
 
   const Key key = reserved();
   c10::SmallVector<Tensor, MOST_OUTPUTS> outputs{empty(shape, dtype)};

@@ -26,6 +26,11 @@ def has_loops(df: Tensor, factor: Tensor) -> bool:
     return factor.shape[-1] <= MOST_ROWS and _LOOPS.find_differentiable(df, factor) is not None
 
 
+def reads(*tensors: Tensor) -> bool:
+    """Whether loops read such tensors, of which nobody asks for derivatives."""
+    return _LOOPS.find(*tensors) is not None
+
+
 def bartlett(squares: Tensor, normals: Tensor, factor: Tensor) -> Tensor:
     """The matrices, a new tensor (..., p, p).
 

@@ -14,13 +14,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .. import compiled
-from ..backend import forced
 from ..constants import constant, one_half, zero_and_one
-from ..function import wants_derivative
 from ..maps.gamma import GAMMA_MAP
 from ..maps.normal import NORMAL_MAP
-from ..operators import is_plain
-from .bartlett import bartlett, bartlett_backward
+from .bartlett import bartlett, bartlett_backward, reads
 
 
 class WishartDraw(Function):
@@ -48,9 +45,14 @@ class WishartDraw(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         key, other_key, df, factor = ctx.saved_tensors
-        if wants_derivative((grad, df, factor)) or not is_plain((grad,)) or forced() is not None:
-            vjp: Any = torch.func.vjp(ctx.again, df, factor)[1]
-            return None, None, None, None, *vjp(grad)
+        if not reads(grad, df, factor):
+            needs = ctx.needs_input_grad[-2:]
+            wanted = [p for p, needed in zip((df, factor), needs, strict=True) if needed]
+            create_graph = torch.is_grad_enabled()
+            with torch.enable_grad():
+                sample = ctx.again(df, factor)
+            computed = iter(torch.autograd.grad(sample, wanted, grad, create_graph=create_graph))
+            return None, None, None, None, *(next(computed) if needed else None for needed in needs)
         squares, normals, params = _parts(ctx.shape, key, other_key, df, factor)
         of_squares, of_factor = bartlett_backward(grad, squares, normals, factor)
         (of_half_df,) = compiled.backward(GAMMA_MAP, key, (of_squares,), params, (True, False))
