@@ -31,17 +31,12 @@ SIZES = ((1,), (8,), (2048,))
 ROWS = ((1, 4), (8, 4), (64, 128))
 # Against torch, at most: 1, and room for the noise of some hundred measurements on a busy machine.
 REQUIRED = 1.5
-# Draws over rows and products are several operations, and TruncatedNormal is compared with arithmetic that loses the
-# tails: they are measured, and nothing is required of them.
+# Products are several operations, and TruncatedNormal is compared with arithmetic that loses the tails: they are
+# measured, and nothing is required of them.
 WITHOUT_REQUIREMENT = {
-    "Dirichlet",
-    "ExpRelaxedCategorical",
     "LogisticNormal",
     "LowRankMultivariateNormal",
-    "Multinomial",
     "MultivariateNormal",
-    "OneHotCategoricalStraightThrough",
-    "RelaxedOneHotCategorical",
     "TruncatedNormal",
 }
 # The draws of the table, of the middle size.
