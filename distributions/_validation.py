@@ -207,7 +207,6 @@ def _kind(constraint: Any, value: object) -> int | None:
 
 
 _LESS_THAN, _GREATER_THAN = type(constraints.less_than(0.0)), type(constraints.greater_than(0.0))
-
 _INDEPENDENT = type(constraints.real_vector)
 _OF_MATRICES = (constraints.lower_cholesky, constraints.positive_definite)
 

@@ -281,7 +281,7 @@ def _source(map: Map, compute: torch.dtype) -> str:
         parts.append(printed(f"{name}_map", function, at))
         parts.append(f"""
 extern "C" void {name}(const std::int64_t* call) {{
-  rsample::called<{cpp_type}, rsample::{map.noise.name}>(rsample::Printed<{name}_map>{{}}, call);
+  rsample::called<{cpp_type}, rsample::{map.noise.name}>({name}_map{{}}, call);
 }}
 """)
     return "".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,16 +29,25 @@ class Sampler:
     """Draws of one map. Make one a process for each map: it defines the map's operators, of the type it is told.
 
     Calling it checks every argument before anything is drawn or any generator state is consumed.
+
+    Args:
+        law: how the native core knows the draws of these operators; None where it does not.
     """
 
-    def __init__(self, map: Map, operators: type[Operators] = Operators) -> None:
+    def __init__(
+        self,
+        map: Map,
+        operators: type[Operators] = Operators,
+        law: Callable[[Operators], native_core.Law] | None = None,
+    ) -> None:
         self.map = map
         self.operators = operators(map)
         self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
         self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
         self._planned = PLANNED.get(self._function)
-        # What other operators make of a map's draws the native core does not know.
-        self._law = native_core.Law(self.operators) if operators is Operators else None
+        # What other operators make of a map's draws the native core does not know by itself.
+        law = native_core.Law if operators is Operators else law
+        self._law = None if law is None else law(self.operators)
         self.operators.register_autograd(self._autograd_kernel)
         if map.linear and map.support is not None:
             unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)

@@ -41,21 +41,80 @@ struct Window {
   }
 };
 
-// A function that translate.py has printed, as a map.
-template <class Function>
+// Elements that a function that translate.py has printed takes at a time.
+template <class Function, class T>
+constexpr int STEP = Function::VECTORS * at::vec::Vectorized<T>::size();
+
+// Applies it to the first `count` elements of tiles, and to those beyond that are taken with them.
+template <class Function, class T>
+inline void each_step(int count, const T* noise, const T* const* in, T* const* out) {
+  static_assert(TILE<T> % STEP<Function, T> == 0);
+  for (int j = 0; j < count; j += STEP<Function, T>) {
+    Function::template apply<at::vec::Vectorized<T>>(noise, in, out, j);
+  }
+}
+
+// Such a function as a map.
+template <int PARAMETERS_AT, class Function>
 struct Printed {
   static constexpr int MOST_INPUTS = Function::INPUTS, MOST_OUTPUTS = Function::OUTPUTS;
   static constexpr int inputs() { return Function::INPUTS; }
   static constexpr int outputs() { return Function::OUTPUTS; }
-  static constexpr int parameters_at() { return Function::PARAMETERS_AT; }
+  static constexpr int parameters_at() { return PARAMETERS_AT; }
 
-  // The outputs of a tile of elements.
+  // The outputs of the first `count` elements of a tile.
   template <class T>
-  void tile(const T* noise, const T* const* in, T* const* out) const {
-    using V = at::vec::Vectorized<T>;
-    constexpr int STEP = Function::VECTORS * V::size();
-    static_assert(TILE<T> % STEP == 0);
-    for (int j = 0; j < TILE<T>; j += STEP) Function::template apply<V>(noise, in, out, j);
+  void tile(const T* noise, const T* const* in, T* const* out, int count) const {
+    each_step<Function>(count, noise, in, out);
+  }
+};
+
+// One whose elements take one of several functions: of the results of `Before` the first says which.
+template <int PARAMETERS_AT, class Before, class After, class... Cases>
+struct Chosen {
+  static constexpr int MOST_INPUTS = Before::INPUTS, MOST_OUTPUTS = After::OUTPUTS;
+  static constexpr int inputs() { return Before::INPUTS; }
+  static constexpr int outputs() { return After::OUTPUTS; }
+  static constexpr int parameters_at() { return PARAMETERS_AT; }
+
+  template <class T>
+  void tile(const T* noise, const T* const* in, T* const* out, int count) const {
+    constexpr int CASES = sizeof...(Cases), RESULTS = std::min({Cases::OUTPUTS...});
+    alignas(64) T kept[Before::OUTPUTS][TILE<T>], results[RESULTS][TILE<T>];
+    T* keeps[Before::OUTPUTS];
+    for (int i = 0; i < Before::OUTPUTS; ++i) keeps[i] = kept[i];
+    each_step<Before>(count, noise, in, keeps);
+
+    int elements[CASES][TILE<T>], counts[CASES] = {}, number = 0;
+    for (int i = 0; i < count; ++i) {
+      const int own = static_cast<int>(kept[0][i]);
+      elements[own][counts[own]++] = i;
+    }
+    ((apply<Cases, T>(kept, elements[number], counts[number], results), ++number), ...);
+
+    const T* reads[After::INPUTS];
+    for (int i = 0; i < After::INPUTS; ++i) reads[i] = i < RESULTS ? results[i] : kept[After::reads(i - RESULTS)];
+    each_step<After>(count, noise, reads, out);
+  }
+
+ private:
+  // One function, of the elements that are its own.
+  template <class Case, class T, class Kept, class Results>
+  static void apply(const Kept& kept, const int* elements, int count, Results& results) {
+    alignas(64) T inputs[Case::INPUTS][TILE<T>], outputs[Case::OUTPUTS][TILE<T>];
+    const T* in[Case::INPUTS];
+    T* out[Case::OUTPUTS];
+    for (int k = 0; k < Case::INPUTS; ++k) {
+      in[k] = inputs[k];
+      const T* given = kept[Case::reads(k)];
+      for (int i = 0; i < count; ++i) inputs[k][i] = given[elements[i]];
+      for (int i = count; i % STEP<Case, T>; ++i) inputs[k][i] = inputs[k][0];
+    }
+    for (int k = 0; k < Case::OUTPUTS; ++k) out[k] = outputs[k];
+    each_step<Case>(count, static_cast<const T*>(nullptr), in, out);
+    for (int k = 0; k < Case::OUTPUTS; ++k) {
+      for (int i = 0; i < count; ++i) results[k][elements[i]] = outputs[k][i];
+    }
   }
 };
 
@@ -84,7 +143,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
   at::parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
-    alignas(64) T noise[NUMBERS], input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
+    alignas(64) T noise[NUMBERS] = {}, input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
       if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
@@ -117,7 +176,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
           std::iota(blocks, blocks + BLOCKS, offset + static_cast<uint64_t>(block));
         }
         if constexpr (Looping<Noise>) {
-          Noise::fill(seed, blocks, in + map.parameters_at(), noise);
+          Noise::fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
         } else {
           if (window) {
             philox4x32_10(seed, blocks, 0, 0, words);
@@ -126,7 +185,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
           }
           Noise::fill(words, bits, noise);
         }
-        map.tile(noise, in, out);
+        map.tile(noise, in, out, static_cast<int>(end));
 
         for (int k = 0; k < OUTPUTS; ++k) {
           if (outputs[k].mode == DENSE && !whole) {

@@ -41,7 +41,7 @@ struct Interpreted {
   int outputs() const { return program.outputs; }
   static constexpr int parameters_at() { return 0; }
 
-  __attribute__((noinline)) void tile(const T* noise, const T* const* in, T* const* out) const {
+  __attribute__((noinline)) void tile(const T* noise, const T* const* in, T* const* out, int) const {
     alignas(64) T registers[MOST_REGISTERS][TILE<T>];
     const T* tiles[MOST_TILES];
     int number = 0;

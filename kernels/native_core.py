@@ -27,23 +27,18 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, checks, compiled, cpp, keys, plans
+from . import backend, checks, compiled, cpp, plans
 from .autograd import AffineDraw, PathwiseDraw
 from .function import stand_ins
 from .interpreter import Interpreted
 from .language import HAS_TRITON, triton
-from .launch import Launched, key_arguments, unread
-from .noise import SIGNIFICAND_BITS, elements_per_block
+from .launch import Launched, unread
 from .ops import Operators, kernels_of
 from .plans import TritonDraw
-from .rows import compiled as rows
-from .rows.ops import Race
+from .rows.autograd import COPIED
 
 if sys.platform == "linux":
     import fcntl
-
-if HAS_TRITON:
-    from .rows import race as race_kernels
 
 # The loaded core; None as long as there is none.
 CORE: Any = None
@@ -91,8 +86,8 @@ class Law:
         """Tells the core what runs draws of so many numbers on the CPU."""
         functions = compiled.functions(self.operators.map, dtype, numel)
         given = (None, None) if functions is None else functions
-        addresses = [number for function in given for number in _addresses(function)]
-        CORE.learn(handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *addresses)
+        numbers = [number for function in given for number in addresses(function)]
+        CORE.learn(handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *numbers)
 
     def _learn_launch(self, handle: int, params: Sequence[Tensor], shape: Sequence[int]) -> bool:
         """Tells the core of the kernel that a plan launches on a GPU; whether there is one."""
@@ -100,8 +95,8 @@ class Law:
         launched = plan.run.launched.get("state") if plan is not None and isinstance(plan.run, TritonDraw) else None
         if launched is None:
             return False
-        CORE.drive(*_driver())
-        CORE.learn_launch(handle, params, shape, None, *_parts(launched, params[0].device), ())
+        CORE.drive(*driver())
+        CORE.learn_launch(handle, params, shape, None, *parts(launched, params[0].device), ())
         return True
 
     def gradients(
@@ -155,64 +150,31 @@ class Law:
         if launched is not None:
             operands = given if map.linear else (*given, *params)
             sizes = [tuple(p.shape) for p in params]
-            CORE.learn_launch(self._handle, operands, needs, sizes, *_parts(launched, given[0].device), outputs)
+            CORE.learn_launch(self._handle, operands, needs, sizes, *parts(launched, given[0].device), outputs)
         return grads
 
 
 @functools.cache
-def _driver() -> tuple[int, int]:
+def driver() -> tuple[int, int]:
     """The addresses of cuLaunchKernel and cuCtxGetCurrent in the driver, which is loaded."""
     library = ctypes.CDLL("libcuda.so.1")
-    return _addresses(library.cuLaunchKernel)[0], _addresses(library.cuCtxGetCurrent)[0]
+    return addresses(library.cuLaunchKernel)[0], addresses(library.cuCtxGetCurrent)[0]
 
 
-def _parts(launched: Launched, device: torch.device) -> tuple[Any, ...]:
+def parts(launched: Launched, device: torch.device) -> tuple[Any, ...]:
     """A launch as the core takes it."""
     program = launched.program
     numbers = (program.function, launched.grid[0], program.warps, program.shared)
     return (*numbers, launched.numbers, unread(device), program.scratch)
 
 
-def _addresses(function: Any) -> tuple[int, int]:
+def addresses(function: Any) -> tuple[int, int]:
     """A function, and the program that it runs if it is the interpreter."""
     if function is None:
         return 0, 0
     if isinstance(function, Interpreted):
-        return _addresses(function.run)[0], function.program
+        return addresses(function.run)[0], function.program
     return ctypes.cast(function, ctypes.c_void_p).value or 0, 0
-
-
-def race(kind: Race, params: dict[str, Tensor], shape: Sequence[int]) -> Tensor | None:
-    """A category for each row from the default generator, or None where it is left to Python."""
-    if CORE is None or kind.log_prob:
-        return None
-    (weights,) = params.values()
-    functions = rows.addresses(weights.dtype) if weights.is_cpu else ()
-    if functions is None:
-        return None
-    drawn: Any = CORE.race(functions, weights, shape, kind.from_probs, kind.one_hot)
-    if drawn is not True:
-        return drawn
-    if not weights.is_cpu:
-        return _learn_race(kind, weights.detach(), shape)
-    CORE.learn_walk(weights, shape, rows.walk(weights, shape))
-    return CORE.race(functions, weights, shape, kind.from_probs, kind.one_hot)
-
-
-def _learn_race(kind: Race, weights: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """A race on a GPU by Python, of which the core then knows the launch; None where this is not known to be one."""
-    if not HAS_TRITON or weights.dtype not in SIGNIFICAND_BITS:
-        return None
-    per_block, device = elements_per_block(weights.dtype), weights.device
-    key = keys.reserve(device, -(-weights.numel() // per_block), None)
-    from_probs, one_hot = kind.from_probs, kind.one_hot
-    (drawn,), launched = race_kernels.launched_race(
-        key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=False
-    )
-    if launched is not None and key_arguments(key, device)[0] == "state":
-        CORE.drive(*_driver())
-        CORE.learn_launch(0, (weights,), (from_probs, one_hot), None, *_parts(launched, device), ())
-    return drawn
 
 
 def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
@@ -221,9 +183,9 @@ def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
         return
     program = checks.check(value.detach(), kind, outcome.target)
     if program is not None and CORE is not None:
-        CORE.drive(*_driver())
+        CORE.drive(*driver())
         launched = Launched(program, (1,), ())
-        CORE.learn_launch(0, (value,), (kind,), None, *_parts(launched, value.device), ())
+        CORE.learn_launch(0, (value,), (kind,), None, *parts(launched, value.device), ())
 
 
 # ------------------------------------------------------------------------------------------------------------ building
@@ -236,6 +198,7 @@ _CONSTANTS = {
     "UNUSED": compiled.UNUSED,
     "INTERPRETED_NUMEL": compiled.INTERPRETED_NUMEL,
     "MOST_KINDS": plans.MOST,
+    "COPIED": COPIED,
 }
 
 _begun = False

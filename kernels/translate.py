@@ -96,6 +96,7 @@ class Trace:
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
         self.steps: list[Operation] = []
+        self.choice: Choice | None = None
         self._known: dict[str, Symbol] = {}
 
     def symbol(self, name: str, operands: Sequence[int | float], dtype: torch.dtype) -> Symbol:
@@ -127,6 +128,19 @@ class Trace:
             raise NotImplementedError(f"{name} has no C++ translation with these arguments")
         return self.symbol(name, operands, torch.bool if name in _MASKS else self.dtype)
 
+    def choose(
+        self, masks: Sequence[Symbol], cases: Sequence[tuple[Callable[..., tuple[Any, ...]], Sequence[Symbol]]]
+    ) -> tuple[Symbol, ...]:
+        """What :func:`rsample.kernels.cases.by_case` gives of functions and operands, and of all masks but the last."""
+        if self.choice is not None:
+            raise NotImplementedError("a map may choose between cases once")
+        code: Any = float(len(masks))
+        for i, mask in reversed(list(enumerate(masks))):
+            code = self.apply("where", (mask, float(i), code))
+        functions = [traced(lambda _, *x, f=f: f(*x), len(given), self.dtype) for f, given in cases]
+        self.choice = Choice(len(self.steps), code.step, functions, [[x.step for x in given] for _, given in cases])
+        return tuple(self.symbol("chosen", (i,), self.dtype) for i in range(len(functions[0].results)))
+
     def convert(self, symbol: Symbol, dtype: torch.dtype) -> Any:
         if symbol.dtype == dtype:
             return symbol
@@ -140,12 +154,42 @@ def operands_of(name: str) -> int:
     return OPERATIONS[name].count("{")
 
 
+class Choice(NamedTuple):
+    """Functions of which each element takes one.
+
+    Attributes:
+        at: how many steps come before it.
+        code: the step that gives the number of an element's function.
+        operands: steps, by function.
+    """
+
+    at: int
+    code: int
+    functions: list[Function]
+    operands: list[list[int]]
+
+
 class Function(NamedTuple):
-    """A translated function: its steps, and what its results are: numbers of steps, or constants."""
+    """A translated function: its steps, and what its results are: numbers of steps, or constants.
+
+    Its steps "chosen" are the results of the choice.
+    """
 
     steps: list[Operation]
     results: list[int | float]
     inputs: int
+    choice: Choice | None = None
+
+    def used(self, first: int = 0) -> list[int]:
+        """The steps from a number on that results depend on; the choice counts for no step before it."""
+        needed = {r for r in self.results if isinstance(r, int)}
+        for i in range(len(self.steps) - 1, first - 1, -1):
+            if i in needed and self.steps[i].name not in _LOADED:
+                needed |= {x for x in self.steps[i].operands if isinstance(x, int)}
+        return sorted(i for i in needed if i >= first)
+
+
+_LOADED = ("noise", "input", "constant", "chosen")  # whose operands are no steps
 
 
 def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.dtype, *, values: int = 1) -> Function:
@@ -164,16 +208,71 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
     # A draw of a subclass of tensors comes here with torch functions switched off, by which symbols are seen.
     with torch._C._EnableTorchFunction():
         results = function(*symbols)
-    return Function(trace.steps, [trace.operand(r) for r in results], inputs)
+    return Function(trace.steps, [trace.operand(r) for r in results], inputs, trace.choice)
 
 
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:
-    """A C++ struct `name` for the loop of elementwise.h.
-
-    It takes VECTORS vectors at a time, statement by statement: one alone would wait for its own results.
+    """A C++ type `name`, a map for the loop of elementwise.h.
 
     Args:
         parameters_at: the number of the input that is the map's first parameter.
+    """
+    if function.choice is None:
+        return _struct(f"{name}_steps", function) + f"using {name} = rsample::Printed<{parameters_at}, {name}_steps>;\n"
+    stages = _stages(function, function.choice)
+    names = [f"{name}_{stage}" for stage in ("before", "after", *map(str, range(len(stages) - 2)))]
+    structs = "".join(_struct(n, stage, reads) for n, (stage, reads) in zip(names, stages, strict=True))
+    return structs + f"using {name} = rsample::Chosen<{parameters_at}, {', '.join(names)}>;\n"
+
+
+def _stages(function: Function, choice: Choice) -> list[tuple[Function, list[int]]]:
+    """What is done before the choice, after it, and by each of its functions.
+
+    The first stage keeps the number of an element's function, and what the others read of it: the inputs of these are
+    what they read, but that those after the choice begin with its results.
+    """
+    kept: dict[int, int] = {choice.code: 0}
+    cases = []
+    for chosen, given in zip(choice.functions, choice.operands, strict=True):
+        steps = list(chosen.steps)
+        read: list[int] = []
+        for i in chosen.used():
+            if steps[i].name == "input":
+                read.append(kept.setdefault(given[int(steps[i].operands[0])], len(kept)))
+                steps[i] = Operation("input", (len(read) - 1,))
+        cases.append((Function(steps, chosen.results, len(read)), read))
+
+    results, passed = len(choice.functions[0].results), []
+    after: list[Operation] = []
+    moved: dict[int, int] = {}
+
+    def follow(operand: int | float) -> int | float:
+        if isinstance(operand, float):
+            return operand
+        if operand not in moved:  # of the first stage
+            passed.append(kept.setdefault(operand, len(kept)))
+            after.append(Operation("input", (results + len(passed) - 1,)))
+            moved[operand] = len(after) - 1
+        return moved[operand]
+
+    for i in function.used(choice.at):
+        name, operands = function.steps[i]
+        operands = operands if name in _LOADED else tuple(map(follow, operands))
+        after.append(Operation("input" if name == "chosen" else name, operands))
+        moved[i] = len(after) - 1
+    last = Function(after, [follow(r) for r in function.results], results + len(passed))
+    first = Function(function.steps[: choice.at], list(kept), function.inputs)
+    return [(first, []), (last, passed), *cases]
+
+
+VECTORS = 2
+
+
+def _struct(name: str, function: Function, reads: Sequence[int] = ()) -> str:
+    """`apply` gives the results for VECTORS vectors; `reads` the numbers of the results of an earlier stage.
+
+    It takes them statement by statement: one vector alone would wait for its own results. No static member holds
+    `reads`: of these all libraries of a process would have the first one's.
     """
     lines = _lines(function)
     for k, result in enumerate(function.results):
@@ -181,8 +280,11 @@ def printed(name: str, function: Function, parameters_at: int = 0) -> str:
     body = "\n    ".join(lines)
     return f"""
 struct {name} {{
-  static constexpr int INPUTS = {function.inputs}, OUTPUTS = {len(function.results)}, PARAMETERS_AT = {parameters_at};
-  static constexpr int VECTORS = {VECTORS};
+  static constexpr int INPUTS = {function.inputs}, OUTPUTS = {len(function.results)}, VECTORS = {VECTORS};
+  static constexpr int reads(int i) {{
+    constexpr int numbers[] = {{{", ".join(map(str, (*reads, -1)))}}};
+    return numbers[i];
+  }}
   template <class V, class T>
   static void apply(const T* noise, const T* const* in, T* const* out, int at) {{
     {body}
@@ -190,8 +292,6 @@ struct {name} {{
 }};
 """
 
-
-VECTORS = 2
 
 # What an operation costs, in additions of vectors; and how much has to be left out for a jump to pay.
 _COSTS = {"div": 5, "reciprocal": 5, "sqrt": 5, "rsqrt": 8, "pow": 40, "erf": 20, "floor": 1} | dict.fromkeys(
@@ -204,11 +304,12 @@ def _lines(function: Function) -> list[str]:
     """The steps as C++. Those that count in some lanes only are left out where a vector has no such lane."""
     steps = function.steps
     condition = _conditions(function)
-    order = _scheduled(steps, condition)
+    before = {i: [*_read(steps[i]), *condition[i][:1]] if condition[i] else _read(steps[i]) for i in function.used()}
+    order = _scheduled(before, condition)
     block_of = {i: number for number, (_, block) in enumerate(order) for i in block}
     beyond = set(function.results)  # steps that are read outside of their block
-    for i, step in enumerate(steps):
-        beyond.update(o for o in _read(step) if block_of[o] != block_of[i])
+    for i, read in before.items():
+        beyond.update(other for other in read if block_of[other] != block_of[i])
     lines = []
     for where, block in order:
         if where is None:
@@ -225,7 +326,7 @@ def _lines(function: Function) -> list[str]:
 
 def _read(step: Operation) -> list[int]:
     """The steps that a step reads."""
-    if step.name in ("noise", "input", "constant"):
+    if step.name in _LOADED:
         return []
     return [operand for operand in step.operands if isinstance(operand, int)]
 
@@ -263,26 +364,22 @@ def _conditions(function: Function) -> list[_Condition | None]:
 
 
 def _scheduled(
-    steps: Sequence[Operation], condition: Sequence[_Condition | None]
+    before: dict[int, list[int]], condition: Sequence[_Condition | None]
 ) -> list[tuple[_Condition | None, list[int]]]:
-    """The steps in blocks of one condition each, in an order in which each reads what is there."""
+    """The steps in blocks of one condition each; `before` gives the steps that have to come before each."""
     blocks: list[tuple[_Condition | None, list[int]]] = []
-    left, done = list(range(len(steps))), set()
-    current: _Condition | None = None
+    left, done = list(before), set[int]()
     while left:
+        # What always counts goes first, so that the others come in few blocks.
+        ready = [condition[i] for i in left if done.issuperset(before[i])]
+        current = None if None in ready else ready[0]
         block = []
         for i in left:
-            if condition[i] == current and done.issuperset(_read(steps[i])):
+            if condition[i] == current and done.issuperset(before[i]):
                 block.append(i)
                 done.add(i)
-        if block:
-            blocks.append((current, block))
+        blocks.append((current, block))
         left = [i for i in left if i not in done]
-        ready = [i for i in left if done.issuperset(_read(steps[i]))]
-        # What always counts goes first, so that the others come in few blocks.
-        current = next((condition[i] for i in ready if condition[i] is None), None)
-        if ready and all(condition[i] is not None for i in ready):
-            current = condition[ready[0]]
     return blocks
 
 

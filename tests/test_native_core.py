@@ -544,7 +544,7 @@ def test_on_a_gpu_kernels_get_the_arguments_that_python_gives_them(on_a_stub_gpu
         kinds = [ctypes.c_uint] * 7
         recorder = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, *kinds, ctypes.c_void_p,
                                     ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)(launch)
-        native_core._driver = lambda driver=native_core._driver: (
+        native_core.driver = lambda driver=native_core.driver: (
             ctypes.cast(recorder, ctypes.c_void_p).value, driver()[1])
 
         def param(value, *shape, dtype=torch.float32):

@@ -1,8 +1,9 @@
 """Gradients, forward-mode derivatives and vmap of draws over rows.
 
-Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again. The
-noise drops out: a relaxed draw's derivatives follow from the sample, and along a reparameterised draw log E is fixed,
-so that the log-density, a function of log E alone but for the temperature, moves only with the temperature.
+Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again;
+where nobody does, those of samples are loops on the CPU. The noise drops out: a relaxed draw's derivatives follow from
+the sample, and along a reparameterised draw log E is fixed, so that the log-density, a function of log E alone but for
+the temperature, moves only with the temperature.
 
 The sample that was returned is not kept: whoever has it may overwrite it (`sample.data`), of which nobody hears. It is
 drawn again from its key, or copied where it is so small that this takes less time.
@@ -18,10 +19,12 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ..backend import backend_for
 from ..function import LeanFunction, wants_derivative
 from ..noise import SIGNIFICAND_BITS, compute_dtype
 from ..ops import is_plain
 from ..vmapping import aligned, batch_first, each_example, is_a_draw_an_example
+from . import compiled
 from .ops import Kind, Race, Relaxed, register_autograd, run_below_autograd
 
 # The one-hot or relaxed sample of so many elements is copied in less time than it is drawn again.
@@ -111,6 +114,15 @@ def _drawn_again(
     return run_below_autograd(kind, key, params, shape)[0]
 
 
+def _is_looped(grad: Tensor | None, *params: Tensor) -> bool:
+    """Whether loops on the CPU compute the parameters' gradients, which nobody differentiates again."""
+    if grad is None or torch._C._are_functorch_transforms_active() or wants_derivative((grad, *params)):
+        return False
+    if not is_plain((grad, *params)) or backend_for(grad.device, grad.numel(), (grad, *params)) != "compiled":
+        return False
+    return compiled.available(params[0].dtype)
+
+
 def _winners(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, weights: Tensor, sample: Tensor | None) -> Tensor:
     """The category of each row of a race."""
     if sample is None:
@@ -130,8 +142,11 @@ def _probs(kind: Race, w: Tensor) -> tuple[Tensor, Tensor | float]:
 def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
     """The gradient of the weights for that of the probabilities, which all rows of some weights share."""
     compute = compute_dtype(weights.dtype)
-    probs, total = _probs(kind, weights.to(compute))
     g = _sum_to(grad.to(compute), weights.shape)
+    if _is_looped(g, weights):
+        looped = compiled.probs_gradient(weights.to(compute), g, weights.dtype, from_probs=kind.from_probs)
+        return looped.to(weights.dtype)
+    probs, total = _probs(kind, weights.to(compute))
     centred = g - (g * probs).sum(-1, keepdim=True)
     return (centred / total if kind.from_probs else centred * probs).to(weights.dtype)
 
@@ -210,6 +225,14 @@ class RelaxedDraw(LeanFunction):
         compute = compute_dtype(logits.dtype)
         t = temperature.to(compute).reshape(())
         sample = sample.to(compute)
+        if kind.pathwise and not any(g is not None for g in grads[1:]) and _is_looped(grads[0], logits, temperature):
+            needed = ctx.needs_input_grad[-1]
+            of_scores, moved = compiled.relaxed_gradient(
+                sample, grads[0].to(compute), t, logits.dtype, exponentiated=kind.exponentiated, of_temperature=needed
+            )
+            of_logits = _sum_to(of_scores, logits.shape).to(logits.dtype)
+            of_temperature = None if moved is None else moved.reshape(temperature.shape).to(temperature.dtype)
+            return None, None, None, None, of_logits, of_temperature
         k = sample.shape[-1]
         y = sample if kind.exponentiated else sample.exp()
         of_temperature = ctx.needs_input_grad[-1]

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import keys, native_core
+from .. import keys
 from ..backend import CPU
 from ..dtensor import any_dtensor
 from ..function import wants_derivative
 from ..noise import SIGNIFICAND_BITS, elements_per_block
 from ..parameters import reconciled
 from ..recording import record
+from . import native
 from .autograd import RaceDraw, RelaxedDraw
-from .ops import Kind, Race, run_below_autograd
+from .ops import Kind, Race, race, run_below_autograd
 
 
 def draw_rows(
@@ -48,8 +49,8 @@ def draw_rows(
         ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
         RuntimeError: parameters, key or generator on different devices.
     """
-    if key is None and generator is None and not differentiable and not torch.compiler.is_compiling():
-        drawn = native_core.race(kind, params, shape) if isinstance(kind, Race) else None
+    if key is None and generator is None and not torch.compiler.is_compiling():
+        drawn = native.draw(kind, params, shape, differentiable)
         if drawn is not None:
             return (drawn,)
     if key is None and generator is None and not (differentiable or keys.watched()):
@@ -72,6 +73,24 @@ def draw_rows(
         return record(kind.op, source.key, tensors, shape, *kind.options)
     recorded = source.transformed or (differentiable and wants_derivative(tensors))
     return draw_with_key(kind, source.key, tensors, shape, source.marker, recorded=recorded)
+
+
+def count_categories(
+    probs: Tensor, shape: torch.Size, *, generator: torch.Generator | None = None, key: Tensor | None = None
+) -> Tensor:
+    """How often each category occurs along the first dimension of a draw of `shape`; of the dtype of `probs`.
+
+    Arguments and errors are those of :func:`draw_rows`.
+    """
+    if key is None and generator is None and not torch.compiler.is_compiling():
+        counted = native.counts(probs, shape)
+        if counted is not None:
+            return counted
+    kind = race(from_probs=True, one_hot=False, log_prob=False, straight_through=False)
+    (category,) = draw_rows(kind, {"probs": probs}, shape, generator=generator, key=key)
+    category = category.movedim(0, -1)
+    counts = torch.zeros(shape[1:], dtype=torch.int64, device=probs.device)
+    return counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
 
 
 def _are_plain_on_cpu(tensors: Sequence[Tensor]) -> bool:
