@@ -300,16 +300,34 @@ _COSTS = {"div": 5, "reciprocal": 5, "sqrt": 5, "rsqrt": 8, "pow": 40, "erf": 20
 _WORTH_A_JUMP = 30
 
 
-def _lines(function: Function) -> list[str]:
-    """The steps as C++. Those that count in some lanes only are left out where a vector has no such lane."""
-    steps = function.steps
+# A mask's step, and whether it holds: lanes in which something counts.
+Condition = tuple[int, bool]
+
+
+def blocks(function: Function) -> list[tuple[Condition | None, list[int]]]:
+    """The steps that results depend on, in an order in which they can be taken, by what they count for.
+
+    Those of a block count in lanes only where its condition is met, if it has one: all of them can be left out where
+    there is no such lane.
+    """
     condition = _conditions(function)
-    before = {i: [*_read(steps[i]), *condition[i][:1]] if condition[i] else _read(steps[i]) for i in function.used()}
-    order = _scheduled(before, condition)
+    return _scheduled({i: _before(function.steps[i], condition[i]) for i in function.used()}, condition)
+
+
+def _before(step: Operation, condition: Condition | None) -> list[int]:
+    """The steps that have to come before one."""
+    return _read(step) if condition is None else [*_read(step), condition[0]]
+
+
+def _lines(function: Function) -> list[str]:
+    """The steps as C++."""
+    steps = function.steps
+    order = blocks(function)
     block_of = {i: number for number, (_, block) in enumerate(order) for i in block}
     beyond = set(function.results)  # steps that are read outside of their block
-    for i, read in before.items():
-        beyond.update(other for other in read if block_of[other] != block_of[i])
+    for number, (where, block) in enumerate(order):
+        for i in block:
+            beyond.update(other for other in _before(steps[i], where) if block_of[other] != number)
     lines = []
     for where, block in order:
         if where is None:
@@ -331,14 +349,10 @@ def _read(step: Operation) -> list[int]:
     return [operand for operand in step.operands if isinstance(operand, int)]
 
 
-# A mask's step, and whether it holds: lanes in which something counts.
-_Condition = tuple[int, bool]
-
-
-def _conditions(function: Function) -> list[_Condition | None]:
+def _conditions(function: Function) -> list[Condition | None]:
     """For each step a condition without which nobody reads it, where leaving it out is worth a jump."""
     steps = function.steps
-    needed: list[set[_Condition] | None] = [None] * len(steps)  # None: not read so far
+    needed: list[set[Condition] | None] = [None] * len(steps)  # None: not read so far
     for result in function.results:
         if isinstance(result, int):
             needed[result] = set()
@@ -352,7 +366,7 @@ def _conditions(function: Function) -> list[_Condition | None]:
                 conditions = own | {(int(step.operands[0]), operand == step.operands[1])}
             before = needed[operand]
             needed[operand] = set(conditions) if before is None else before & conditions
-    costs: dict[_Condition, int] = {}
+    costs: dict[Condition, int] = {}
     for step, own in zip(steps, needed, strict=True):
         for condition in own or ():
             costs[condition] = costs.get(condition, 0) + _COSTS.get(step.name, 1)
@@ -364,10 +378,10 @@ def _conditions(function: Function) -> list[_Condition | None]:
 
 
 def _scheduled(
-    before: dict[int, list[int]], condition: Sequence[_Condition | None]
-) -> list[tuple[_Condition | None, list[int]]]:
+    before: dict[int, list[int]], condition: Sequence[Condition | None]
+) -> list[tuple[Condition | None, list[int]]]:
     """The steps in blocks of one condition each; `before` gives the steps that have to come before each."""
-    blocks: list[tuple[_Condition | None, list[int]]] = []
+    blocks: list[tuple[Condition | None, list[int]]] = []
     left, done = list(before), set[int]()
     while left:
         # What always counts goes first, so that the others come in few blocks.
