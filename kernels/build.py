@@ -31,7 +31,7 @@ def build(names: list[str]) -> bool:
     # Of a layer above, which registers its maps here: nothing else of this package knows their names.
     distributions: Any = importlib.import_module("rsample.distributions")
     classes = [getattr(distributions, name) for name in names]
-    built = [native_core.wait(), *(interpreter.available(dtype) for dtype in _DTYPES)]
+    built = [native_core.wait(again=True), *(interpreter.available(dtype) for dtype in _DTYPES)]
     for cls in classes:
         for sampler in getattr(cls, "_samplers", ()):
             built += [compiled.available(sampler.map, dtype) for dtype in _DTYPES]

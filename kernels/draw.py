@@ -91,8 +91,8 @@ class Sampler:
             RuntimeError: parameters, key or generator on different devices.
         """
         is_short = key is None and generator is None and not attributes
-        if is_short and self._law is not None and not torch.compiler.is_compiling():
-            drawn = self._law.draw(params, shape, differentiable)
+        if is_short:
+            drawn = self.by_core(params, shape, differentiable)
             if drawn is not None:
                 return drawn
         if is_short and not keys.watched():
@@ -136,6 +136,15 @@ class Sampler:
                 return draw(self._function, self.operators, taken, shape, dtype, attributes, params)
             params = _with_attributes(params, attributes)
         return self.from_key(taken, params, shape, dtype, differentiable)
+
+    def by_core(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
+        """The draw from the default generator where the native core makes it, and None otherwise.
+
+        It is the first that a call asks: what it draws passes all checks.
+        """
+        if self._law is None or torch.compiler.is_compiling():
+            return None
+        return self._law.draw(params, shape, differentiable)
 
     def from_key(
         self, key: keys.Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype, differentiable: bool

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Sequence
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -205,31 +206,35 @@ _begun = False
 _builder: threading.Thread | None = None
 
 
-def begin() -> None:
-    """Have the core loaded, and built before that if it is not there yet, beside what the program does."""
+def begin(again: bool = False) -> None:
+    """Have the core loaded, and built before that if it is not there yet, beside what the program does.
+
+    Args:
+        again: build it also where that has failed lately.
+    """
     global _begun, _builder
     if not _begun:
         _begun = True
-        _builder = threading.Thread(target=_load, name="rsample-native-core", daemon=True)
+        _builder = threading.Thread(target=_load, args=(again,), name="rsample-native-core", daemon=True)
         _builder.start()
 
 
-def wait() -> bool:
-    """Wait until there is a core; whether there is one."""
-    begin()
+def wait(again: bool = False) -> bool:
+    """Wait until there is a core; whether there is one. `again` as for :func:`begin`."""
+    begin(again)
     if _builder is not None:
         _builder.join()
     return CORE is not None
 
 
-def _load() -> None:
+def _load(again: bool) -> None:
     global CORE
     headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
     kept = cpp.kept("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
-        file = cpp.whole(kept) or _built(kept)
+        file = cpp.whole(kept) or _built(kept, again)
         if file is None:
             return
         loader = ExtensionFileLoader(_NAME, str(file))
@@ -247,7 +252,7 @@ def _load() -> None:
     CORE = core
 
 
-def _built(kept: Path) -> Path | None:
+def _built(kept: Path, again: bool) -> Path | None:
     """Has the compiler make the core's file, in a process that outlives this one."""
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
     if compiler is None:
@@ -258,6 +263,10 @@ def _built(kept: Path) -> Path | None:
         file = cpp.whole(kept)
         if file is not None:
             return file
+        failed = Path(f"{kept}.failed")
+        if not again and failed.exists() and time.time() - failed.stat().st_mtime < _REMEMBERED:
+            cpp.LOGGER.info("draws of few numbers go through Python: their C++ did not compile, see %s", failed)
+            return None
         cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
         torchs = Path(torch.__file__).parent
         includes = (torchs / "include", torchs / "include/torch/csrc/api/include", sysconfig.get_paths()["include"])
@@ -285,9 +294,15 @@ def _built(kept: Path) -> Path | None:
         )
         file = cpp.whole(kept)
         if file is None:
+            failed.write_text(done.stderr)
             cpp.LOGGER.info("draws of few numbers go through Python, as their C++ does not compile: %s", done.stderr)
+        else:
+            failed.unlink(missing_ok=True)
         return file
 
+
+# Seconds for which a build that failed is not tried again: what stopped it may be gone later.
+_REMEMBERED = 24 * 60 * 60
 
 # Held while the core is loaded: a process that is forked then could never load a library.
 _LOADING = threading.Lock()
