@@ -42,13 +42,13 @@ class Interpreted(NamedTuple):
 
 
 def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Interpreted | None:
-    """What runs a function of an elementwise map over a draw; None where it is too long or nothing can be built.
+    """What runs a function of an elementwise map over a draw; None where it has no room for it or nothing can be built.
 
     Args:
         noise: the name of its noise.
         dtype: float32 or float64.
     """
-    if noise not in _NOISES:
+    if noise not in _NOISES or function.choice is not None:
         return None
     program = _assembled(function, dtype)
     library = _library(dtype)
