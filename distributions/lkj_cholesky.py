@@ -67,7 +67,7 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
         shape = checked_sample_shape(sample_shape) + self._batch_shape
         first, second = two_keys(key, generator)
         concentration = self.concentration
-        with torch.no_grad() if wants_derivative((concentration,)) else nullcontext():
+        with torch.set_grad_enabled(False) if wants_derivative((concentration,)) else nullcontext():
             one, more = constant(_halves, concentration, self.dim)
             zero = concentration.unsqueeze(-1) + more
             (sampler,) = Beta._samplers

@@ -44,7 +44,9 @@ class RowLoops:
         It is theirs where somebody watches, a derivative may be asked for, the backend is another one than "compiled",
         or the tensors are not plain ones of one dtype, float32 or float64.
         """
-        return None if wants_derivative(tensors) else self.find_differentiable(*tensors)
+        if not tensors[0].is_cpu or wants_derivative(tensors):
+            return None
+        return self.find_differentiable(*tensors)
 
     def find_differentiable(self, *tensors: Tensor) -> Callable[..., None] | None:
         """The same where derivatives of reverse mode may be asked for, which the caller computes."""

@@ -34,7 +34,9 @@ def draw_product(
         A contiguous sample of the parameters' promoted dtype and, where `kind` asks for it, the squared norm of each
         row's noise, of shape `shape[:-1]`.
     """
-    if key is None and generator is None and not torch.compiler.is_compiling():
+    first = next(iter(params.values()))
+    is_short = key is None and generator is None and isinstance(first, Tensor) and first.is_cpu
+    if is_short and not torch.compiler.is_compiling():
         fast = PRODUCTS[kind.name].draw(list(params.values()), shape, differentiable)
         if fast is not None:
             return fast
