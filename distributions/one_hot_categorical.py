@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._delegation import draw
-from ._sampling import KeyedSampling
+from ._sampling import KeyedSampling, checked_sample_shape
 from .categorical import Categorical, initialise_checked
 
 
@@ -73,7 +73,7 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
                 sample_shape, generator, key, one_hot=True, log_prob=log_prob, straight_through=fused
             )
         else:  # somebody has put another distribution in its place
-            index = draw(categorical, sample_shape, generator, key, differentiable=False)
+            index = draw(categorical, checked_sample_shape(sample_shape), generator, key, differentiable=False)
             probs = categorical.probs
             outputs = (torch.nn.functional.one_hot(index, probs.shape[-1]).to(probs),)
         if differentiable and not fused:

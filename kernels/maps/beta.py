@@ -66,7 +66,8 @@ def _logit_gradients(noise: Noise, concentration1: Tensor, concentration0: Tenso
     delta, mean = (first - second) / total, torch.log(total / (a + b))
     xi = _log_quotient(b * delta, torch.log(ratio1) + (power1 - greater) - mean)
     eta = _log_quotient(-a * delta, torch.log(ratio0) + (power0 - greater) - mean)
-    return beta_gradients(delta, xi, eta, a, b)
+    of_concentration1, of_concentration0 = beta_gradients(delta, xi, eta, a, b)
+    return of_concentration1, of_concentration0
 
 
 def _log_quotient(u: Tensor, far: Tensor) -> Tensor:

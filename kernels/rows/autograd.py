@@ -211,14 +211,17 @@ class RelaxedDraw(LeanFunction):
         compute = compute_dtype(logits.dtype)
         t = temperature.to(compute).reshape(())
         sample = sample.to(compute)
-        if kind.pathwise and not any(g is not None for g in grads[1:]) and _is_looped(grads[0], logits, temperature):
+        grad, *others = grads
+        alone = kind.pathwise and grad is not None and all(g is None for g in others)
+        if alone and _is_looped(grad, logits, temperature):
+            assert grad is not None
             needed = ctx.needs_input_grad[-1]
             of_scores, moved = compiled.relaxed_gradient(
-                sample, grads[0].to(compute), t, logits.dtype, exponentiated=kind.exponentiated, of_temperature=needed
+                sample, grad.to(compute), t, logits.dtype, exponentiated=kind.exponentiated, of_temperature=needed
             )
             of_logits = _sum_to(of_scores, logits.shape).to(logits.dtype)
-            of_temperature = None if moved is None else moved.reshape(temperature.shape).to(temperature.dtype)
-            return None, None, None, None, None, of_logits, of_temperature
+            of_t = None if moved is None else moved.reshape(temperature.shape).to(temperature.dtype)
+            return None, None, None, None, None, of_logits, of_t
         k = sample.shape[-1]
         y = sample if kind.exponentiated else sample.exp()
         of_temperature = ctx.needs_input_grad[-1]
@@ -244,11 +247,11 @@ class RelaxedDraw(LeanFunction):
             terms.append(of_scores)
             if x is not None:
                 terms_of_temperature.append(-(of_scores * x).sum())
-        of_logits = _sum_to(sum(terms[1:], start=terms[0]), logits.shape).to(logits.dtype) if terms else None
+        summed = _sum_to(sum(terms[1:], start=terms[0]), logits.shape).to(logits.dtype) if terms else None
         if not of_temperature or not terms_of_temperature:
-            return None, None, None, None, None, of_logits, None
+            return None, None, None, None, None, summed, None
         total = sum(terms_of_temperature[1:], start=terms_of_temperature[0])
-        return None, None, None, None, None, of_logits, total.reshape(temperature.shape).to(temperature.dtype)
+        return None, None, None, None, None, summed, total.reshape(temperature.shape).to(temperature.dtype)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:

@@ -132,4 +132,4 @@ def counts(probs: Tensor, shape: Sequence[int]) -> Tensor | None:
     if counted is True:
         core.learn_walk(probs, shape, compiled.walk(probs, shape))
         counted = core.counts(functions, probs, shape)
-    return counted  # type: ignore[no-any-return]
+    return counted
