@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,39 +107,8 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     ) -> tuple[Tensor, ...]:
         shape = checked_sample_shape(sample_shape) + self._batch_shape
         params = (self.df, self._unbroadcasted_scale_tril)
-        if differentiable or not wants_derivative(params):
-            return (self._draw_with_gradient(shape, *params, generator, key),)
-        with torch.no_grad():
-            return (self._draw_with_gradient(shape, *params, generator, key),)
-
-    def _draw_with_gradient(
-        self, shape: torch.Size, df: Tensor, factor: Tensor, generator: torch.Generator | None, key: Tensor | None
-    ) -> Tensor:
-        first, second = two_keys(key, generator)
-        p = self._event_shape[-1]
-
-        def draw(df: Tensor, factor: Tensor) -> Tensor:
-            (gamma,) = Gamma._samplers
-            chi_squared = [half_degrees(df, factor), constant(one_half, factor)]
-            squares = gamma(chi_squared, (*shape, p), generator=generator, key=first, differentiable=True)
-            normals = standard_normal((*shape, p, p), factor, generator, second)
-            return bartlett(squares, normals, factor)
-
-        if not wants_derivative((df, factor)) or watched() or forward_ad._current_level >= 0:
-            return draw(df, factor)
-        if has_loops(df, factor) and shape.numel() > 0:
-            generator = check_source(key, generator, df.device)
-            if first is None or second is None:
-                # On the CPU they are keys, of any number of blocks.
-                (first,), (second,) = (reserve(df.device, 0, generator) for _ in range(2))
-            generator = None
-            sample: Tensor = WishartDraw.apply(draw, shape, first, second, df, factor)
-            return sample
-        if generator is not None:
-            return draw(df, factor)
-        # Backward draws again rather than keep the products' factors.
-        checkpointed: Tensor = checkpoint(draw, df, factor, use_reentrant=False, preserve_rng_state=key is None)
-        return checkpointed
+        with nullcontext() if differentiable or not wants_derivative(params) else torch.no_grad():
+            return (_drawn(shape, *params, generator, key),)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
@@ -149,3 +119,34 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         new._unbroadcasted_scale_tril = self._unbroadcasted_scale_tril
         new._validate_args = self._validate_args
         return new
+
+
+def _drawn(
+    shape: torch.Size, df: Tensor, factor: Tensor, generator: torch.Generator | None, key: Tensor | None
+) -> Tensor:
+    """Matrices of a batch of this shape, as a function of the parameters."""
+    first, second = two_keys(key, generator)
+    p = factor.shape[-1]
+
+    def draw(df: Tensor, factor: Tensor) -> Tensor:
+        (gamma,) = Gamma._samplers
+        chi_squared = [half_degrees(df, factor), constant(one_half, factor)]
+        squares = gamma(chi_squared, (*shape, p), generator=generator, key=first, differentiable=True)
+        normals = standard_normal((*shape, p, p), factor, generator, second)
+        return bartlett(squares, normals, factor)
+
+    if not wants_derivative((df, factor)) or watched() or forward_ad._current_level >= 0:
+        return draw(df, factor)
+    if has_loops(df, factor) and shape.numel() > 0:
+        generator = check_source(key, generator, df.device)
+        if first is None or second is None:
+            # On the CPU they are keys, of any number of blocks.
+            (first,), (second,) = (reserve(df.device, 0, generator) for _ in range(2))
+        generator = None
+        sample: Tensor = WishartDraw.apply(draw, shape, first, second, df, factor)
+        return sample
+    if generator is not None:
+        return draw(df, factor)
+    # Backward draws again rather than keep the products' factors.
+    checkpointed: Tensor = checkpoint(draw, df, factor, use_reentrant=False, preserve_rng_state=key is None)
+    return checkpointed

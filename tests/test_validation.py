@@ -7,10 +7,11 @@ import torch
 import torch.distributions as td
 from examples import EXAMPLES
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions import constraints
 
 import rsample.distributions as dist
 from rsample.distributions import _validation
-from rsample.kernels import checks
+from rsample.kernels import checks, native_core
 
 
 class Arrival:
@@ -93,6 +94,69 @@ def test_a_glance_accepts_what_the_constraints_accept(example, monkeypatch):
                     except ValueError as error:
                         outcomes.append(str(error))
             assert outcomes[0] == outcomes[1], (i, number)
+
+
+def matrices():
+    """Matrices that constructors accept, and such that they do not, next to each other."""
+    lower = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 0.0], [-1.0, 0.3, 0.1]], dtype=torch.float64)
+    for i, j, numbers in ((0, 0, (0.0, -0.0, -1.0, 1e-300)), (2, 1, (9.0,)), (0, 2, (-0.0, 1e-12, 1.0))):
+        for number in (*numbers, torch.nan, torch.inf, -torch.inf):
+            changed = lower.clone()
+            changed[i, j] = number
+            yield changed
+            # Whether it is symmetric, and whether it is positive definite: by a little, or not by a little.
+            product = lower @ lower.mT
+            product[i, j] += number
+            yield product
+            product[j, i] = product[i, j]
+            yield product
+    for off in (1e-7, 1e-5, 1e-3):
+        product = lower @ lower.mT
+        product[2, 1] += off
+        yield product
+    for least in (1e-3, 1e-6, 1e-9, 0.0, -1e-9):
+        turned = torch.linalg.qr(lower).Q
+        yield turned @ torch.diag(torch.tensor([1.0, 2.0, least], dtype=torch.float64)) @ turned.mT
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["scale_tril", "covariance_matrix", "precision_matrix"])
+def test_a_glance_at_matrices_accepts_what_torch_accepts(name, dtype):
+    good = torch.eye(3, dtype=dtype)
+    accepted = set()
+    for matrix in matrices():
+        one = matrix.to(dtype)
+        both = torch.stack([good, one])
+        for given in (one, both, both.mT.contiguous().mT, one.expand(40, 3, 3)):
+            outcomes = []
+            for library in (dist, td):
+                try:
+                    library.MultivariateNormal(torch.zeros(3, dtype=dtype), **{name: given})
+                    outcomes.append(True)
+                except (ValueError, torch.linalg.LinAlgError) as error:
+                    outcomes.append(str(error).split(", but found")[0].replace("rsample.", "torch."))
+            assert outcomes[0] == outcomes[1], one
+            accepted.add(outcomes[0] is True)
+    assert accepted == {False, True}
+
+
+def test_matrices_are_looked_at_by_the_core(monkeypatch):
+    if native_core.CORE is None:
+        pytest.skip("there is no core: no compiler, or no headers of Python")
+    factor, loc = torch.eye(3), torch.zeros(64, 3)
+
+    def refused(*args):
+        raise AssertionError("a constraint was checked")
+
+    for constraint in (constraints.lower_cholesky, constraints.positive_definite, constraints.real):
+        monkeypatch.setattr(type(constraint), "check", refused)
+    dist.MultivariateNormal(loc, scale_tril=factor)
+    dist.MultivariateNormal(loc, factor)
+    dist.MultivariateNormal(loc.expand(1000, 64, 3), scale_tril=factor)
+    dist.LowRankMultivariateNormal(loc, torch.ones(3, 2), torch.ones(3))
+    dist.Wishart(torch.tensor([5.0, 6.0]), factor)
+    with pytest.raises(AssertionError, match="was checked"):
+        dist.MultivariateNormal(loc, scale_tril=factor + 1)
 
 
 def test_messages_are_those_of_torch():
