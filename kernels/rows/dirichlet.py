@@ -238,7 +238,8 @@ class DirichletLaw(native_core.Law):
         self._loops: dict[torch.dtype, tuple[int, int]] = {}
 
     def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
-        core, (concentration,) = native_core.CORE, params
+        (concentration,) = params
+        core = None if torch.compiler.is_dynamo_compiling() else native_core.CORE
         if core is None or type(concentration) not in (Tensor, Parameter) or not concentration.is_cpu:
             return None
         dtype = concentration.dtype
