@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributions as td
 from torch import Tensor
-from torch.distributions import AbsTransform, AffineTransform, ExpTransform, PowerTransform, SigmoidTransform, Transform
+from torch.distributions import (
+    AbsTransform,
+    AffineTransform,
+    ExpTransform,
+    PowerTransform,
+    SigmoidTransform,
+    StickBreakingTransform,
+    Transform,
+)
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 from torch.distributions.transforms import _InverseTransform
@@ -26,6 +34,7 @@ from rsample.kernels.maps.map import Map
 from rsample.kernels.noise import SIGNIFICAND_BITS
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import race
+from rsample.kernels.rows.simplex import stick_breaking
 
 from ._delegation import DelegatedSampling
 from ._sampling import FusedSampling, KeyedSampling, checked_sample_shape, is_overridden
@@ -144,9 +153,11 @@ def _methods() -> Iterator[tuple[type[td.Distribution], str, Callable[..., Tenso
     package = sys.modules[__package__]
     for exported in package.__all__:
         ours = getattr(package, exported)
-        if not (isinstance(ours, type) and issubclass(ours, KeyedSampling)) or issubclass(ours, DelegatedSampling):
+        if not (isinstance(ours, type) and issubclass(ours, KeyedSampling)):
             continue
         theirs: Any = next(base for base in ours.__mro__ if base.__module__.startswith("torch."))
+        if issubclass(ours, DelegatedSampling) and theirs not in _draws:
+            continue  # drawn through what it is made of
         if theirs.__name__ == exported and (names := _drawing_methods(theirs)):
             if theirs not in _draws:
                 _draws[theirs] = _fused(ours, theirs) if issubclass(ours, FusedSampling) else _composed(ours, theirs)
@@ -192,6 +203,7 @@ _MADE_OF: dict[type[td.Distribution], tuple[type[td.Distribution], tuple[type[Tr
     td.InverseGamma: (td.Gamma, (PowerTransform,)),
     td.Kumaraswamy: (td.Uniform, (PowerTransform, AffineTransform, PowerTransform)),
     td.LogNormal: (td.Normal, (ExpTransform,)),
+    td.LogisticNormal: (td.Independent, (StickBreakingTransform,)),
     td.Pareto: (td.Exponential, (ExpTransform, AffineTransform)),
     td.RelaxedBernoulli: (LogitRelaxedBernoulli, (SigmoidTransform,)),
     td.RelaxedOneHotCategorical: (TorchExpRelaxedCategorical, (ExpTransform,)),
@@ -328,6 +340,15 @@ def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> T
     return draw_counts(probs.detach(), d.total_count, sample_shape)
 
 
+def _logistic_normal(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    if not _is_made_as(td.LogisticNormal, d):
+        return None
+    if differentiable:
+        return stick_breaking(d.base_dist.rsample(sample_shape))
+    with torch.set_grad_enabled(False):
+        return stick_breaking(d.base_dist.sample(sample_shape))
+
+
 def _twin(categorical: Any) -> Categorical | None:
     """Our distribution of what torch's is drawn from; None where that is left to torch."""
     given = _accepted_weights(categorical)
@@ -381,6 +402,7 @@ def _relaxed(
 # draw up here, where torch.compile finds it: it cannot trace samplers that a class's method closes over.
 _draws: dict[type[td.Distribution], Draw] = {
     td.Categorical: _categorical,
+    td.LogisticNormal: _logistic_normal,
     td.Multinomial: _multinomial,
     td.OneHotCategorical: _one_hot,
     td.RelaxedOneHotCategorical: _relaxed_one_hot,

@@ -7,6 +7,7 @@ from kernel_cases import packed, values
 from rsample.distributions import Bernoulli, Exponential, Gamma, Normal, StudentT
 from rsample.kernels import use_backend
 from rsample.kernels.layout import row_major_strides
+from rsample.kernels.philox_key import Key
 from rsample.kernels.window import Window, split_key, windowed_key
 
 SHAPE, STARTS, SIZES = (6, 5, 48), (2, 0, 16), (3, 5, 24)
@@ -20,7 +21,7 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, to
 
 def key_of_box(map, dtype):
     block = FIRST // map.noise.elements_per_block(dtype)
-    return windowed_key((packed(offset=2**32 - 100 + block),), 6 * 5 * 48, row_major_strides(SHAPE))
+    return windowed_key(Key((packed(offset=2**32 - 100 + block),)), 6 * 5 * 48, row_major_strides(SHAPE))
 
 
 def box_of(tensor):
@@ -91,7 +92,7 @@ def test_the_whole_sample_decides_on_the_backend():
     # Normal noise of the two backends differs in its last bits.
     params = [torch.zeros(()), torch.ones(())]
     whole = Normal._samplers[0].operators.forward((packed(),), params, (2**15,), torch.float32)
-    part = Normal._samplers[0].operators.forward(windowed_key((packed(),), 2**15), params, (64,), torch.float32)
+    part = Normal._samplers[0].operators.forward(windowed_key(Key((packed(),)), 2**15), params, (64,), torch.float32)
     assert torch.equal(part, whole[:64])
 
 
@@ -100,8 +101,7 @@ def test_a_window_walks_in_blocks():
     assert window.runs((2, 4, 8)) == ([8, 8], [24, 1])  # the outer dimensions are one
     assert window.blocks((2, 4, 8), 4, torch.device("cpu")).tolist() == [[6 * i, 6 * i + 1] for i in range(8)]
     assert Window((7, 1)).runs((3, 1)) == ([3, 1], [7, 1])  # runs of one element
-    key = windowed_key((packed(),), 192, window.strides)
-    assert split_key(key, 5)[1:] == (192, window)
-    whole = (packed(),)
+    whole = Key((packed(),))
+    assert split_key(windowed_key(whole, 192, window.strides), 5)[1:] == (192, window)
     assert split_key(whole, 5) == (whole, 5, None)
     assert split_key(windowed_key(whole, 8), 5)[1:] == (8, None)
