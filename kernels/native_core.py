@@ -11,8 +11,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -27,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, checks, compiled, cpp, keys
+from . import backend, checks, compiled, compiler, cpp, keys
 from .autograd import AffineDraw, PathwiseDraw
 from .function import stand_ins
 from .interpreter import Interpreted
@@ -38,9 +36,6 @@ from .ops import Operators, kernels_of
 from .plans import TritonDraw
 from .rows import compiled as rows
 from .rows.ops import Race
-
-if sys.platform == "linux":
-    import fcntl
 
 if HAS_TRITON:
     from .rows import race as race_kernels
@@ -251,20 +246,18 @@ def wait() -> bool:
 
 def _load() -> None:
     global CORE
-    kept = cpp.kept("".join(map(cpp.header, ("native_core.cpp", "native_cuda.h"))) + sys.version)
+    kept = cpp.place("".join(map(cpp.header, ("native_core.cpp", "native_cuda.h"))) + sys.version)
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
         file = cpp.whole(kept) or _built(kept)
-        if file is None:
-            return
         loader = ExtensionFileLoader(_NAME, str(file))
         spec = spec_from_file_location(_NAME, file, loader=loader)
         assert spec is not None
         with _LOADING:
             core = module_from_spec(spec)
             loader.exec_module(core)
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, cpp.CompilerError) as error:
         cpp.LOGGER.info("draws of few numbers go through Python: %s", error)
         return
     stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
@@ -273,45 +266,12 @@ def _load() -> None:
     CORE = core
 
 
-def _built(kept: Path) -> Path | None:
+def _built(kept: Path) -> Path:
     """Has the compiler make the core's file, in a process that outlives this one."""
-    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
-    if compiler is None:
-        return None
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{kept}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building it
-        file = cpp.whole(kept)
-        if file is not None:
-            return file
-        cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
-        torchs = Path(torch.__file__).parent
-        includes = (torchs / "include", torchs / "include/torch/csrc/api/include", sysconfig.get_paths()["include"])
-        command = [
-            *compiler.split(),
-            *("-std=c++20", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-w"),
-            f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
-            *(f"-I{folder}" for folder in includes),
-            str(Path(__file__).with_name("native_core.cpp")),
-            f"-L{torchs / 'lib'}",
-            *("-ltorch_python", "-ltorch_cpu", "-ltorch", "-lc10"),
-        ]
-        # Under its name it is whole. The lock is the compiler's for as long as it runs.
-        script = (
-            'made="$0.$$.so"; if "$@" -o "$made"; then mv "$made" "$0-$(wc -c < "$made").so"; else rm -f "$made"; fi'
-        )
-        done = subprocess.run(
-            ["nice", "sh", "-c", script, str(kept), *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            pass_fds=(lock.fileno(),),
-            start_new_session=True,
-        )
-        file = cpp.whole(kept)
-        if file is None:
-            cpp.LOGGER.info("draws of few numbers go through Python, as their C++ does not compile: %s", done.stderr)
-        return file
+    command = compiler.extension(compiler.found(), sysconfig.get_paths()["include"])
+    cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
+    source = str(Path(__file__).with_name("native_core.cpp"))
+    return cpp.make(kept, ["nice", *command, source], outlives=True)
 
 
 # Held while the core is loaded: a process that is forked then could never load a library.

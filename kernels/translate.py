@@ -1,8 +1,8 @@
 """A map's torch reference as a list of operations, by running it on symbols; and as C++.
 
 The reference of a map is straight-line elementwise torch code, so calling it with a `Symbol` for every tensor visits
-each operation once. An operation is one expression on `V`, a SIMD vector of ATen (`at::vec::Vectorized`), whose
-functions are those that eager torch runs, but for what elementary.h has.
+each operation once. An operation is one expression on `V`, a SIMD vector (vectors.h), whose functions are those that
+eager torch runs, but for what elementary.h has.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ OPERATIONS = {
     "sub": "{} - {}",
     "mul": "{} * {}",
     "div": "{} / {}",
-    "addcmul": "at::vec::fmadd({1}, {2}, {0})",
+    "addcmul": "rsample::fmadd({1}, {2}, {0})",
     "pow": "({}).pow({})",
-    "maximum": "at::vec::maximum({}, {})",
-    "minimum": "at::vec::minimum({}, {})",
+    "maximum": "rsample::maximum({}, {})",
+    "minimum": "rsample::minimum({}, {})",
     "neg": "({}).neg()",
-    "clamp": "at::vec::clamp({}, {}, {})",
+    "clamp": "rsample::clamp({}, {}, {})",
     "copysign": "rsample::vectors::copysign({}, {})",
     "reciprocal": "({}).reciprocal()",
     "where": "V::blendv({2}, {1}, {0})",
@@ -146,6 +146,7 @@ class Function(NamedTuple):
     steps: list[Operation]
     results: list[int | float]
     inputs: int
+    values: int = 1  # of the noise
 
 
 def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.dtype, *, values: int = 1) -> Function:
@@ -164,7 +165,7 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
     # A draw of a subclass of tensors comes here with torch functions switched off, by which symbols are seen.
     with torch._C._EnableTorchFunction():
         results = function(*symbols)
-    return Function(trace.steps, [trace.operand(r) for r in results], inputs)
+    return Function(trace.steps, [trace.operand(r) for r in results], inputs, values)
 
 
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:

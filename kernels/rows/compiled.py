@@ -27,8 +27,8 @@ from .inversion import describe_walk
 _CPP_TYPES = {
     torch.float32: "float",
     torch.float64: "double",
-    torch.bfloat16: "c10::BFloat16",
-    torch.float16: "c10::Half",
+    torch.bfloat16: "rsample::BFloat16",
+    torch.float16: "rsample::Half",
 }
 
 _ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # data, rank, sizes, strides
@@ -198,7 +198,7 @@ def _library(dtype: torch.dtype) -> Any:
 
 
 def _build(dtype: torch.dtype) -> Any:
-    library = cpp.build(_source(dtype), "draws")
+    library = cpp.build(_source(dtype), "draws", dtype if dtype in cpp.TYPES else None)
     if library is None:
         return None
     for function, more in ((library.race, (ctypes.c_bool,)), (library.relaxed_scores, (ctypes.c_double,))):
@@ -210,7 +210,7 @@ def _build(dtype: torch.dtype) -> Any:
 
 
 def _source(dtype: torch.dtype) -> str:
-    headers = "".join(cpp.header(name) for name in ("elementary.h", "noise.h", "rows/race.h", "rows/inversion.h"))
+    headers = cpp.headers("rows/race.h", "rows/inversion.h")
     weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
     return f"""{headers}
 using Weight = {weight};
@@ -219,11 +219,8 @@ using Compute = {compute};
 extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* sizes, const std::int64_t* strides,
                      std::int64_t rows, std::int64_t k, std::uint64_t seed, std::uint64_t offset, bool from_probs,
                      std::int64_t* index, Weight* one_hot, Compute* log_total) {{
-  const auto run = from_probs ? (log_total ? rsample::race<Weight, Compute, true, true>
-                                           : rsample::race<Weight, Compute, true, false>)
-                              : (log_total ? rsample::race<Weight, Compute, false, true>
-                                           : rsample::race<Weight, Compute, false, false>);
-  run({{data, rank, sizes, strides}}, rows, k, seed, offset, index, one_hot, log_total);
+  rsample::race<Weight, Compute>({{data, rank, sizes, strides}}, rows, k, seed, offset, from_probs, index, one_hot,
+                                 log_total);
 }}
 
 extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, const std::uint64_t* key, bool from_probs,
@@ -235,8 +232,7 @@ extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, co
   const std::int64_t inner = *dimensions++;
   const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner,
                                   dimensions + 3 * inner}};
-  const auto run = from_probs ? rsample::inversion<Weight, Compute, true> : rsample::inversion<Weight, Compute, false>;
-  run(data, k, rows, draws, key[0], key[1], lead, index);
+  rsample::inversion<Weight, Compute>(data, k, rows, draws, key[0], key[1], lead, from_probs, index);
 }}
 
 extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,
@@ -247,3 +243,6 @@ extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std:
                                            sums_of_logs, totals);
 }}
 """
+
+
+cpp.AHEAD.append(_source)
