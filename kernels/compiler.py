@@ -39,11 +39,15 @@ def found() -> list[str]:
     Raises:
         FileNotFoundError: there is none.
     """
-    given = shlex.split(os.environ.get("CXX", ""))
-    path = next(filter(None, map(shutil.which, given[:1] or ("g++", "clang++", "c++"))), None)
+    given = os.environ.get("CXX", "")
+    try:
+        name, *arguments = shlex.split(given) or ("",)
+    except ValueError as error:
+        raise FileNotFoundError(f"CXX is {given!r}: {error}") from None
+    path = next(filter(None, map(shutil.which, (name,) if name else ("g++", "clang++", "c++"))), None)
     if path is None:
-        raise FileNotFoundError(f"{given[0]} is not found" if given else "there is no C++ compiler")
-    return [path, *given[1:]]
+        raise FileNotFoundError(f"there is no C++ compiler {name}".strip())
+    return [path, *arguments]
 
 
 @functools.cache
