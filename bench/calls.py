@@ -2,47 +2,34 @@
 
 python bench/calls.py [--device cuda] [--shown] [--number N] [--rounds N] [--require] [--results FOLDER]
 
-CPU time of one thread, in rounds that alternate between the two, so that other programs on the machine disturb neither.
-On a GPU it is the host's share: nothing is waited for.
+Measured as host_time.py says.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import cases
+import compositions
+import host_time
 import machine
 import torch
 from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
-from pairing import no_garbage_collection
-from results import size_label, write_csv
-from timers import ThreadTimer
-
-from rsample.kernels import native_core
+from results import size_label
 
 SIZES = ((1,), (8,), (2048,))
 ROWS = ((1, 4), (8, 4), (64, 128))
 # Against torch, at most: 1, and room for the noise of some hundred measurements on a busy machine.
 REQUIRED = 1.5
-# Draws over rows and products are several operations, and TruncatedNormal is compared with arithmetic that loses the
-# tails: they are measured, and nothing is required of them.
+# Some draws over rows are several operations: they are measured, and nothing is required of them.
 WITHOUT_REQUIREMENT = {
     "Dirichlet",
     "ExpRelaxedCategorical",
-    "LogisticNormal",
-    "LowRankMultivariateNormal",
     "Multinomial",
-    "MultivariateNormal",
     "OneHotCategoricalStraightThrough",
     "RelaxedOneHotCategorical",
-    "TruncatedNormal",
 }
 # The draws of the table, of the middle size.
 SHOWN = (
@@ -75,18 +62,24 @@ class Call:
     rsample: str
     python: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.draw} {self.shape}"
+
 
 def draws(only_shown: bool) -> Iterator[tuple[cases.Draw, cases.Shape]]:
     """Every distribution's draw at each size, constructed before or not, with its gradient; or those of the table."""
     seen = set()
-    for draw in cases.DRAWS:
+    for draw in (*cases.DRAWS, *compositions.COMPOSITIONS):
         kind = (draw.distribution, draw.parameters, draw.method)
         if draw.work or draw.variant or kind in seen:
             continue
         seen.add(kind)
         shapes = ROWS if draw.sweep in cases.ROW_SWEEPS else SIZES
+        if isinstance(draw, compositions.Composition):
+            shapes = compositions.SHAPES
         for work in ("", "construct", *(("graph", "backward") if draw.method == "rsample" else ())):
-            call = cases.Draw(*kind, work)
+            call = replace(draw, work=work)
             for shape in shapes:
                 if not only_shown or (call.name in SHOWN and shape == shapes[1]):
                     yield call, shape
@@ -103,43 +96,20 @@ def set_up(library: str, draw: cases.Draw, shape: cases.Shape, device: torch.dev
     return lambda: torch.autograd.grad(sample(), leaves, grad, retain_graph=True, allow_unused=True)
 
 
-def paired_us(
-    ours: Callable[[], object],
-    theirs: Callable[[], object],
-    number: int,
-    rounds: int,
-    around: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> tuple[float, float, float]:
-    """Least CPU microseconds of each, and the median quotient of neighbouring rounds; ours run inside `around`."""
-    runs: tuple[list[float], list[float]] = ([], [])
-    pairs = tuple(zip((ours, theirs), (around, nullcontext), runs, strict=True))
-    for call, context, _ in pairs:
-        with context():
-            for _ in range(10):  # from the fourth draw of a kind on nothing is found out any more
-                call()
-    timer = ThreadTimer()
-    with no_garbage_collection():
-        for _ in range(rounds):
-            for call, context, times in pairs:
-                with context():
-                    times.append(timer.seconds(call, number) * 1e6)
-    return min(runs[0]), min(runs[1]), statistics.median(a / b for a, b in zip(*runs, strict=True))
-
-
 def measure(device: torch.device, only_shown: bool, number: int, rounds: int) -> list[Call]:
     names = machine.describe(device, get_cpu_info().get("brand_raw", "CPU"))
     names.pop("threads")
     calls = []
     for draw, shape in draws(only_shown):
         ours, theirs = (set_up(library, draw, shape, device) for library in ("rsample", "torch"))
-        us, torch_us, ratio = paired_us(ours, theirs, number, rounds)
+        us, torch_us, ratio = host_time.paired_us(ours, theirs, number, rounds)
         free = draw.distribution in WITHOUT_REQUIREMENT
         free |= device.type != "cpu" and draw.work == "construct"  # torch's waits for the GPU, which costs no CPU time
         calls.append(Call(draw.name, str(shape), us, torch_us, ratio, 0.0 if free else REQUIRED, **names))
     return calls
 
 
-def table(calls: list[Call]) -> str:
+def table(calls: Sequence[Call]) -> str:
     middle = {str(SIZES[1]), str(ROWS[1])}
     shown = {call.draw: call for call in calls if call.draw in SHOWN and call.shape in middle}
     found = [shown[name] for name in SHOWN if name in shown]
@@ -155,30 +125,18 @@ def table(calls: list[Call]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = host_time.parser(__doc__, number=100, rounds=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shown", action="store_true", help="measure what the table shows alone")
-    parser.add_argument("--number", type=int, default=100, help="calls in a round")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--require", action="store_true", help="fail where a required ratio is missed")
-    parser.add_argument("--results", type=Path, default=Path(__file__).resolve().parent / "results")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.autograd.set_multithreading_enabled(False)
-    core = native_core.wait()
     device = torch.device(options.device)
-    calls = measure(device, options.shown, options.number, options.rounds)
-    options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / f"{machine.slug(calls[0].device)}-calls.csv"
-    write_csv(calls, path)
-    path.with_suffix(".md").write_text(table(calls))
-    missed = [call for call in calls if call.required and call.ratio > call.required]
-    print(table(calls))
-    print(f"{len(calls)} calls, {sum(call.ratio <= 1 for call in calls)} of them no slower than torch's; {path}")
-    for call in missed:
-        print(f"{call.draw} {call.shape}: {call.us:.1f} us, {call.ratio:.2f} times torch's; at most {call.required}")
-    if options.require and (missed or not core):
-        sys.exit("required ratios are missed" if core else "there is no native core")
+    host_time.run(
+        "calls",
+        options,
+        lambda: measure(device, options.shown, options.number, options.rounds),
+        table,
+        lambda call: call.required,
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sass import Instruction, Sass, compile_for
 
 from rsample.kernels import elementwise
 from rsample.kernels.layout import DENSE
-from rsample.kernels.loops.kernel import CONFIG, loop_backward_kernel, loop_forward_kernel
+from rsample.kernels.loop_kernels import CONFIG, loop_backward_kernel, loop_forward_kernel
 from rsample.kernels.loops.noise import LoopNoise
 from rsample.kernels.maps.map import Map
 

@@ -2,28 +2,23 @@
 
 python bench/programs.py [--rounds N] [--require] [--results FOLDER]
 
-CPU time of one thread for a step of each, in rounds that alternate. The programs are written on torch.distributions.
+A step of each, measured as host_time.py says. The programs are written on torch.distributions.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+import host_time
 import machine
 import torch
 import torch.distributions as td
-from calls import paired_us
 from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
-from results import write_csv
 from torch import Tensor, nn
 
 import rsample.distributions
-from rsample.kernels import native_core
 
 # Against the same program as it is: room for what two of them lose, and for the noise of a busy machine.
 REQUIRED = 1.25
@@ -157,6 +152,10 @@ class Program:
     rsample: str
     python: str
 
+    @property
+    def name(self) -> str:
+        return self.program
+
 
 def measure(number: int, rounds: int) -> list[Program]:
     names = machine.describe(torch.device("cpu"), get_cpu_info().get("brand_raw", "CPU"))
@@ -165,12 +164,12 @@ def measure(number: int, rounds: int) -> list[Program]:
     for name, make in PROGRAMS.items():
         torch.manual_seed(0)
         step = make()
-        times = paired_us(step, step, number, rounds, rsample.distributions.accelerate)
+        times = host_time.paired_us(step, step, number, rounds, rsample.distributions.accelerate)
         programs.append(Program(name, *times, **names))
     return programs
 
 
-def table(programs: list[Program]) -> str:
+def table(programs: Sequence[Program]) -> str:
     rows = [(p.program, f"{p.us:.0f}", f"{p.torch_us:.0f}", f"{p.ratio:.2f}") for p in programs]
     caption = (
         f"Programs on torch.distributions, with `accelerate()` and as they are: microseconds of CPU time a step "
@@ -180,24 +179,8 @@ def table(programs: list[Program]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--number", type=int, default=20, help="steps in a round")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--require", action="store_true", help="fail where a program is slower accelerated")
-    parser.add_argument("--results", type=Path, default=Path(__file__).resolve().parent / "results")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.autograd.set_multithreading_enabled(False)
-    native_core.wait()
-    programs = measure(options.number, options.rounds)
-    options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / f"{machine.slug(programs[0].device)}-programs.csv"
-    write_csv(programs, path)
-    path.with_suffix(".md").write_text(table(programs))
-    print(table(programs))
-    slower = [p.program for p in programs if p.ratio > REQUIRED]
-    if options.require and slower:
-        sys.exit(f"slower with accelerate(): {', '.join(slower)}")
+    options = host_time.parser(__doc__, number=20, rounds=15).parse_args()
+    host_time.run("programs", options, lambda: measure(options.number, options.rounds), table, lambda program: REQUIRED)
 
 
 if __name__ == "__main__":

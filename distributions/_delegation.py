@@ -18,7 +18,7 @@ from ._sampling import KeyedSampling, checked_sample_shape, is_overridden, sourc
 
 def draw(
     distribution: Distribution,
-    sample_shape: Sequence[int],
+    sample_shape: torch.Size,
     generator: torch.Generator | None,
     key: Tensor | None,
     *,
@@ -26,19 +26,25 @@ def draw(
 ) -> Tensor:
     """A draw of any distribution: ours, torch's combinators of them, or one that takes neither generator nor key.
 
+    Args:
+        sample_shape: a checked one.
+
     Raises:
         TypeError: a generator or key for a distribution that cannot use it.
     """
-    given = source(generator, key)
     name = "rsample" if differentiable else "sample"
-    if given and not isinstance(distribution, KeyedSampling):
+    if generator is None and key is None:
+        drawn: Tensor = getattr(distribution, name)(sample_shape)
+        return drawn
+    given = source(generator, key)
+    if not isinstance(distribution, KeyedSampling):
         if isinstance(distribution, _COMBINATORS) and not is_overridden(type(distribution), name):
-            return _draw(distribution, checked_sample_shape(sample_shape), generator, key, differentiable)
+            return _draw(distribution, sample_shape, generator, key, differentiable)
         raise TypeError(
             f"{type(distribution).__module__}.{type(distribution).__qualname__} takes neither generator nor key; "
             "the distributions of rsample.distributions do"
         )
-    x: Tensor = getattr(distribution, name)(checked_sample_shape(sample_shape), **given)
+    x: Tensor = getattr(distribution, name)(sample_shape, **given)
     return x
 
 
@@ -56,11 +62,13 @@ def _draw(
     if isinstance(distribution, td.Independent):
         return draw(distribution.base_dist, shape, generator, key, differentiable=differentiable)
     if isinstance(distribution, td.TransformedDistribution):
-        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-            x = draw(distribution.base_dist, shape, generator, key, differentiable=differentiable)
-            for transform in distribution.transforms:
-                x = transform(x)
-            return x
+        if not differentiable and torch.is_grad_enabled():
+            with torch.no_grad():
+                return _draw(distribution, shape, generator, key, differentiable)
+        x = draw(distribution.base_dist, shape, generator, key, differentiable=differentiable)
+        for transform in distribution.transforms:
+            x = transform(x)
+        return x
     assert isinstance(distribution, td.MixtureSameFamily)
     return _draw_mixture(distribution, shape, generator, key)
 
@@ -98,7 +106,7 @@ def _rsample_with_log_prob(
     overridden = is_overridden(cls, "rsample") or is_overridden(cls, "log_prob")
     if isinstance(distribution, (td.Independent, td.TransformedDistribution)) and not overridden:
         return _composed_with_log_prob(distribution, sample_shape, generator, key)
-    x = draw(distribution, sample_shape, generator, key, differentiable=True)
+    x = draw(distribution, checked_sample_shape(sample_shape), generator, key, differentiable=True)
     log_prob = distribution.log_prob(x)
     return x, log_prob
 

@@ -13,7 +13,8 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from inspect import getattr_static
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,13 @@ from rsample.kernels.keys import watched
 class CheckedArguments(Distribution):
     """Mixin: checks the parameters of an instance that torch's constructor has initialised unchecked."""
 
+    _lazy: ClassVar[frozenset[str]]  # attributes that follow from another parameter until they are given
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Looking at one on the class makes an object each time.
+        cls._lazy = frozenset(name for name in dir(cls) if isinstance(getattr_static(cls, name), lazy_property))
+
     def _check_arguments(self, validate_args: bool | None, but: Sequence[str] = ()) -> None:
         """Adopt `validate_args`, and check the parameters `but` for some if validation is on.
 
@@ -46,8 +54,8 @@ class CheckedArguments(Distribution):
                 continue
             value = own.get(name)
             if value is None:
-                if isinstance(getattr(type(self), name, None), lazy_property) or constraints.is_dependent(constraint):
-                    continue  # the former follows from the parameter that was given
+                if name in self._lazy or constraints.is_dependent(constraint):
+                    continue
                 value = getattr(self, name)
             if plain and (_satisfied(value, constraint) or self._is_checked_behind(name, value, constraint)):
                 continue
@@ -70,7 +78,7 @@ class CheckedArguments(Distribution):
 
     def _is_checked_behind(self, name: str, value: Tensor, constraint: Any) -> bool:
         """Whether one kernel on a GPU now checks a parameter."""
-        kind = _KINDS.get(constraint)
+        kind = _kind(constraint, value)
         if kind is None or "_validate_args" in self.__dict__ or type(value) not in (Tensor, Parameter):
             return False
         if not value.is_cuda or is_out_of_reach(value) or not checks.can_check(value):
@@ -164,11 +172,13 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
     """
     if (type(value) is not Tensor and type(value) is not Parameter) or not value.is_cpu:
         return False
-    kind, core = _KINDS.get(constraint), native_core.CORE
+    kind, core = _kind(constraint, value), native_core.CORE
     if core is not None:
         answer: bool | None = None
         if kind is not None:
             answer = core.satisfies(value, kind)
+        elif constraint in _OF_MATRICES:
+            answer = core.are_matrices(value, constraint is constraints.positive_definite)
         elif isinstance(constraint, _LESS_THAN):
             answer = core.below(value, constraint.upper_bound)
         elif isinstance(constraint, _GREATER_THAN):
@@ -187,7 +197,18 @@ def _satisfied(value: Tensor, constraint: Any) -> bool:
     return least >= 0 and (kind == checks.NONNEGATIVE or value.max().item() <= 1)
 
 
+def _kind(constraint: Any, value: object) -> int | None:
+    """What each number of a value must be by a constraint, as checks.py names it; None for anything else."""
+    while type(constraint) is _INDEPENDENT:
+        if not isinstance(value, Tensor) or value.dim() < constraint.reinterpreted_batch_ndims:
+            return None  # an error
+        constraint = constraint.base_constraint
+    return _KINDS.get(constraint)
+
+
 _LESS_THAN, _GREATER_THAN = type(constraints.less_than(0.0)), type(constraints.greater_than(0.0))
+_INDEPENDENT = type(constraints.real_vector)
+_OF_MATRICES = (constraints.lower_cholesky, constraints.positive_definite)
 
 _KINDS: dict[Any, int] = {
     constraints.real: checks.REAL,

@@ -16,8 +16,8 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
 
     A draw is :math:`x_0 + \gamma\cot\pi t` with t uniform in [-1/2, 1/2] and never 0. The tails come from small t,
     which is exact there; torch's own draw takes them from a tangent near its pole. Pathwise gradients are
-    :math:`\partial x/\partial x_0 = 1` and :math:`\partial x/\partial\gamma = \cot\pi t`. A float32
-    sample beyond the greatest number is infinite (`scale` above 1e28), one of another dtype is that number.
+    :math:`\partial x/\partial x_0 = 1` and :math:`\partial x/\partial\gamma = \cot\pi t`. A sample beyond the greatest
+    number is infinite (in float32 with a `scale` above 1e28), in float16 it is that number.
 
     Example::
 

@@ -17,7 +17,7 @@ class Exponential(FusedSampling, torch.distributions.Exponential):
     A draw is :math:`E/\lambda` with a standard exponential E from one uniform number, relatively exact at both ends: it
     is never 0, and reaches from 2**-33 to 22.9 (2**-65 to 45 in float64). The pathwise gradient is
     :math:`\partial x/\partial\lambda = -x/\lambda`. A float32 sample is infinite at rates below 1e-37 and 0 above
-    1e27; those of other dtypes are their nearest positive numbers.
+    1e27; a float16 one is the nearest positive number.
 
     Example::
 

@@ -19,8 +19,8 @@ class Gumbel(FusedSampling, torch.distributions.Gumbel):
 
     A draw is :math:`\mu - \beta\log E` with a standard exponential E that reaches down to 2**-33 with full relative
     precision, so that the right tail is exact to y = 22.9 (45.7 in float64). Pathwise gradients are
-    :math:`\partial x/\partial\mu = 1` and :math:`\partial x/\partial\beta = -\log E`. A float32
-    sample beyond the greatest number is infinite (`loc` or `scale` above 1e37), one of another dtype is that number.
+    :math:`\partial x/\partial\mu = 1` and :math:`\partial x/\partial\beta = -\log E`. A sample beyond
+    the greatest number is infinite (in float32 with a `loc` or `scale` above 1e37), in float16 it is that number.
 
     Example::
 

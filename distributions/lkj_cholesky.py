@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,11 +11,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
+from rsample.kernels.constants import constant
+from rsample.kernels.function import wants_derivative
+from rsample.kernels.matrices.onion import onion
+
 from ._delegation import two_keys
 from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import refuse_dtensors
 from .beta import Beta
-from .normal import Normal
+from .normal import standard_normal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,22 +64,16 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        shape = checked_sample_shape(sample_shape)
+        shape = checked_sample_shape(sample_shape) + self._batch_shape
         first, second = two_keys(key, generator)
-        with torch.no_grad():
-            half = 0.5 * torch.arange(self.dim, dtype=self.concentration.dtype, device=self.concentration.device)
-            # That of the first row, which has no length, does not count.
-            beta = Beta(half.clamp(min=0.5), self.concentration.unsqueeze(-1) + half.flip(-1), validate_args=False)
-            square = beta.sample(shape, generator=generator, key=first).unsqueeze(-1)
-            zero = torch.zeros((), dtype=square.dtype, device=square.device)
-            normal = Normal(zero, 1.0, validate_args=False)
-            below = normal.sample(self._extended_shape(shape), generator=generator, key=second).tril(-1)
-            # The first row has no direction.
-            tiny = torch.finfo(square.dtype).tiny
-            rows = square.sqrt() * below / below.norm(dim=-1, keepdim=True).clamp(min=tiny)
-            diagonal = (1 - rows.square().sum(-1)).clamp(min=tiny).sqrt()
-            sample = rows + diagonal.diag_embed()
-        return (sample,)
+        concentration = self.concentration
+        with torch.no_grad() if wants_derivative((concentration,)) else nullcontext():
+            one, more = constant(_halves, concentration, self.dim)
+            zero = concentration.unsqueeze(-1) + more
+            (sampler,) = Beta._samplers
+            squares = sampler([one, zero], (*shape, self.dim), generator=generator, key=first)
+            normals = standard_normal(shape + self._event_shape, squares, generator, second)
+            return (onion(squares, normals),)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
@@ -82,3 +81,10 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
         new._set_parameters(self.dim, self.concentration.expand(torch.Size(batch_shape)))
         new._validate_args = self._validate_args
         return new
+
+
+def _halves(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of n rows, the first concentration of each one's squared length, and what the second is greater than eta by."""
+    half = 0.5 * torch.arange(n, dtype=dtype, device=device)
+    # That of the first row, which has no length, does not count.
+    return half.clamp(min=0.5), half.flip(-1)

@@ -15,7 +15,7 @@ from rsample.kernels.matrices.draw import draw_product
 from rsample.kernels.matrices.kind import LOW_RANK_MULTIVARIATE_NORMAL
 
 from ._sampling import KeyedSampling, checked_sample_shape
-from .multivariate_normal import check_event_and_batch
+from .multivariate_normal import broadcast_batch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,9 +51,7 @@ class LowRankMultivariateNormal(KeyedSampling, torch.distributions.LowRankMultiv
         for name, (p, dims) in given.items():
             if p.dim() < dims:
                 raise ValueError(f"{name} of shape {tuple(p.shape)} has too few dimensions")
-        check_event_and_batch(given)
-        batch_shape = torch.broadcast_shapes(loc.shape[:-1], cov_factor.shape[:-2], cov_diag.shape[:-1])
-        self._set_parameters(loc, cov_factor, cov_diag, batch_shape)
+        self._set_parameters(loc, cov_factor, cov_diag, broadcast_batch(given))
         self._check_arguments(validate_args)
 
     def _set_parameters(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, batch_shape: torch.Size) -> None:

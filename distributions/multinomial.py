@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import lazy_property
 
-from rsample.kernels.rows.draw import draw_rows
-from rsample.kernels.rows.ops import race
+from rsample.kernels.rows.draw import count_categories
 from rsample.kernels.special import in_double, log_probability
 
 from ._sampling import KeyedSampling, checked_sample_shape, unexpanded
@@ -109,13 +108,9 @@ def draw_counts(
     key: Tensor | None = None,
 ) -> Tensor:
     """How often each category occurs, of shape `sample_shape + probs.shape` and the dtype of `probs`."""
-    shape = (total_count, *checked_sample_shape(sample_shape), *probs.shape)
-    kind = race(from_probs=True, one_hot=False, log_prob=False, straight_through=False)
+    shape = torch.Size((total_count, *checked_sample_shape(sample_shape), *probs.shape))
     # As it was before it was expanded: from what is given depends how it is drawn from.
-    (category,) = draw_rows(kind, {"probs": unexpanded(probs)}, torch.Size(shape), generator=generator, key=key)
-    category = category.movedim(0, -1)
-    counts = torch.zeros(shape[1:], dtype=torch.int64, device=probs.device)
-    return counts.scatter_add(-1, category, torch.ones_like(category)).type_as(probs)
+    return count_categories(unexpanded(probs), shape, generator=generator, key=key)
 
 
 def _as_int(total_count: object) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.multivariate_normal import _precision_to_scale_tril
 
 from rsample.kernels import keys
 from rsample.kernels.function import wants_derivative
@@ -64,20 +66,25 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
             "precision_matrix": precision_matrix,
             "scale_tril": scale_tril,
         }
-        for name, matrix in matrices.items():
-            if matrix is not None and matrix.dim() >= 2 and loc.dim() >= 1:
-                check_event_and_batch({"loc": (loc, 1), name: (matrix, 2)}, square=name)
-        # Whatever else is given is checked before it is factorised, which waits for a GPU anyway.
-        check_later = scale_tril is not None or loc.is_meta
-        super().__init__(
-            loc,
-            covariance_matrix=covariance_matrix,
-            precision_matrix=precision_matrix,
-            scale_tril=scale_tril,
-            validate_args=False if check_later else validate_args,
-        )
-        if check_later:
+        given = {name: matrix for name, matrix in matrices.items() if matrix is not None}
+        name, matrix = next(iter(given.items()), ("", loc))
+        if len(given) != 1 or matrix.dim() < 2 or loc.dim() < 1:
+            super().__init__(loc, **given, validate_args=validate_args)  # raises
+        batch_shape = broadcast_batch({"loc": (loc, 1), name: (matrix, 2)}, square=name)
+        self.loc = loc.expand(batch_shape + loc.shape[-1:])
+        setattr(self, name, matrix.expand(batch_shape + matrix.shape[-2:]))
+        if scale_tril is not None or loc.is_meta or loc.is_cpu:
+            Distribution.__init__(self, batch_shape, loc.shape[-1:], validate_args=False)
             self._check_arguments(validate_args)
+        else:
+            # Checked before it is factorised, which waits for a GPU anyway.
+            Distribution.__init__(self, batch_shape, loc.shape[-1:], validate_args=validate_args)
+        if scale_tril is not None:
+            self._unbroadcasted_scale_tril = matrix
+        elif covariance_matrix is not None:
+            self._unbroadcasted_scale_tril = torch.linalg.cholesky(matrix)
+        else:
+            self._unbroadcasted_scale_tril = _precision_to_scale_tril(matrix)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         new: Self = self._get_checked_instance(MultivariateNormal, _instance)
@@ -106,18 +113,24 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
         return sample, -0.5 * (shape[-1] * math.log(2 * math.pi) + norm[0]) - log_det
 
 
-def check_event_and_batch(parameters: dict[str, tuple[Tensor, int]], square: str | None = None) -> None:
-    """Raise a RuntimeError that names the parameters unless their batch and event shapes go together.
+def broadcast_batch(parameters: dict[str, tuple[Tensor, int]], square: str | None = None) -> torch.Size:
+    """The batch shape of parameters that are given with their numbers of event dimensions.
 
     Args:
-        parameters: each with its number of event dimensions, of which the first is that of the event.
+        parameters: of their event dimensions the first is that of the event.
         square: the one whose two event dimensions are of one size.
+
+    Raises:
+        RuntimeError: their batch and event shapes do not go together; it names them.
     """
     events = [p.shape[p.dim() - dims] for p, dims in parameters.values()]
     if square is not None:
         events.append(parameters[square][0].shape[-1])
+    batches = [p.shape[: p.dim() - dims] for p, dims in parameters.values()]
+    batch = max(batches, key=len)
     try:
-        torch.broadcast_shapes(*(p.shape[: p.dim() - dims] for p, dims in parameters.values()))
+        if not all(len(b) == 0 or b == batch for b in batches):
+            batch = torch.broadcast_shapes(*batches)
         # Sizes may be symbols, or tensors that torch.jit.trace follows: they compare, and hash by identity.
         fits = all(size == events[0] for size in events)
     except RuntimeError:
@@ -125,3 +138,4 @@ def check_event_and_batch(parameters: dict[str, tuple[Tensor, int]], square: str
     if not fits:
         listed = ", ".join(f"{name} of shape {tuple(p.shape)}" for name, (p, _) in parameters.items())
         raise RuntimeError(f"the shapes of parameters do not go together: {listed}")
+    return batch

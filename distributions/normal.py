@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from rsample.kernels.constants import constant, zero_and_one
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.normal import NORMAL_MAP, normal_log_prob
 
@@ -48,3 +51,12 @@ class Normal(FusedSampling, torch.distributions.Normal):
         if self._validate_args:
             self._validate_sample(value)
         return normal_log_prob(value, self.loc, self.scale)
+
+
+def standard_normal(
+    shape: Sequence[int], like: Tensor, generator: torch.Generator | None, key: Tensor | None
+) -> Tensor:
+    """Standard normal numbers of a tensor's dtype, on its device."""
+    (sampler,) = Normal._samplers
+    sample: Tensor = sampler([*constant(zero_and_one, like)], shape, generator=generator, key=key)
+    return sample

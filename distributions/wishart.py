@@ -13,21 +13,20 @@ from torch.distributions import Distribution
 from torch.distributions.multivariate_normal import _precision_to_scale_tril
 from torch.utils.checkpoint import checkpoint
 
+from rsample.kernels.constants import constant, one_half
 from rsample.kernels.function import wants_derivative
-from rsample.kernels.keys import watched
+from rsample.kernels.keys import check_source, reserve, watched
+from rsample.kernels.matrices.bartlett import bartlett, has_loops
+from rsample.kernels.matrices.wishart import WishartDraw, half_degrees
 
 from ._delegation import two_keys
 from ._sampling import KeyedSampling, check_one_of, checked_sample_shape, is_cpu_scalar
 from ._validation import refuse_dtensors
-from .gamma import Chi2
-from .normal import Normal
+from .gamma import Gamma
+from .normal import standard_normal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-# Over p eps, of the greatest number on the diagonal of A A^T: what rounding leaves positive definite.
-_LEAST_SHARE = 256
 
 
 class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
@@ -105,32 +104,41 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
-        shape = checked_sample_shape(sample_shape)
-        p = self._event_shape[-1]
+        shape = checked_sample_shape(sample_shape) + self._batch_shape
+        params = (self.df, self._unbroadcasted_scale_tril)
+        if differentiable or not wants_derivative(params):
+            return (self._draw_with_gradient(shape, *params, generator, key),)
+        with torch.no_grad():
+            return (self._draw_with_gradient(shape, *params, generator, key),)
+
+    def _draw_with_gradient(
+        self, shape: torch.Size, df: Tensor, factor: Tensor, generator: torch.Generator | None, key: Tensor | None
+    ) -> Tensor:
         first, second = two_keys(key, generator)
+        p = self._event_shape[-1]
 
         def draw(df: Tensor, factor: Tensor) -> Tensor:
-            degrees = df.unsqueeze(-1) - torch.arange(p, dtype=factor.dtype, device=factor.device)
-            squares = Chi2(degrees, validate_args=False).rsample(shape, generator=generator, key=first)
-            zero = torch.zeros((), dtype=factor.dtype, device=factor.device)
-            below = Normal(zero, 1.0, validate_args=False).sample(
-                shape + self._batch_shape + (p, p), generator=generator, key=second
-            )
-            below = below.tril(-1)
-            diagonal = squares.detach() + below.square().sum(-1)
-            least = _LEAST_SHARE * p * torch.finfo(squares.dtype).eps * diagonal.amax(-1, keepdim=True)
-            # A Cholesky factorisation divides by the roots above: its errors grow by so much.
-            growth = 1 + (below.abs() / torch.maximum(squares.detach(), least).sqrt().unsqueeze(-2)).sum(-1)
-            roots = torch.maximum(squares, least * growth).sqrt()
-            chol = factor @ (below + roots.diag_embed())
-            return chol @ chol.transpose(-2, -1)
+            (gamma,) = Gamma._samplers
+            chi_squared = [half_degrees(df, factor), constant(one_half, factor)]
+            squares = gamma(chi_squared, (*shape, p), generator=generator, key=first, differentiable=True)
+            normals = standard_normal((*shape, p, p), factor, generator, second)
+            return bartlett(squares, normals, factor)
 
-        params = (self.df, self._unbroadcasted_scale_tril)
-        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-            if wants_derivative(params) and generator is None and not watched() and forward_ad._current_level < 0:
-                # Backward draws again rather than keep the products' factors.
-                return (checkpoint(draw, *params, use_reentrant=False, preserve_rng_state=key is None),)
-            return (draw(*params),)
+        if not wants_derivative((df, factor)) or watched() or forward_ad._current_level >= 0:
+            return draw(df, factor)
+        if has_loops(df, factor) and shape.numel() > 0:
+            generator = check_source(key, generator, df.device)
+            if first is None or second is None:
+                # On the CPU they are keys, of any number of blocks.
+                (first,), (second,) = (reserve(df.device, 0, generator) for _ in range(2))
+            generator = None
+            sample: Tensor = WishartDraw.apply(draw, shape, first, second, df, factor)
+            return sample
+        if generator is not None:
+            return draw(df, factor)
+        # Backward draws again rather than keep the products' factors.
+        checkpointed: Tensor = checkpoint(draw, df, factor, use_reentrant=False, preserve_rng_state=key is None)
+        return checkpointed
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""

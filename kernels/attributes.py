@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.graph import get_gradient_edge
 
-from .autograd import AffineDraw, Draw, PathwiseDraw
-from .ops import Operators
-from .plans import Outputs
+from .operators import Operators
+from .outputs import Outputs
+from .philox_key import Key
 
 # By position among a draw's parameters: the attribute that is the parameter, expanded.
 Attributes = dict[int, Tensor]
@@ -30,24 +30,20 @@ _PROBE_NODE = get_gradient_edge(_PROBE).node
 
 
 class AttributedDraw(Function):
-    """A draw in eager mode: apply(function, operators, key, shape, dtype, positions, probe, *attributes, *params).
-
-    `function` is the Function that the draw would be without attributes.
-    """
+    """A draw in eager mode: apply(operators, key, shape, dtype, positions, probe, *attributes, *params)."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        function: Any,
         operators: Operators,
-        key: tuple[Tensor, ...],
+        key: Key,
         shape: Sequence[int],
         dtype: torch.dtype,
         positions: Sequence[int],
         probe: Tensor,
         *tensors: Tensor,
     ) -> Outputs:
-        ctx.function = function
+        function: Any = operators.function
         ctx.attributes = dict(zip(positions, tensors, strict=False))
         params = tensors[len(positions) :]
         output = function.forward(operators, key, None, shape, dtype, *params)
@@ -69,11 +65,11 @@ class AttributedDraw(Function):
                 for i, attribute in seen.items():
                     saved[first + i] = attribute
             inner.saved_tensors = tuple(saved)
-        of_params = list(ctx.function.backward(inner, *grads)[5:])
+        of_params = list(ctx.operators.function.backward(inner, *grads)[5:])
         of_attributes = [of_params[i] if i in seen else None for i in ctx.attributes]
         for i in seen:
             of_params[i] = None
-        return *(None,) * 7, *of_attributes, *of_params
+        return *(None,) * 6, *of_attributes, *of_params
 
 
 def _like(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
@@ -89,9 +85,8 @@ def _is_seen(attribute: Tensor) -> bool:
 
 
 def draw(
-    function: type[AffineDraw | PathwiseDraw | Draw],
     operators: Operators,
-    key: tuple[Tensor, ...],
+    key: Key,
     shape: Sequence[int],
     dtype: torch.dtype,
     attributes: Attributes,
@@ -99,5 +94,5 @@ def draw(
 ) -> Any:
     """The draw of a key, whose gradient also reaches the attributes."""
     return AttributedDraw.apply(
-        function, operators, key, tuple(shape), dtype, tuple(attributes), _PROBE, *attributes.values(), *params
+        operators, key, tuple(shape), dtype, tuple(attributes), _PROBE, *attributes.values(), *params
     )

@@ -26,10 +26,12 @@ from torch.autograd import Function
 
 from .function import LeanFunction, or_zeros, stand_ins, wants_derivative
 from .loops.noise import LoopNoise
+from .maps.map import Map
 from .maps.standard import STANDARD_MAPS, standard_loop_map
 from .noise import compute_dtype
-from .ops import Operators
-from .plans import Outputs
+from .operators import Operators
+from .ops import MapOperators
+from .outputs import Outputs, as_tuple
 from .reference import reduced
 from .vmapping import vmapped_backward, vmapped_draw
 
@@ -50,7 +52,7 @@ class Draw(LeanFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
-        ctx.mark_non_differentiable(*_outputs(output))
+        ctx.mark_non_differentiable(*as_tuple(output))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
@@ -62,7 +64,7 @@ class Draw(LeanFunction):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-        return _vmapped_draw(Draw, info, in_dims, *args)
+        return vmapped_draw(Draw, info, in_dims, *args)
 
 
 class PathwiseDraw(LeanFunction):
@@ -79,7 +81,7 @@ class PathwiseDraw(LeanFunction):
     @staticmethod
     def keep(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, params: Sequence[Tensor], output: Outputs) -> None:
         """Saves what backward needs."""
-        constants = [x for i, x in enumerate(_outputs(output)) if i not in ctx.operators.map.cotangents]
+        constants = [x for i, x in enumerate(as_tuple(output)) if i not in ctx.operators.map.cotangents]
         ctx.mark_non_differentiable(*constants)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*key, marker, *params)
@@ -132,7 +134,7 @@ class PathwiseDraw(LeanFunction):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-        return _vmapped_draw(PathwiseDraw, info, in_dims, *args)
+        return vmapped_draw(PathwiseDraw, info, in_dims, *args)
 
 
 class PathwiseDrawBackward(LeanFunction):
@@ -143,7 +145,7 @@ class PathwiseDrawBackward(LeanFunction):
 
     @staticmethod
     def forward(
-        operators: Operators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
+        operators: MapOperators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         number = len(operators.map.cotangents)
         return tuple(operators.backward(key, tensors[:number], tensors[number:], needs))
@@ -169,29 +171,35 @@ class PathwiseDrawBackward(LeanFunction):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        return _vmapped_backward(PathwiseDrawBackward, info, in_dims, *args)
+        number = len(args[0].map.cotangents)
+        return vmapped_backward(PathwiseDrawBackward, info, in_dims, number, *args)
 
 
 class AffineDraw(LeanFunction):
-    """A draw that is affine in its parameters: apply(operators, key, marker, shape, dtype, *params)."""
+    """A draw that is affine in its parameters: apply(operators, key, marker, shape, dtype, *params).
+
+    What it gives beside the sample does not depend on them.
+    """
 
     forward = Draw.forward
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
         ctx.operators, key, marker, ctx.shape, ctx.dtype, *params = inputs
         ctx.like = [(p.shape, p.dtype, p.device) for p in params]
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*key, marker)
         ctx.save_for_forward(*key, marker)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
         *key, marker = ctx.saved_tensors
-        map = ctx.operators.map
+        grad, i = given[0], ctx.operators.location
         needs = list(ctx.needs_input_grad[-len(ctx.like) :])
         grads: list[Tensor | None] = [None] * len(needs)
-        if map.location is not None:
-            i = map.parameters.index(map.location)
+        if grad is None:
+            return None, None, None, None, None, *or_zeros(grads, ctx.like)
+        if i is not None:
             shape, dtype, _ = ctx.like[i]
             if needs[i] and shape == grad.shape and dtype == grad.dtype:
                 grads[i], needs[i] = grad, False
@@ -206,16 +214,17 @@ class AffineDraw(LeanFunction):
         return None, None, None, None, None, *grads
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+    def jvp(ctx: Any, *tangents: Any) -> Outputs:
         *key, marker = ctx.saved_tensors
         like = ctx.like
-        return AffineDraw.apply(
+        drawn: Outputs = AffineDraw.apply(
             ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *or_zeros(tangents[-len(like) :], like)
         )
+        return (drawn[0], *map(torch.zeros_like, drawn[1:])) if isinstance(drawn, tuple) else drawn
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        return _vmapped_draw(AffineDraw, info, in_dims, *args)
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        return vmapped_draw(AffineDraw, info, in_dims, *args)
 
 
 class AffineDrawBackward(LeanFunction):
@@ -249,10 +258,10 @@ class AffineDrawBackward(LeanFunction):
         *key, marker = ctx.saved_tensors
         given = iter(cotangents)
         params = [next(given) if needed else None for needed in ctx.needs]
-        grad = AffineDraw.apply(
+        drawn = AffineDraw.apply(
             ctx.operators.tangent, tuple(key), marker, ctx.shape, ctx.dtype, *or_zeros(params, ctx.like)
         )
-        return None, None, None, None, grad, *(None for _ in ctx.like)
+        return None, None, None, None, as_tuple(drawn)[0], *(None for _ in ctx.like)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
@@ -263,7 +272,7 @@ class AffineDrawBackward(LeanFunction):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        return _vmapped_backward(AffineDrawBackward, info, in_dims, *args)
+        return vmapped_backward(AffineDrawBackward, info, in_dims, 1, *args)
 
 
 class MovingNoise(Function):
@@ -318,10 +327,6 @@ def _moving(kind: Any, noise: Any, params: Sequence[Tensor]) -> Any:
     return moving if len(moving) > 1 else moving[0]
 
 
-def _outputs(output: Outputs) -> tuple[Tensor, ...]:
-    return output if isinstance(output, tuple) else (output,)
-
-
 def _split(saved: Sequence[Tensor], number: int) -> tuple[tuple[Tensor, ...], Tensor | None, list[Tensor]]:
     """Key, marker and the last `number` tensors of what a context has saved."""
     *key, marker = saved[: len(saved) - number]
@@ -352,7 +357,7 @@ def _zero(ctx: Any) -> Tensor:
 
 
 def _noise(
-    operators: Operators,
+    operators: MapOperators,
     key: tuple[Tensor, ...],
     marker: Tensor | None,
     shape: Sequence[int],
@@ -375,15 +380,22 @@ def _noise(
     return noise.to(compute)
 
 
-@functools.cache
-def _standard(name: str) -> Operators:
-    return Operators(STANDARD_MAPS[name])
+def operators_of(map: Map, kind: type[MapOperators] = MapOperators) -> MapOperators:
+    """A map's operators, which know the Function of its draws."""
+    operators = kind(map)
+    operators.function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
+    return operators
 
 
 @functools.cache
-def _standard_loop(kind: LoopNoise, parameters: tuple[str, ...]) -> list[Operators]:
+def _standard(name: str) -> MapOperators:
+    return operators_of(STANDARD_MAPS[name])
+
+
+@functools.cache
+def _standard_loop(kind: LoopNoise, parameters: tuple[str, ...]) -> list[MapOperators]:
     """The draws of each of the values of a noise that loops."""
-    return [Operators(standard_loop_map(kind, parameters, i)) for i in range(kind.values)]
+    return [operators_of(standard_loop_map(kind, parameters, i)) for i in range(kind.values)]
 
 
 def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
@@ -402,15 +414,3 @@ def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]
         return tuple(reduced(grads, tensors[number:], grad.shape, ctx.needs))
 
     return function, tensors
-
-
-def _vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-    map = args[0].map
-    return vmapped_draw(function, info, in_dims, args, (1,) * len(map.parameters), (0, 0) if map.joint else 0)
-
-
-def _vmapped_backward(
-    function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any
-) -> tuple[tuple[Tensor, ...], Any]:
-    map = args[0].map
-    return vmapped_backward(function, info, in_dims, args, (1,) * len(map.parameters), len(map.cotangents))

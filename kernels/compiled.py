@@ -29,8 +29,8 @@ from .loops.noise import LoopNoise
 from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
-from .plans import Outputs
-from .plans import Run as Draw
+from .outputs import Outputs
+from .outputs import Run as Draw
 from .translate import Function, printed, traced
 from .window import Window
 
@@ -41,7 +41,7 @@ CHUNK = 2**18
 _MASK64 = 2**64 - 1
 
 # The modes of an output in elementwise.h.
-_DENSE, _SUM, _UNUSED = 0, 1, 2
+DENSE, SUM, UNUSED = 0, 1, 2
 
 # Below it a map is interpreted: compiling it would cost more than it saves.
 INTERPRETED_NUMEL = 2**10
@@ -94,7 +94,7 @@ def forward(
         parts = [flat[chunk.start : chunk.stop] for flat in flats]
         targets = parts if dtype == compute else [empty(part.shape, compute) for part in parts]
         read = [(i.chunk(chunk, compute), i.dense) for i in inputs]
-        loop(read, [(target, _DENSE) for target in targets], chunk.start, chunk.stop - chunk.start)
+        loop(read, [(target, DENSE) for target in targets], chunk.start, chunk.stop - chunk.start)
         if dtype != compute:
             for part, target in zip(parts, targets, strict=True):
                 part.copy_(target)
@@ -121,7 +121,7 @@ def plan(
         seed, offset = key[0].tolist()
         read = [field for p, each in zip(params, dense, strict=True) for field in (p.data_ptr(), each)]
         outs = [empty(shape, dtype, None if like is None else params[like]) for _ in range(outputs)]
-        written = [field for out in outs for field in (out.data_ptr(), _DENSE)]
+        written = [field for out in outs for field in (out.data_ptr(), DENSE)]
         function(pack(seed & _MASK64, offset & _MASK64, bits, 0, numel, len(walk), *read, *bounds, *written, *walk))
         return tuple(outs) if outputs > 1 else outs[0]
 
@@ -180,7 +180,7 @@ def backward(
     fields = _readable((*given, *params), shape, compute) if grad.dtype == compute else None
     if fields is not None and all(p.shape == shape for p in params):
         gradients = [empty(shape, compute) if needed else None for needed in needs]
-        written = [field for g in gradients for field in ((0, _UNUSED) if g is None else (g.data_ptr(), _DENSE))]
+        written = [field for g in gradients for field in ((0, UNUSED) if g is None else (g.data_ptr(), DENSE))]
         loop.run(fields, written, 0, grad.numel())
         return [g for g in gradients if g is not None]
     inputs = [_Input(t, shape, compute) for t in (*given, *params)]
@@ -288,7 +288,7 @@ def _source(map: Map, compute: torch.dtype) -> str:
         parts.append(printed(f"{name}_map", function, _parameters_at(map, name)))
         parts.append(f"""
 extern "C" void {name}(const std::int64_t* call) {{
-  rsample::called<{cpp_type}>(rsample::Printed<{name}_map>{{}}, rsample::{map.noise.name}{{}}, call);
+  rsample::called<{cpp_type}>({name}_map{{}}, rsample::{map.noise.name}{{}}, call);
 }}
 """)
     return "".join(parts)
@@ -415,24 +415,24 @@ class _Gradient:
         self.result: Tensor | None = None
         self.broadcast = 1 < param.numel() != shape.numel()
         if not needed:
-            self.mode = _UNUSED
+            self.mode = UNUSED
         elif param.numel() == 1:
-            self.mode = _SUM
+            self.mode = SUM
             self.result = torch.zeros(param.shape, dtype=torch.float64, device=CPU)
         elif self.broadcast:
-            self.mode = _DENSE
+            self.mode = DENSE
             own = (1,) * (len(shape) - param.ndim) + param.shape
             self.result = torch.zeros(own, dtype=torch.float64, device=CPU)
         else:
-            self.mode = _DENSE
+            self.mode = DENSE
             self.result = empty(param.shape, param.dtype)
-        self.ready = self.mode != _DENSE or (not self.broadcast and param.dtype == compute)
+        self.ready = self.mode != DENSE or (not self.broadcast and param.dtype == compute)
 
     def target(self, chunk: _Chunk) -> Tensor | None:
         """Where the loop leaves its result for a chunk."""
         if self.result is None:
             return None
-        if self.mode == _SUM:
+        if self.mode == SUM:
             return empty(self.param.shape, torch.float64)
         if self.ready:
             return self.result.view(-1)[chunk.start : chunk.stop]
@@ -442,7 +442,7 @@ class _Gradient:
         """Take over the loop's result for a chunk."""
         if self.result is None or target is None:
             return
-        if self.mode == _SUM:
+        if self.mode == SUM:
             self.result += target
         elif self.broadcast:
             kept = zip(chunk.index, self.result.shape, strict=False)

@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -83,14 +83,16 @@ def loops(compiler: Sequence[str]) -> list[str]:
     ]
 
 
-def extension(compiler: Sequence[str], folder: str) -> list[str]:
+def extension(compiler: Sequence[str], folder: str, constants: Mapping[str, int]) -> list[str]:
     """The command that makes an extension of Python, but for its source and its output.
 
     Args:
         folder: of Python's headers.
+        constants: what macros stand for.
     """
+    macros = [f"-D{name}={value}" for name, value in constants.items()]
     torchs = ("-ltorch_python", "-ltorch_cpu", "-ltorch", "-lc10")
-    return [*compiler, "-std=c++20", "-O2", "-fvisibility=hidden", f"-I{folder}", *_shared(), *torchs]
+    return [*compiler, "-std=c++20", "-O2", "-fvisibility=hidden", *macros, f"-I{folder}", *_shared(), *torchs]
 
 
 def _shared() -> list[str]:

@@ -38,8 +38,9 @@ LOGGER = logging.getLogger("rsample")
 
 TYPES = {torch.float32: "float", torch.float64: "double"}
 
-# The sources of libraries that small draws of a dtype need; each module that has one adds it.
+# The sources of libraries that small draws of a dtype need, and their gradients; each module that has one adds it.
 AHEAD: list[Callable[[torch.dtype], str]] = []
+GRADIENTS_AHEAD: list[Callable[[torch.dtype], str]] = []
 
 _works = True  # as far as is known
 _by_inductor = False  # what our own call could not build
@@ -181,7 +182,8 @@ def _run(command: Sequence[str], **options: Any) -> None:
 
 def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
     """Begins to make the libraries that small draws of a dtype need, where nobody does yet, and leaves them alone."""
-    for source in (ahead(dtype) for ahead in AHEAD):
+    for of_dtype, nice in [*((source, 5) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
+        source = of_dtype(dtype)
         kept = place(source)
         if kept is None or kept == but:
             continue
@@ -195,7 +197,7 @@ def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
                 text.seek(0)
                 files = (lock.fileno(), text.fileno())
                 # The shell ends at once, and leaves the files to what it has begun.
-                begin = ("sh", "-c", 'nice -n 5 "$@" > /dev/null 2>&1 &', "sh", "sh", "-c", _MAKE, str(kept))
+                begin = ("sh", "-c", f'nice -n {nice} "$@" > /dev/null 2>&1 &', "sh", "sh", "-c", _MAKE, str(kept))
                 _run([*begin, *command, "-x", "c++", f"/dev/fd/{files[1]}"], pass_fds=files, start_new_session=True)
         except OSError:  # somebody makes it, or nothing can be kept
             continue

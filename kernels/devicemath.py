@@ -67,8 +67,8 @@ def log(x, HARDWARE: tl.constexpr):
 
 @triton.jit
 def log2(x, HARDWARE: tl.constexpr):
-    """Logarithm to base 2 of a float32, to the precision of :func:`log`."""
-    if HARDWARE:
+    """Logarithm to base 2, to the precision of :func:`log`."""
+    if HARDWARE and x.dtype == tl.float32:
         return libdevice.fast_log2f(x)
     else:
         return tl.log2(x)

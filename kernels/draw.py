@@ -1,9 +1,8 @@
-"""One draw from checked arguments: the entry of the kernels layer."""
+"""A draw from checked arguments: the entry of the kernels layer."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,35 +10,106 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from . import attributes as attributed
 from . import keys, native_core
-from .attributes import Attributes, draw
-from .autograd import AffineDraw, Draw, PathwiseDraw
+from .attributes import Attributes
+from .autograd import operators_of
 from .dtensor import any_dtensor
 from .function import wants_derivative
 from .maps.map import Map
-from .noise import SIGNIFICAND_BITS
-from .ops import Operators, are_plain
+from .operators import Operators, are_plain
+from .ops import MapOperators
 from .parameters import reconciled
+from .philox_key import Key
 from .planned import PLANNED
-from .plans import Outputs
 from .recording import record
+
+
+def draw(
+    operators: Operators,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    key: Tensor | None = None,
+    differentiable: bool = False,
+    attributes: Attributes | None = None,
+) -> Any:
+    """Draw one sample.
+
+    Every argument is checked before anything is drawn or any generator state is consumed.
+
+    Args:
+        operators: what to draw.
+        params: floating-point tensors on one device (0-dim CPU tensors go with any device), whose dimensions but those
+            of an event broadcast to `shape`.
+        shape: of the sample; of categories, of their one-hot rows.
+        generator: reserve the key from this generator instead of the device's default one.
+        key: draw exactly the sample of this key, a uint64 tensor (seed, offset); excludes `generator`.
+        differentiable: let gradients reach the parameters.
+        attributes: of some parameters, by position, what they were expanded to and gradients may be asked of too.
+
+    Returns:
+        A contiguous tensor of `shape`, of the parameters' promoted dtype, or a tuple of `operators.outputs` tensors.
+        DTensors where a parameter is one; see :mod:`rsample.kernels.sharded`.
+
+    Raises:
+        TypeError: a parameter, key or generator of the wrong type or a parameter that is not floating-point.
+        ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
+        RuntimeError: parameters, key or generator on different devices.
+        NotImplementedError: a DTensor as a parameter of what is not drawn in parts.
+    """
+    params, dtype = reconciled(operators.parameters, params)
+    if any_dtensor(params):
+        from . import sharded
+
+        return sharded.draw(
+            operators, params, shape, dtype, generator=generator, key=key, differentiable=differentiable
+        )
+    device = params[0].device
+    generator = keys.check_source(key, generator, device)
+    blocks = operators.blocks(params, shape, dtype)
+    if keys.watched():
+        params = _with_attributes(params, attributes)
+        source = keys.take(key, generator, device, blocks)
+        if not differentiable and (source.recorded or source.transformed):
+            params = [p.detach() for p in params]
+        if source.recorded:
+            return record(operators.forward_op, source.key, params, shape, *operators.options(dtype))
+        if source.transformed:
+            return operators.function.apply(operators, tuple(source.key), source.marker, tuple(shape), dtype, *params)
+        taken = source.key
+    else:
+        if are_plain(params) and not wants_derivative(params):
+            taken = keys.borrow(device, blocks, generator) if key is None else Key((key,))
+            return operators.run_forward(taken, params, shape, dtype)
+        taken = keys.reserve(device, blocks, generator) if key is None else Key((key,))
+    if attributes and differentiable and torch.is_grad_enabled():
+        if forward_ad._current_level < 0:
+            return attributed.draw(operators, taken, shape, dtype, attributes, params)
+        params = _with_attributes(params, attributes)
+    return operators.from_key(taken, params, shape, dtype, differentiable)
 
 
 class Sampler:
     """Draws of one map. Make one a process for each map: it defines the map's operators, of the type it is told.
 
-    Calling it checks every argument before anything is drawn or any generator state is consumed.
+    Args:
+        law: how the native core knows the draws of these operators; None where it does not.
     """
 
-    def __init__(self, map: Map, operators: type[Operators] = Operators) -> None:
+    def __init__(
+        self,
+        map: Map,
+        operators: type[MapOperators] = MapOperators,
+        law: Callable[[MapOperators], native_core.Law] | None = None,
+    ) -> None:
         self.map = map
-        self.operators = operators(map)
-        self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
-        self._function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
-        self._planned = PLANNED.get(self._function)
-        # What other operators make of a map's draws the native core does not know.
-        self._law = native_core.Law(self.operators) if operators is Operators else None
-        self.operators.register_autograd(self._autograd_kernel)
+        self.operators = operators_of(map, operators)
+        self._planned = PLANNED.get(self.operators.function)
+        # What other operators make of a map's draws the native core does not know by itself.
+        law = native_core.Law if operators is MapOperators else law
+        self._law = None if law is None else law(self.operators)
         if map.linear and map.support is not None:
             unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
             self.operators.tangent = Sampler(unbounded).operators
@@ -61,25 +131,10 @@ class Sampler:
         differentiable: bool = False,
         attributes: Attributes | None = None,
     ) -> Any:
-        """Draw one sample.
-
-        Args:
-            params: the map's parameters, floating-point tensors that broadcast to `shape`, on one device
-                (0-dim CPU tensors go with any device).
-            shape: of the sample.
-            generator: reserve the key from this generator instead of the device's default one.
-            key: draw exactly the sample of this key, a uint64 tensor (seed, offset); excludes `generator`.
-            differentiable: let gradients reach the parameters.
-            attributes: of some parameters, by position, what they were expanded to and gradients may be asked of too.
+        """Draw one sample; arguments and errors are those of :func:`draw`.
 
         Returns:
-            A contiguous tensor of `shape`, of the parameters' promoted dtype; of a joint map two, the sample and its
-            log-density. DTensors where a parameter is one; see :mod:`rsample.kernels.sharded`.
-
-        Raises:
-            TypeError: a parameter, key or generator of the wrong type or a parameter that is not floating-point.
-            ValueError: both `key` and `generator`, or a key of the wrong shape or dtype.
-            RuntimeError: parameters, key or generator on different devices.
+            The sample; of a joint map two tensors, the sample and its log-density.
         """
         is_short = key is None and generator is None and not attributes
         if is_short and self._law is not None and not torch.compiler.is_compiling():
@@ -95,55 +150,16 @@ class Sampler:
                 taken = keys.reserve(plan.device, plan.blocks, None)
                 if differentiable and self._planned is not None and forward_ad._current_level < 0:
                     return self._planned.apply(self.operators, plan, taken, *params)
-                return self.from_key(taken, params, shape, plan.dtype, differentiable)
-        params, dtype = reconciled(self.map.parameters, params)
-        if any_dtensor(params):
-            from . import sharded
-
-            return sharded.draw(self, params, shape, dtype, generator=generator, key=key, differentiable=differentiable)
-        device = params[0].device
-        generator = keys.check_source(key, generator, device)
-        per_block = self._per_block[dtype]
-        blocks = (math.prod(shape) + per_block - 1) // per_block
-        if keys.watched():
-            params = _with_attributes(params, attributes)
-            source = keys.take(key, generator, device, blocks)
-            if source.recorded:
-                if not differentiable:
-                    params = [p.detach() for p in params]
-                outputs = record(self.operators.forward_op, source.key, params, shape, dtype)
-                return outputs if self.map.joint else outputs[0]
-            if source.transformed:
-                function = self._function if differentiable else Draw
-                return function.apply(self.operators, source.key, source.marker, tuple(shape), dtype, *params)
-            taken = source.key
-        else:
-            if are_plain(params) and not wants_derivative(params):
-                taken = keys.borrow(device, blocks, generator) if key is None else (key,)
-                return self.operators.run_forward(taken, params, shape, dtype)
-            taken = keys.reserve(device, blocks, generator) if key is None else (key,)
-        if attributes and differentiable and torch.is_grad_enabled():
-            if forward_ad._current_level < 0:
-                return draw(self._function, self.operators, taken, shape, dtype, attributes, params)
-            params = _with_attributes(params, attributes)
-        return self.from_key(taken, params, shape, dtype, differentiable)
-
-    def from_key(
-        self, key: keys.Key, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype, differentiable: bool
-    ) -> Any:
-        """The draw of a key as operators take it, from checked arguments."""
-        if not wants_derivative(params):
-            return self.operators.forward(key, params, shape, dtype)
-        if differentiable:
-            return self._function.apply(self.operators, key, None, tuple(shape), dtype, *params)
-        with torch._C._AutoDispatchBelowAutograd():
-            return self.operators.forward(key, params, shape, dtype)
-
-    def _autograd_kernel(self, key: list[Tensor], *args: Any) -> Outputs:
-        *params, shape, dtype = args
-        if wants_derivative(params):
-            return self._function.apply(self.operators, tuple(key), None, tuple(shape), dtype, *params)
-        return self.operators.forward(key, params, shape, dtype)
+                return self.operators.from_key(taken, params, shape, plan.dtype, differentiable)
+        return draw(
+            self.operators,
+            params,
+            shape,
+            generator=generator,
+            key=key,
+            differentiable=differentiable,
+            attributes=attributes,
+        )
 
 
 def _with_attributes(params: Sequence[Tensor], attributes: Attributes | None) -> Sequence[Tensor]:

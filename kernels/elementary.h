@@ -161,6 +161,14 @@ inline Vector<float> each(Vector<float> x) {
   return Vector<float>::loadu(lanes);
 }
 
+// Whether a mask holds in some lane; and whether there is one in which it does not.
+template <class T>
+inline bool any(const Vector<T>& mask) { return lanes_of(mask) != 0; }
+template <class T>
+inline bool not_all(const Vector<T>& mask) {
+  return lanes_of(mask) != (uint64_t{1} << Vector<T>::size()) - 1;
+}
+
 inline Vector<float> log(Vector<float> x) { return each<rsample::log>(x); }
 inline Vector<float> log1p(Vector<float> x) { return each<rsample::log1p>(x); }
 inline Vector<float> exp(Vector<float> x) { return each<rsample::exp>(x); }

@@ -41,19 +41,79 @@ struct Window {
   }
 };
 
-// A function that translate.py has printed, as a map.
-template <class Function>
+// How many elements a function that translate.py has printed takes at a time.
+template <class Function, class V>
+constexpr int step() {
+  static_assert(TILE<typename V::value_type> % (Function::VECTORS * V::size()) == 0);
+  return Function::VECTORS * V::size();
+}
+
+// Such a function as a map.
+template <int PARAMETERS_AT, class Function>
 struct Printed {
   static constexpr int MOST_INPUTS = Function::INPUTS, MOST_OUTPUTS = Function::OUTPUTS;
   static constexpr int inputs() { return Function::INPUTS; }
   static constexpr int outputs() { return Function::OUTPUTS; }
-  static constexpr int parameters_at() { return Function::PARAMETERS_AT; }
+  static constexpr int parameters_at() { return PARAMETERS_AT; }
 
-  // The outputs of a tile of elements.
+  // The outputs of the first `count` elements of a tile, in whole steps.
   template <class T>
-  void tile(const T* noise, const T* const* in, T* const* out) const {
+  void tile(const T* noise, const T* const* in, T* const* out, int count) const {
     using V = Vector<T>;
-    for (int j = 0; j < TILE<T>; j += V::size()) Function::template apply<V>(noise + j, in, out, j);
+    for (int j = 0; j < count; j += step<Function, V>()) Function::template apply<V>(noise, in, out, j);
+  }
+};
+
+// One whose elements take one of several functions: of the results of `Before` the first says which.
+template <int PARAMETERS_AT, class Before, class After, class... Cases>
+struct Chosen {
+  static constexpr int MOST_INPUTS = Before::INPUTS, MOST_OUTPUTS = After::OUTPUTS;
+  static constexpr int inputs() { return Before::INPUTS; }
+  static constexpr int outputs() { return After::OUTPUTS; }
+  static constexpr int parameters_at() { return PARAMETERS_AT; }
+
+  template <class T>
+  void tile(const T* noise, const T* const* in, T* const* out, int count) const {
+    using V = Vector<T>;
+    constexpr int CASES = sizeof...(Cases), RESULTS = (Cases::OUTPUTS + ...) / CASES;  // all have as many
+    alignas(64) T kept[Before::OUTPUTS][TILE<T>], results[RESULTS][TILE<T>];
+    T* keeps[Before::OUTPUTS];
+    for (int i = 0; i < Before::OUTPUTS; ++i) keeps[i] = kept[i];
+    for (int j = 0; j < count; j += step<Before, V>()) Before::template apply<V>(noise, in, keeps, j);
+
+    int elements[CASES][TILE<T>], counts[CASES] = {}, number = 0;
+    for (int i = 0; i < count; ++i) {
+      const int own = static_cast<int>(kept[0][i]);
+      elements[own][counts[own]++] = i;
+    }
+    ((apply<Cases, T>(kept, elements[number], counts[number], results), ++number), ...);
+
+    const T* reads[After::INPUTS];
+    for (int i = 0; i < After::INPUTS; ++i) reads[i] = i < RESULTS ? results[i] : kept[After::reads(i - RESULTS)];
+    for (int j = 0; j < count; j += step<After, V>()) After::template apply<V>(noise, reads, out, j);
+  }
+
+ private:
+  // One function, of the elements that are its own.
+  template <class Case, class T, class Kept, class Results>
+  static void apply(const Kept& kept, const int* elements, int count, Results& results) {
+    using V = Vector<T>;
+    alignas(64) T inputs[Case::INPUTS][TILE<T>], outputs[Case::OUTPUTS][TILE<T>];
+    const T* in[Case::INPUTS];
+    T* out[Case::OUTPUTS];
+    for (int k = 0; k < Case::INPUTS; ++k) {
+      in[k] = inputs[k];
+      const T* given = kept[Case::reads(k)];
+      for (int i = 0; i < count; ++i) inputs[k][i] = given[elements[i]];
+      for (int i = count; i % step<Case, V>(); ++i) inputs[k][i] = inputs[k][0];
+    }
+    for (int k = 0; k < Case::OUTPUTS; ++k) out[k] = outputs[k];
+    for (int j = 0; j < count; j += step<Case, V>()) {
+      Case::template apply<V>(static_cast<const T*>(nullptr), in, out, j);
+    }
+    for (int k = 0; k < Case::OUTPUTS; ++k) {
+      for (int i = 0; i < count; ++i) results[k][elements[i]] = outputs[k][i];
+    }
   }
 };
 
@@ -83,7 +143,7 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
   parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
-    alignas(64) T noise[NUMBERS], input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
+    alignas(64) T noise[NUMBERS] = {}, input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
       if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
@@ -116,7 +176,7 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
           for (int i = 0; i < BLOCKS; ++i) blocks[i] = offset + static_cast<uint64_t>(block + i);
         }
         if constexpr (Looping<Noise>) {
-          source.fill(seed, blocks, in + map.parameters_at(), noise);
+          source.fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
         } else {
           if (window) {
             philox4x32_10(seed, blocks, 0, 0, words);
@@ -125,7 +185,7 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
           }
           source.fill(words, bits, noise);
         }
-        map.tile(noise, in, out);
+        map.tile(noise, in, out, static_cast<int>(end));
 
         for (int k = 0; k < OUTPUTS; ++k) {
           if (outputs[k].mode == DENSE && !whole) {

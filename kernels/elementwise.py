@@ -337,7 +337,7 @@ def launched(
     if out.numel() == 0:
         return outs, None
     group = group_size(dtype)
-    layout = describe(out.shape, params, group, window)
+    layout = describe(out.shape, params, group, None if window is None else window.strides)
     repeated = launch_elements(
         elementwise_forward_kernel,
         (*slots(outs, 2), *slots(params)),
@@ -435,7 +435,7 @@ def _linear_backward(
     grad = operands[0]
     group = group_size(grad.dtype)
     n = grad.numel()
-    layout = describe(grad.shape, operands, group, window)
+    layout = describe(grad.shape, operands, group, None if window is None else window.strides)
     outputs = ["none"] * len(params)
     outs: dict[int, Tensor] = {}
     for j in wanted:

@@ -22,15 +22,15 @@ struct Program {
 };
 
 template <class T, class Function>
-inline void each(T* to, const T* a, const T* b, const T* c, Function function) {
+inline void each(T* to, const T* a, const T* b, const T* c, int count, Function function) {
   using V = Vector<T>;
-  for (int j = 0; j < TILE<T>; j += V::size()) {
+  for (int j = 0; j < count; j += V::size()) {
     function(V::loadu(a + j), V::loadu(b + j), V::loadu(c + j)).store(to + j);
   }
 }
 
 template <class T>
-void operate(int operation, T* to, const T* a, const T* b, const T* c);
+void operate(int operation, T* to, const T* a, const T* b, const T* c, int count);
 
 template <class T>
 struct Interpreted {
@@ -42,7 +42,7 @@ struct Interpreted {
   int outputs() const { return program.outputs; }
   int parameters_at() const { return program.parameters_at; }
 
-  __attribute__((noinline)) void tile(const T* noise, const T* const* in, T* const* out) const {
+  __attribute__((noinline)) void tile(const T* noise, const T* const* in, T* const* out, int count) const {
     alignas(64) T registers[MOST_REGISTERS][TILE<T>];
     const T* tiles[MOST_TILES];
     int number = 0;
@@ -53,9 +53,9 @@ struct Interpreted {
     }
     for (int i = 0; i < MOST_REGISTERS; ++i) tiles[number + i] = registers[i];
     for (const Step* s = program.step; s < program.step + program.steps; ++s) {
-      operate<T>(s->operation, registers[s->to], tiles[s->a], tiles[s->b], tiles[s->c]);
+      operate<T>(s->operation, registers[s->to], tiles[s->a], tiles[s->b], tiles[s->c], count);
     }
-    for (int k = 0; k < program.outputs; ++k) copy_n(tiles[program.results[k]], TILE<T>, out[k]);
+    for (int k = 0; k < program.outputs; ++k) copy_n(tiles[program.results[k]], count, out[k]);
   }
 };
 
@@ -69,7 +69,7 @@ struct AnyNoise {
 template <class T>
 struct AnyLoopNoise {
   static constexpr int VALUES = MOST_VALUES;
-  void (*fill)(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise);
+  void (*fill)(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise);
 };
 
 }  // namespace rsample

@@ -16,7 +16,7 @@ import torch
 
 from . import cpp
 from .noise import elements_per_block
-from .translate import OPERATIONS, Function
+from .translate import OPERATIONS, Function, flattened
 
 _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 _NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
@@ -83,9 +83,11 @@ def _library(dtype: torch.dtype, loops: bool) -> Any:
 def _source(dtype: torch.dtype, loops: bool) -> str:
     cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
     parts = [cpp.headers(*(LOOP_HEADERS if loops else ()), "elementwise.h", "interpreter.h")]
+    functions = [
+        f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
+    ]
     cases = "".join(
-        f"    case {code}: each(to, a, b, c, [](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}); break;\n"
-        for code, expression in enumerate(OPERATIONS.values())
+        f"    case {code}: each(to, a, b, c, count, {function}); break;\n" for code, function in enumerate(functions)
     )
     parts.append(f"""
 namespace rsample {{
@@ -94,7 +96,7 @@ using T = {cpp_type};
 using V = rsample::Vector<T>;
 
 template <>
-void operate<T>(int operation, T* to, const T* a, const T* b, const T* c) {{
+void operate<T>(int operation, T* to, const T* a, const T* b, const T* c, int count) {{
   switch (operation) {{
 {cases}  }}
 }}
@@ -116,6 +118,7 @@ cpp.AHEAD += [functools.partial(_source, loops=loops) for loops in (False, True)
 
 def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> array[int] | None:
     """The struct Program of interpreter.h; None where it has no room for the function."""
+    function = flattened(function)
     computed = [(i, step) for i, step in enumerate(function.steps) if step.name not in ("noise", "input", "constant")]
     used = [operand for step in function.steps if step.name not in ("noise", "input") for operand in step.operands]
     constants = {x.hex(): x for x in (*used, *function.results) if isinstance(x, float)}

@@ -1,15 +1,9 @@
-"""Where a draw's random bits come from: an explicit key, or blocks reserved from a generator.
-
-A *packed* key is what `torch.func._random` calls a key: a uint64 tensor (seed, offset), the offset counting 128-bit
-Philox blocks. A *reservation* is what `torch.Generator.philox_state` returns: three one-element int64 tensors (seed,
-offset, intragraph offset), the offsets counting 32-bit words. Operators take either as a list of tensors.
-"""
+"""What key a draw has: the one that it is given, or blocks reserved from a generator; and who is watching."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,11 +20,8 @@ from .direct_launch import launch
 from .hugepages import torch_empty
 from .language import HAS_TRITON, tl, triton
 from .launch import key_arguments
+from .philox_key import WORDS_PER_BLOCK, Key
 from .tiles import load_key
-
-Key = tuple[Tensor, ...]
-
-WORDS_PER_BLOCK = 4
 
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
 
@@ -121,9 +112,9 @@ def take(key: Tensor | None, generator: torch.Generator | None, device: torch.de
         # and otherwise raises vmap's own error.
         marker = torch.rand(0, device=device)
     if key is not None:
-        return Source((key,), marker, recorded, transformed)
+        return Source(Key((key,)), marker, recorded, transformed)
     if recorded and not compiling:
-        return Source((_bits(device, generator),), marker, recorded, transformed)
+        return Source(Key((_bits(device, generator),)), marker, recorded, transformed)
     traced = compiling or calls_are_seen()
     # A CUDA generator is asked for a number of blocks, in which vmap counts.
     traced = traced or (transformed and device.type != "cuda")
@@ -144,8 +135,8 @@ def reserve(device: torch.device, blocks: int, generator: torch.Generator | None
         if generator is None:
             index = torch.cuda.current_device() if device.index is None else device.index
             generator = torch.cuda.default_generators[index]
-        return philox_state(generator, WORDS_PER_BLOCK * blocks * _vmapped_draws())
-    return (_bits(device, generator).view(torch.uint64),)
+        return Key(philox_state(generator, WORDS_PER_BLOCK * blocks * _vmapped_draws()))
+    return Key((_bits(device, generator).view(torch.uint64),))
 
 
 def _bits(device: torch.device, generator: torch.Generator | None) -> Tensor:
@@ -160,7 +151,7 @@ def borrow(device: torch.device, blocks: int, generator: torch.Generator | None)
         # A tensor made in inference mode cannot be written outside of it.
         with torch.inference_mode(False):
             _BORROWED.bits = torch_empty(2, dtype=torch.int64, device=device)
-        _BORROWED.key = (_BORROWED.bits.view(torch.uint64),)
+        _BORROWED.key = Key((_BORROWED.bits.view(torch.uint64),))
     _BORROWED.bits.random_(-(2**63), None, generator=generator)
     key: Key = _BORROWED.key
     return key
@@ -171,17 +162,7 @@ _BORROWED = threading.local()
 
 def reserve_traceable(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
     """`reserve` as one operator, for tracing, dispatch modes and vmap: a packed key on `device`."""
-    return (torch.ops.rsample.reserve_key(blocks, device=device, generator=generator),)
-
-
-def packed_key(key: Sequence[Tensor]) -> Tensor:
-    """The packed key of an operator's key argument, on the device of its tensors."""
-    if len(key) == 1:
-        return key[0]
-    seed, offset, intragraph = key
-    # uint64 tensors have no shift: shift in int64 and clear the bits that the sign filled in.
-    block = ((offset + int(intragraph)) >> 2) & (2**62 - 1)
-    return torch.cat((seed, block)).view(torch.uint64)
+    return Key((torch.ops.rsample.reserve_key(blocks, device=device, generator=generator),))
 
 
 @triton.jit(do_not_specialize=["in_memory", "k0", "k1", "offset"])
@@ -201,7 +182,7 @@ def pack_key_kernel(
     tl.store(out_ptr + 1, block)
 
 
-def packed_on_device(reservation: Sequence[Tensor], device: torch.device) -> Tensor:
+def packed_on_device(reservation: Key, device: torch.device) -> Tensor:
     """The packed key of a generator's reservation, on `device`: one launch, no copy from the host, capturable."""
     packed = torch.empty(2, dtype=torch.uint64, device=device)
     kind, *words = key_arguments(reservation, device)
@@ -230,9 +211,9 @@ _LIBRARY.define(
 
 def _reserve_key(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
     key = reserve(device, blocks, generator)
-    if len(key) == 3 and HAS_TRITON:
+    if key.is_reservation and HAS_TRITON:
         return packed_on_device(key, device)
-    return packed_key(key).to(device)
+    return key.packed().to(device)
 
 
 def _reserve_key_fake(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:

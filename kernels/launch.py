@@ -15,6 +15,7 @@ from .language import triton
 from .layout import Layout
 from .noise import elements_per_block
 from .philox import MASK32
+from .philox_key import Key
 
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 # Only where every configuration below runs its hot loop, at any dtype, does a timing tell them apart; smaller launches
@@ -87,7 +88,7 @@ def key_arguments(
     whether its numbers are known or, under graph capture, lie in memory that each replay refills: a kernel first
     needed in a capture could not be loaded there.
     """
-    if len(key) == 1:
+    if not Key(key).is_reservation:
         if on_device(key[0]):
             return "tensor", key[0].contiguous(), None, 1, 0, 0, 0
         seed, block = key[0].tolist()

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from .language import tl, triton
-
-if TYPE_CHECKING:
-    from .window import Window
 
 # Kinds of operand. A group is the run of neighbouring elements that one lane of the kernel handles.
 SCALAR = "scalar"  # one value
@@ -102,14 +98,16 @@ def unpack(value, WIDE: tl.constexpr):
         return ((-1 - value) >> 1).to(tl.uint32)
 
 
-def describe(shape: Sequence[int], operands: Sequence[Tensor], group: int, window: Window | None = None) -> Layout:
+def describe(
+    shape: Sequence[int], operands: Sequence[Tensor], group: int, window: Sequence[int] | None = None
+) -> Layout:
     """The layout of operands that broadcast to `shape`.
 
     Args:
         shape: the sample's logical shape.
         operands: tensors of shapes that broadcast to it, of any strides.
         group: how many neighbouring elements a lane handles; a power of two.
-        window: that of the draw, if it is part of a larger sample.
+        window: the strides of the whole sample along its dimensions, if the draw is part of one.
     """
     kinds = []
     for operand in operands:
@@ -124,7 +122,7 @@ def describe(shape: Sequence[int], operands: Sequence[Tensor], group: int, windo
 
     strided = [j for j, kind in enumerate(kinds) if kind == STRIDED]
     walks = [operands[j].expand(shape).stride() for j in strided]
-    sizes, strides = collapse(shape, walks if window is None else [*walks, window.strides])
+    sizes, strides = collapse(shape, walks if window is None else [*walks, window])
     numel = extent = 1
     for size in sizes:
         numel *= size

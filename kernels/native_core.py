@@ -25,20 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, checks, compiled, compiler, cpp, keys
-from .autograd import AffineDraw, PathwiseDraw
+from . import backend, checks, compiled, compiler, cpp, plans
 from .function import stand_ins
 from .interpreter import Interpreted
 from .language import HAS_TRITON, triton
-from .launch import Launched, key_arguments, unread
-from .noise import SIGNIFICAND_BITS, elements_per_block
-from .ops import Operators, kernels_of
+from .launch import Launched, unread
+from .ops import MapOperators, kernels_of
 from .plans import TritonDraw
-from .rows import compiled as rows
-from .rows.ops import Race
-
-if HAS_TRITON:
-    from .rows import race as race_kernels
+from .rows.autograd import COPIED
 
 # The loaded core; None as long as there is none.
 CORE: Any = None
@@ -49,7 +43,7 @@ _NAME = "rsample_native_core"
 class Law:
     """A map as the core knows it."""
 
-    def __init__(self, operators: Operators) -> None:
+    def __init__(self, operators: MapOperators) -> None:
         self.operators = operators
         self._handle: int | None = None
 
@@ -76,8 +70,9 @@ class Law:
         ]
         location = -1 if map.location is None else map.parameters.index(map.location)
         elements = tuple(map.noise.elements_per_block(t) for t in (torch.bfloat16, torch.float32, torch.float64))
+        name = "".join(map.name.title().split("_")) + "DrawBackward"
         handle: int = CORE.law(
-            self, len(map.parameters), map.outputs, map.cotangents, location, map.linear, elements, *bounds
+            self, name, len(map.parameters), map.outputs, map.cotangents, location, map.linear, elements, *bounds
         )
         return handle
 
@@ -85,8 +80,8 @@ class Law:
         """Tells the core what runs draws of so many numbers on the CPU."""
         functions = compiled.functions(self.operators.map, dtype, numel)
         given = (None, None) if functions is None else functions
-        addresses = [number for function in given for number in _addresses(function)]
-        CORE.learn(handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *addresses)
+        numbers = [number for function in given for number in addresses(function)]
+        CORE.learn(handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *numbers)
 
     def _learn_launch(self, handle: int, params: Sequence[Tensor], shape: Sequence[int]) -> bool:
         """Tells the core of the kernel that a plan launches on a GPU; whether there is one."""
@@ -94,11 +89,53 @@ class Law:
         launched = plan.run.launched.get("state") if plan is not None and isinstance(plan.run, TritonDraw) else None
         if launched is None:
             return False
-        CORE.drive(*_driver())
-        CORE.learn_launch(handle, params, shape, None, *_parts(launched, params[0].device), ())
+        CORE.drive(*driver())
+        CORE.learn_launch(handle, params, shape, None, *parts(launched, params[0].device), ())
         return True
 
     def gradients(
+        self,
+        words: Tensor,
+        grads: Sequence[Tensor | None],
+        params: Sequence[Tensor],
+        shape: tuple[int, ...],
+        sizes: tuple[tuple[int, ...], ...],
+        needs: tuple[bool, ...],
+        teaches: bool,
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients of a draw of the core, where its own do not do.
+
+        Args:
+            words: seed and offset as signed integers, on the CPU.
+            grads: of the outputs.
+            params: those of a map that is not linear in them.
+            sizes: the parameters' shapes.
+            teaches: whether nobody watches and the core could do it, had it seen a launch of the kind.
+        """
+        map = self.operators.map
+        given = [grads[i] for i in map.cotangents]
+        defined = [g for g in given if g is not None]
+        some = defined[0]
+        key: tuple[Tensor, ...] = (words.view(torch.uint64),)
+        if not some.is_cpu:
+            # A reservation, whose offset counts words; see keys.py.
+            key = (words[:1], words[1:], torch.zeros(1, dtype=torch.int64, device=words.device))
+        like = [(torch.Size(s), some.dtype, some.device) for s in sizes]
+        if teaches and len(defined) == len(given):
+            computed = iter(self._launch_gradients(key, defined, params or stand_ins(like, some), needs))
+            return tuple(next(computed) if needed else None for needed in needs)
+        ctx = SimpleNamespace(
+            operators=self.operators,
+            saved_tensors=(*key, None, *params),
+            shape=shape,
+            dtype=some.dtype,
+            like=like,
+            needs_input_grad=needs,
+            backend=None,
+        )
+        return tuple(self.operators.function.backward(ctx, *grads)[-len(needs) :])
+
+    def _launch_gradients(
         self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         """The gradients that `needs` marks, by a launch on a GPU that the core then knows."""
@@ -107,64 +144,31 @@ class Law:
         if launched is not None:
             operands = given if map.linear else (*given, *params)
             sizes = [tuple(p.shape) for p in params]
-            CORE.learn_launch(self._handle, operands, needs, sizes, *_parts(launched, given[0].device), outputs)
+            CORE.learn_launch(self._handle, operands, needs, sizes, *parts(launched, given[0].device), outputs)
         return grads
 
 
 @functools.cache
-def _driver() -> tuple[int, int]:
+def driver() -> tuple[int, int]:
     """The addresses of cuLaunchKernel and cuCtxGetCurrent in the driver, which is loaded."""
     library = ctypes.CDLL("libcuda.so.1")
-    return _addresses(library.cuLaunchKernel)[0], _addresses(library.cuCtxGetCurrent)[0]
+    return addresses(library.cuLaunchKernel)[0], addresses(library.cuCtxGetCurrent)[0]
 
 
-def _parts(launched: Launched, device: torch.device) -> tuple[Any, ...]:
+def parts(launched: Launched, device: torch.device) -> tuple[Any, ...]:
     """A launch as the core takes it."""
     program = launched.program
     numbers = (program.function, launched.grid[0], program.warps, program.shared)
     return (*numbers, launched.numbers, unread(device), program.scratch)
 
 
-def _addresses(function: Any) -> tuple[int, int]:
+def addresses(function: Any) -> tuple[int, int]:
     """A function, and the program that it runs if it is the interpreter."""
     if function is None:
         return 0, 0
     if isinstance(function, Interpreted):
-        return _addresses(function.run)[0], function.program
+        return addresses(function.run)[0], function.program
     return ctypes.cast(function, ctypes.c_void_p).value or 0, 0
-
-
-def race(kind: Race, params: dict[str, Tensor], shape: Sequence[int]) -> Tensor | None:
-    """A category for each row from the default generator, or None where it is left to Python."""
-    if CORE is None or kind.log_prob:
-        return None
-    (weights,) = params.values()
-    functions = rows.addresses(weights.dtype) if weights.is_cpu else ()
-    if functions is None:
-        return None
-    drawn: Any = CORE.race(functions, weights, shape, kind.from_probs, kind.one_hot)
-    if drawn is not True:
-        return drawn
-    if not weights.is_cpu:
-        return _learn_race(kind, weights.detach(), shape)
-    CORE.learn_walk(weights, shape, rows.walk(weights, shape))
-    return CORE.race(functions, weights, shape, kind.from_probs, kind.one_hot)
-
-
-def _learn_race(kind: Race, weights: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """A race on a GPU by Python, of which the core then knows the launch; None where this is not known to be one."""
-    if not HAS_TRITON or weights.dtype not in SIGNIFICAND_BITS:
-        return None
-    per_block, device = elements_per_block(weights.dtype), weights.device
-    key = keys.reserve(device, -(-weights.numel() // per_block), None)
-    from_probs, one_hot = kind.from_probs, kind.one_hot
-    (drawn,), launched = race_kernels.launched_race(
-        key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=False
-    )
-    if launched is not None and key_arguments(key, device)[0] == "state":
-        CORE.drive(*_driver())
-        CORE.learn_launch(0, (weights,), (from_probs, one_hot), None, *_parts(launched, device), ())
-    return drawn
 
 
 def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
@@ -173,55 +177,23 @@ def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
         return
     program = checks.check(value.detach(), kind, outcome.target)
     if program is not None and CORE is not None:
-        CORE.drive(*_driver())
+        CORE.drive(*driver())
         launched = Launched(program, (1,), ())
-        CORE.learn_launch(0, (value,), (kind,), None, *_parts(launched, value.device), ())
-
-
-def _gradients(
-    law: Law,
-    grads: tuple[Any, ...],
-    saved: tuple[Tensor, ...],
-    shape: tuple[int, ...],
-    sizes: tuple[tuple[int, ...], ...],
-    needs: tuple[bool, ...],
-    teaches: bool,
-) -> tuple[Tensor | None, ...]:
-    """The gradients of a draw of the core, where its own do not do.
-
-    Args:
-        grads: of the outputs.
-        saved: seed and offset as signed integers, on the CPU, and the parameters of a map that is not linear in them.
-        sizes: the parameters' shapes.
-        teaches: whether nobody watches and the core could do it, had it seen a launch of the kind.
-    """
-    map = law.operators.map
-    given = [grads[i] for i in map.cotangents]
-    some = next(g for g in given if g is not None)
-    words, *params = saved
-    key: tuple[Tensor, ...] = (words.view(torch.uint64),)
-    if not some.is_cpu:
-        # A reservation, whose offset counts words; see keys.py.
-        key = (words[:1], words[1:], torch.zeros(1, dtype=torch.int64, device=words.device))
-    like = [(torch.Size(s), some.dtype, some.device) for s in sizes]
-    if teaches and None not in given:
-        computed = iter(law.gradients(key, given, params or stand_ins(like, some), needs))
-        return tuple(next(computed) if needed else None for needed in needs)
-    ctx = SimpleNamespace(
-        operators=law.operators,
-        saved_tensors=(*key, None, *params),
-        shape=shape,
-        dtype=some.dtype,
-        like=like,
-        needs_input_grad=needs,
-        backend=None,
-    )
-    function = AffineDraw if map.linear else PathwiseDraw
-    return tuple(function.backward(ctx, *grads)[-len(needs) :])
+        CORE.learn_launch(0, (value,), (kind,), None, *parts(launched, value.device), ())
 
 
 # ------------------------------------------------------------------------------------------------------------ building
 
+
+# What Python and C++ agree on.
+_CONSTANTS = {
+    "DENSE": compiled.DENSE,
+    "SUM": compiled.SUM,
+    "UNUSED": compiled.UNUSED,
+    "INTERPRETED_NUMEL": compiled.INTERPRETED_NUMEL,
+    "MOST_KINDS": plans.MOST,
+    "COPIED": COPIED,
+}
 
 _begun = False
 _builder: threading.Thread | None = None
@@ -246,7 +218,8 @@ def wait() -> bool:
 
 def _load() -> None:
     global CORE
-    kept = cpp.place("".join(map(cpp.header, ("native_core.cpp", "native_cuda.h"))) + sys.version)
+    headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
+    kept = cpp.place("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
@@ -262,13 +235,14 @@ def _load() -> None:
         return
     stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
     knobs = triton.knobs.runtime if HAS_TRITON else None
-    core.begin(Tensor, Parameter, backend._BLOCKS, ctypes.addressof(backend.OPEN), _gradients, stream, knobs)
+    core.begin(Tensor, Parameter, backend._BLOCKS, ctypes.addressof(backend.OPEN), stream, knobs)
     CORE = core
 
 
 def _built(kept: Path) -> Path:
     """Has the compiler make the core's file, in a process that outlives this one."""
-    command = compiler.extension(compiler.found(), sysconfig.get_paths()["include"])
+    constants = {f"RSAMPLE_{name}": value for name, value in _CONSTANTS.items()}
+    command = compiler.extension(compiler.found(), sysconfig.get_paths()["include"], constants)
     cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
     source = str(Path(__file__).with_name("native_core.cpp"))
     return cpp.make(kept, ["nice", *command, source], outlives=True)

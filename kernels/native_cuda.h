@@ -2,13 +2,14 @@
 
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
+
+#include "native_layout.h"
 
 namespace rsample {
 
@@ -31,7 +32,7 @@ void add_sizes(Kind& kind, at::IntArrayRef sizes) {
   kind.insert(kind.end(), sizes.begin(), sizes.end());
 }
 
-void add_layout(Kind& kind, const at::Tensor& t) {
+void add_layout(Kind& kind, const Tensor& t) {
   add_sizes(kind, t.sizes());
   kind.insert(kind.end(), t.strides().begin(), t.strides().end());
 }
@@ -41,6 +42,9 @@ struct {
   int (*launch)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
   int (*context)(void**);
 } driver;
+
+// Whether a kernel reads a tensor as it lies in memory.
+bool is_aligned(const Tensor& t) { return reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 == 0; }
 
 // Whether kernels can be launched from here on a device: it is the current one, also of the driver in this thread.
 bool is_ready(const at::Device& device) {
@@ -53,7 +57,7 @@ struct Launch {
   void* function;
   unsigned grid, warps, shared;
   std::vector<int64_t> numbers;  // the kernel's arguments between the tensors and the key's
-  at::Tensor unread;             // what the pointers to a key in memory show
+  Tensor unread;                 // what the pointers to a key in memory show
   int scratch;                   // null pointers at the end
   std::vector<int64_t> outputs;  // of a gradient: 0, 1 (one number an element) or 2 (partial sums) for each parameter
 
@@ -89,9 +93,8 @@ class Launches {
     return found == launches_.end() ? nullptr : found->second;
   }
   void add(Kind kind, Launch launch) {
-    constexpr size_t MOST = 512;  // as in plans.py
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (launches_.size() >= MOST) launches_.clear();
+    if (launches_.size() >= RSAMPLE_MOST_KINDS) launches_.clear();
     launches_.insert_or_assign(std::move(kind), std::make_shared<const Launch>(std::move(launch)));
   }
 

@@ -32,13 +32,8 @@ constexpr int BATCH = WIDTH == 8 ? 4 : 2;  // vectors of blocks in flight: they 
 static_assert(TILE_BLOCKS % (WIDTH * BATCH) == 0);
 
 inline Lanes multiply_low_halves(Lanes a, uint64_t m) {
-#if RSAMPLE_VECTOR_BYTES == 64
-  typedef int Halves __attribute__((vector_size(64)));
-  typedef long long Products __attribute__((vector_size(64)));
-  return (Lanes)__builtin_ia32_pmuludq512_mask((Halves)a, (Halves)(Lanes{} + m), Products{}, -1);
-#elif RSAMPLE_VECTOR_BYTES == 32
-  typedef int Halves __attribute__((vector_size(32)));
-  return (Lanes)__builtin_ia32_pmuludq256((Halves)a, (Halves)(Lanes{} + m));
+#if defined(RSAMPLE_OWN_VECTORS)
+  return (Lanes)native::product_of_low_halves((Integers)a, (Integers)(Lanes{} + m));
 #elif defined(CPU_CAPABILITY_AVX512)
   return (Lanes)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(m));
 #elif defined(CPU_CAPABILITY_AVX2)

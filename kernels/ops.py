@@ -1,13 +1,10 @@
-"""torch.library operators made from a Map: one forward, one backward, over three backends.
+"""The operators of a Map's draws, over three backends.
 
     rsample::<name>(Tensor[] key, Tensor <parameter>..., SymInt[] shape, ScalarType dtype) -> Tensor
     rsample::<name>_backward(Tensor[] key, Tensor grad, Tensor <parameter>..., bool[] needs) -> Tensor[]
 
 A joint map's forward operator returns (Tensor, Tensor), the sample and its log-density, and its backward operator takes
 the gradients of both (`with_log_prob`) or of the log-density (`with_score`).
-`key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`; and, for part
-of a sample, one tensor more; see :mod:`rsample.kernels.window`. Operators are opaque to torch.compile: a compiled model
-runs the same kernels as an eager one and draws the same numbers.
 """
 
 from __future__ import annotations
@@ -20,111 +17,67 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from . import compiled, reference
 from .backend import CPU, backend_for
-from .keys import calls_are_seen, packed_key
 from .language import HAS_TRITON
 from .loops.noise import LoopNoise
 from .maps.map import Map
-from .plans import Outputs, Planner, Plans, Run, TritonDraw
+from .noise import SIGNIFICAND_BITS
+from .operators import Operators, define, fake_backward, fresh
+from .outputs import Outputs, Run
+from .philox_key import Key
+from .plans import Planner, Plans, TritonDraw
 from .window import split_key
 
 if HAS_TRITON:
-    from . import elementwise
-    from .loops import kernel as loop_kernels
-
-_LIBRARY = torch.library.Library("rsample", "FRAGMENT")
+    from . import elementwise, loop_kernels
 
 
-class Operators:
-    """The operators of one map, defined and registered on construction: once a process for each map.
+class MapOperators(Operators):
+    """Draws of one map. Defined and registered on construction: once a process for each map.
 
     Attributes:
-        forward_op: `rsample::<name>`.
-        backward_op: `rsample::<name>_backward`, or None where there is no pathwise gradient.
-        run_forward: what the forward operator runs; called with what :func:`is_plain`, it saves the dispatcher's cost.
-        plans: the same by kind of draw.
-        tangent: the operators of a linear map without the bounds of its support, which do not apply to tangents.
+        plans: what runs draws, by their kind.
+        tangent: of a linear map: without the bounds of its support, which do not apply to tangents.
     """
 
     def __init__(self, map: Map) -> None:
         self.map = map
+        self.name, self.parameters, self.outputs = map.name, map.parameters, map.outputs
+        self.events = (1,) * len(map.parameters)
+        self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
+        self.whole_rows = map.tangent is not None
+        self.location = None if map.location is None else map.parameters.index(map.location)
         self.plans = Plans(planner(map), map.noise.elements_per_block)
-        self.run_forward = draw_engine(map, self.plans)
-        self._run_backward = gradient_engine(map)
+        self.run_forward = draw_engine(map, self.plans)  # type: ignore[method-assign]
+        self.run_backward = gradient_engine(map)  # type: ignore[method-assign]
         parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
         result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
-        self.forward_op = _define(
+        self.forward_op = define(
             f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}",
             lambda key, *args: self.run_forward(key, args[:-2], *args[-2:]),
             lambda key, *args: _fake_forward(map, *args),
+            lambda key, *args: self.recorded(key, args[:-2], *args[-2:]),
         )
-        self.backward_op: Any = None
         number = len(map.cotangents)
         if number:
             gradients = ", ".join(f"Tensor {('grad', 'grad_log_prob')[i]}" for i in map.cotangents)
-            self.backward_op = _define(
+            self.backward_op = define(
                 f"{map.name}_backward(Tensor[] key, {gradients}, {parameters}, bool[] needs) -> Tensor[]",
-                lambda key, *args: fresh(self._run_backward(key, args[:number], args[number:-1], args[-1]), args[:-1]),
-                lambda key, *args: _fake_backward(*args[number:]),
+                lambda key, *args: fresh(self.run_backward(key, args[:number], args[number:-1], args[-1]), args[:-1]),
+                lambda key, *args: fake_backward(*args[number:]),
             )
-
         self.tangent = self
 
-    def register_autograd(self, kernel: Callable[..., Outputs]) -> None:
-        """Make `kernel` what the forward operator does where a gradient may be asked for."""
-        _LIBRARY.impl(self.map.name, kernel, "Autograd")
+    def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
+        return "elements"
 
-    def forward(
-        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
-    ) -> Outputs:
-        """The forward operator below autograd; nothing in it builds a graph as long as no parameter requires grad."""
-        if is_plain(params):
-            return self.run_forward(key, params, shape, dtype)
-        with torch._C._AutoDispatchBelowAutograd():
-            return self.forward_op(list(key), *params, shape, dtype)
+    def per_block(self, dtype: torch.dtype) -> int:
+        return self._per_block[dtype]
 
-    def backward(
-        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
-    ) -> list[Tensor]:
-        """The backward operator below autograd; `given` are gradients of the outputs that `map.cotangents` names."""
-        if is_plain((*given, *params)):
-            return self._run_backward(key, given, params, needs)
-        with torch._C._AutoDispatchBelowAutograd():
-            return self.backward_op(list(key), *given, *params, needs)
-
-
-def _define(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    name = schema.partition("(")[0]
-    _LIBRARY.define(schema)
-    _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"rsample::{name}", fake, lib=_LIBRARY)
-    return getattr(torch.ops.rsample, name).default
-
-
-def is_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether nothing but the kernel itself would see the operator's call: the dispatcher's 6 us can then be saved."""
-    return are_plain(tensors) and not calls_are_seen()
-
-
-def are_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether a kernel can read these, as far as they themselves say: :func:`is_plain` where nobody is watching."""
-    for t in tensors:
-        if (type(t) is not Tensor and type(t) is not Parameter) or t.is_neg():  # negation is lazy, of .conj().imag
-            return False
-    return not tensors[0].is_meta
-
-
-def fresh(results: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
-    """Results as an operator's schema and fake kernel have them: contiguous, in memory that no argument has."""
-    return [
-        r.clone(memory_format=torch.contiguous_format)
-        if not r.is_contiguous() or any(torch._C._is_alias_of(r, t) for t in given)  # type: ignore[attr-defined]
-        else r
-        for r in results
-    ]
+    def group(self, dtype: torch.dtype) -> int:
+        return 1 if isinstance(self.map.noise, LoopNoise) else super().group(dtype)
 
 
 def kernels_of(map: Map) -> ModuleType:
@@ -135,7 +88,7 @@ def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
     """What a map's forward operator runs: on the backend for the device and size."""
 
     def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
-        plan = plans.find(params, shape) if len(key) != 2 and dtype == params[0].dtype else None
+        plan = plans.find(params, shape) if Key(key).box is None and dtype == params[0].dtype else None
         if plan is not None:
             return plan.run(key, params)
         key, numel, window = split_key(key, math.prod(shape))
@@ -143,9 +96,9 @@ def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
         if backend == "triton":
             outputs = kernels_of(map).forward(map, key, params, shape, dtype, window)
         elif backend == "compiled":
-            outputs = compiled.forward(map, packed_key(key), params, shape, dtype, window)
+            outputs = compiled.forward(map, key.packed(), params, shape, dtype, window)
         else:
-            outputs = reference.forward(map, packed_key(key), params, shape, dtype, window)
+            outputs = reference.forward(map, key.packed(), params, shape, dtype, window)
         return outputs if map.joint else outputs[0]
 
     return forward
@@ -186,8 +139,8 @@ def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:
         if backend == "triton":
             return kernels_of(map).backward(map, key, given, params, needs, window)
         if backend == "compiled":
-            return compiled.backward(map, packed_key(key), given, params, needs, window)
-        return reference.backward(map, packed_key(key), given, params, needs, window)
+            return compiled.backward(map, key.packed(), given, params, needs, window)
+        return reference.backward(map, key.packed(), given, params, needs, window)
 
     return backward
 
@@ -196,8 +149,3 @@ def _fake_forward(map: Map, *args: Any) -> Outputs:
     *params, shape, dtype = args
     outputs = tuple(params[0].new_empty(shape, dtype=dtype) for _ in range(map.outputs))
     return outputs if map.joint else outputs[0]
-
-
-def _fake_backward(*args: Any) -> list[Tensor]:
-    *params, needs = args
-    return [p.new_empty(p.shape) for p, needed in zip(params, needs, strict=True) if needed]

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .autograd import AffineDraw, PathwiseDraw
-from .ops import Operators
-from .plans import Outputs, Plan
+from .operators import Operators
+from .outputs import Outputs
+from .plans import Plan
 
 
 class PlannedAffineDraw(Function):
@@ -31,7 +32,7 @@ class PlannedAffineDraw(Function):
         return plan.run(key, params)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         gradients: tuple[Any, ...] = AffineDraw.backward(ctx, *grads)
         return gradients[2:]
 

@@ -17,11 +17,8 @@ from .backend import forced
 from .direct_launch import launches_directly
 from .launch import Launched, empty, key_arguments
 from .noise import SIGNIFICAND_BITS
+from .outputs import Outputs, Run
 
-# A sample, or a joint map's sample and its log-density.
-Outputs = Tensor | tuple[Tensor, ...]
-# A draw of one kind from a key, as an operator takes it, and parameters.
-Run = Callable[[Sequence[Tensor], Sequence[Tensor]], Outputs]
 # Of (parameters, shape, dtype); None where there is nothing to be gained.
 Planner = Callable[[Sequence[Tensor], torch.Size, torch.dtype], Run | None]
 
@@ -54,9 +51,8 @@ class Plans:
 
     def __init__(self, planner: Planner, elements_per_block: Callable[[torch.dtype], int]) -> None:
         self._planner, self._per_block = planner, elements_per_block
-        # None for a kind that was drawn once, or of which there is no plan.
-        self._plans: dict[Any, Plan | None] = {}
-        self._seen: set[Any] = set()
+        # False for a kind that was drawn once, None for one of which there is no plan.
+        self._plans: dict[Any, Plan | bool | None] = {}
 
     def find(self, params: Sequence[Tensor], shape: Sequence[int]) -> Plan | None:
         """The plan of a draw that nobody watches; None where it has to go the long way."""
@@ -64,20 +60,17 @@ class Plans:
         for p in params:
             kind += (type(p), p.dtype, p.device, p.shape, p.stride())
         found = tuple(kind)
-        plan = self._plans.get(found, self)
-        if plan is self:
+        plan = self._plans.get(found, True)
+        if isinstance(plan, bool):
             self._meet(found, params, shape)
             return None
-        if plan is not None and not all(map(_is_readable, params)):
-            return None
-        return plan  # type: ignore[return-value]
+        return plan if plan is not None and all(map(_is_readable, params)) else None
 
     def _meet(self, kind: Any, params: Sequence[Tensor], shape: Sequence[int]) -> None:
-        if kind not in self._seen:
-            if len(self._seen) >= MOST:
-                self._seen.clear()
+        if kind not in self._plans:
+            if len(self._plans) >= MOST:
                 self._plans.clear()
-            self._seen.add(kind)
+            self._plans[kind] = False
             return
         plan = None
         if _alike(params):

@@ -16,6 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .operators import LIBRARY
+from .outputs import Outputs, returned
+from .philox_key import Key
+
 
 def traced() -> bool:
     """Whether torch.jit.trace records what runs."""
@@ -24,7 +28,7 @@ def traced() -> bool:
 
 def record(
     operator: Any, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], *options: Any
-) -> tuple[Tensor, ...]:
+) -> Outputs:
     """The outputs of an operator that makes draws.
 
     Args:
@@ -32,25 +36,23 @@ def record(
             parameters, or bools.
     """
     if torch.compiler.is_compiling() or not traced():
-        outputs = operator(list(key), *params, shape, *options)
-        return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+        return returned(operator(list(key), *params, shape, *options))
     dtype = options[0] if isinstance(options[0], torch.dtype) else params[0].dtype
     like = params[0].new_empty((), dtype=dtype).expand(shape)
     name = operator._schema.name.removeprefix("rsample::")
     flags = [] if isinstance(options[0], torch.dtype) else [int(option) for option in options]
-    return tuple(torch.ops.rsample.draw_as(name, list(key), list(params), like, flags))
+    return returned(torch.ops.rsample.draw_as(name, list(key), list(params), like, flags))
 
 
 def _draw_as(
     operator: str, key: Sequence[Tensor], params: Sequence[Tensor], like: Tensor, options: Sequence[int]
 ) -> list[Tensor]:
-    if len(key) == 1:
+    if not Key(key).is_reservation:
         key = [key[0].view(torch.uint64)]
     rest: list[Any] = [bool(option) for option in options] or [like.dtype]
     outputs = getattr(torch.ops.rsample, operator).default(key, *params, like.shape, *rest)
     return [outputs] if isinstance(outputs, Tensor) else outputs
 
 
-_LIBRARY = torch.library.Library("rsample", "FRAGMENT")
-_LIBRARY.define("draw_as(str operator, Tensor[] key, Tensor[] params, Tensor like, int[] options) -> Tensor[]")
-_LIBRARY.impl("draw_as", _draw_as, "CompositeImplicitAutograd")
+LIBRARY.define("draw_as(str operator, Tensor[] key, Tensor[] params, Tensor like, int[] options) -> Tensor[]")
+LIBRARY.impl("draw_as", _draw_as, "CompositeImplicitAutograd")

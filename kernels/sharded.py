@@ -25,7 +25,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,21 +34,14 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 
 from . import keys
-from .function import wants_derivative
-from .launch import group_size
 from .layout import row_major_strides
-from .loops.noise import LoopNoise
-from .noise import elements_per_block
-from .rows.draw import draw_with_key
-from .rows.inversion import draws_by_inversion
-from .rows.ops import Kind, Race
+from .operators import Operators
+from .outputs import as_tuple
+from .philox_key import Key
 from .window import windowed_key
 
-if TYPE_CHECKING:
-    from .draw import Sampler
-
 # Draws part of a sample of which it is given key, parameters and shape; one tensor or several of the same shape.
-DrawPart = Callable[[keys.Key, Sequence[Tensor], Sequence[int]], tuple[Tensor, ...]]
+DrawPart = Callable[[Key, Sequence[Tensor], Sequence[int]], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,7 @@ class Box:
 
 
 def draw(
-    sampler: Sampler,
+    operators: Operators,
     params: Sequence[Tensor],
     shape: Sequence[int],
     dtype: torch.dtype,
@@ -86,72 +79,41 @@ def draw(
     key: Tensor | None,
     differentiable: bool,
 ) -> Any:
-    """:meth:`Sampler.__call__` for parameters of which at least one is a DTensor; others are tensors of one element.
+    """:func:`rsample.kernels.draw.draw` for parameters of which at least one is a DTensor.
 
     Args:
-        params: of the sampler's map.
+        params: DTensors, and tensors of one element.
         shape, dtype: of the whole sample.
 
     Returns:
         A DTensor, or a tuple of them.
 
     Raises:
-        NotImplementedError: under torch.compile, functorch's transforms or forward-mode differentiation.
-        ValueError: parameters on different meshes, or with placements that would have to be communicated.
+        NotImplementedError: under torch.compile, functorch's transforms or forward-mode differentiation; of a draw that
+            has no parts.
+        ValueError: parameters on different meshes, or with placements that would have to be communicated, or of rows
+            that do not lie on one rank.
     """
-    noise = sampler.map.noise
-    looping = isinstance(noise, LoopNoise)
-
-    def draw_part(key: keys.Key, params: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, ...]:
-        outputs = sampler.from_key(key, params, shape, dtype, differentiable)
-        return outputs if isinstance(outputs, tuple) else (outputs,)
-
-    named = dict(zip(sampler.map.parameters, params, strict=True))
+    parts = operators.parts(params, shape)
+    named = dict(zip(operators.parameters, params, strict=True))
     sharding = Sharding.of(named, shape)
-    if sampler.map.tangent is not None:
+    if operators.whole_rows:
         sharding.check_rows(named, shape)
-    per_block = noise.elements_per_block(dtype)
-    taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
+    taken = sharding.take_key(key, generator, operators.blocks(params, shape, dtype))
+    given, box, per_block = sharding.local_params, sharding.box, operators.per_block(dtype)
+
+    def draw_part(key: Key, params: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, ...]:
+        return as_tuple(operators.from_key(key, params, shape, dtype, differentiable))
+
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        part = draw_box(
-            draw_part, taken, sharding.local_params, sharding.box, per_block, 1 if looping else group_size(dtype)
-        )
-        outputs = tuple(sharding.whole(x, shape) for x in part)
-    return outputs if sampler.map.joint else outputs[0]
-
-
-def draw_rows(
-    kind: Kind,
-    params: dict[str, Tensor],
-    shape: Sequence[int],
-    *,
-    generator: torch.Generator | None,
-    key: Tensor | None,
-    differentiable: bool,
-) -> tuple[DTensor, ...]:
-    """:func:`rsample.kernels.rows.draw.draw_rows` for parameters of which at least one is a DTensor.
-
-    Rows lie on one rank. A shard of several runs is a launch a run where a row is drawn from once, and one draw else.
-
-    Raises:
-        NotImplementedError, ValueError: as :func:`draw`; a ValueError for rows that are sharded.
-    """
-
-    def draw_part(key: keys.Key, params: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, ...]:
-        recorded = differentiable and wants_derivative(params)
-        return draw_with_key(kind, key, params, shape, recorded=recorded)
-
-    sharding = Sharding.of(params, shape)
-    sharding.check_rows(params, shape)
-    weights = next(iter(params.values()))
-    per_block = elements_per_block(weights.dtype)
-    taken = sharding.take_key(key, generator, -(-math.prod(shape) // per_block))
-    with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        if isinstance(kind, Race) and draws_by_inversion(weights.shape, shape):
-            part = draw_box_by_inversion(draw_part, taken, sharding.local_params, sharding.box)
+        if parts == "elements":
+            part = draw_box(draw_part, taken, given, box, per_block, operators.group(dtype))
+        elif parts == "rows":
+            part = draw_box_of_rows(draw_part, taken, given, box, per_block)
         else:
-            part = draw_box_of_rows(draw_part, taken, sharding.local_params, sharding.box, per_block)
-        return tuple(sharding.whole(x, shape[: x.dim()]) for x in part)
+            part = draw_box_by_inversion(draw_part, taken, given, box)
+        outputs = tuple(sharding.whole(x, shape[: x.dim()]) for x in part)
+    return outputs if len(outputs) > 1 else outputs[0]
 
 
 @dataclass(frozen=True)
@@ -188,7 +150,7 @@ class Sharding:
             listed = ", ".join(f"{name} as {p.placements}" for name, p in params.items() if isinstance(p, DTensor))
             raise ValueError(f"the last dimension, along which rows lie, must not be sharded, but placed are {listed}")
 
-    def take_key(self, key: Tensor | None, generator: torch.Generator | None, blocks: int) -> keys.Key:
+    def take_key(self, key: Tensor | None, generator: torch.Generator | None, blocks: int) -> Key:
         """The key of the whole sample."""
         device = self.local_params[0].device
         return keys.take(key, keys.check_source(key, generator, device), device, blocks).key
@@ -267,7 +229,7 @@ def _local(name: str, param: DTensor, placements: Sequence[Placement], dims: int
 
 
 def draw_box(
-    draw_part: DrawPart, key: keys.Key, params: Sequence[Tensor], box: Box, per_block: int, group: int
+    draw_part: DrawPart, key: Key, params: Sequence[Tensor], box: Box, per_block: int, group: int
 ) -> tuple[Tensor, ...]:
     """The part of a sample that lies in a box.
 
@@ -289,7 +251,7 @@ def draw_box(
     # Runs this many apart begin at the same place within a group.
     periods = [group // math.gcd(stride, group) if n > 1 else 1 for n, stride in zip(outer, strides, strict=False)]
     if math.prod(periods) == 1 and first % group == 0 and (single or run % group == 0):
-        moved = _moved(key, first // per_block)
+        moved = key.moved(first // per_block)
         return draw_part(windowed_key(moved, numel, () if single else strides), params, box.sizes)
 
     runs = [p if p.numel() == 1 else p.expand(box.sizes).reshape(*outer, run) for p in params]
@@ -302,7 +264,7 @@ def draw_box(
         padded = [p if p.numel() == 1 else _padded(p[rows], lead, tail) for p in runs]
         sizes = [-(-(n - b) // period) for n, b, period in zip(outer, begin, periods, strict=True)]
         steps = () if single else (*(s * period for s, period in zip(strides, periods, strict=False)), 1)
-        moved = windowed_key(_moved(key, (at - lead) // per_block), numel, steps)
+        moved = windowed_key(key.moved((at - lead) // per_block), numel, steps)
         parts = [x[..., lead : lead + run] for x in draw_part(moved, padded, (*sizes, lead + run + tail))]
         if whole is None:
             whole = tuple(x.new_empty(*outer, run) for x in parts)
@@ -313,7 +275,7 @@ def draw_box(
 
 
 def draw_box_of_rows(
-    draw_part: DrawPart, key: keys.Key, params: Sequence[Tensor], box: Box, per_block: int
+    draw_part: DrawPart, key: Key, params: Sequence[Tensor], box: Box, per_block: int
 ) -> tuple[Tensor, ...]:
     """The part of a draw over rows that lies in a box of whole rows; arguments are those of :func:`draw_box`."""
     numel, strides, k = math.prod(box.shape), row_major_strides(box.shape), box.shape[-1]
@@ -327,7 +289,7 @@ def draw_box_of_rows(
         row = sum(at * stride for at, stride in zip(place, strides, strict=True)) // k
         # Rows before the run's first, up to one that begins a block.
         lead = next(m for m in range(per_block) if (row - m) * k % per_block == 0)
-        moved = windowed_key(_moved(key, (row - lead) * k // per_block), numel)
+        moved = windowed_key(key.moved((row - lead) * k // per_block), numel)
         if lead == 0 and len(outer) == 0:
             return draw_part(moved, params, box.sizes)
         given = [p if p.numel() == 1 else _rows_from(p.expand(box.sizes)[index], lead) for p in params]
@@ -336,14 +298,14 @@ def draw_box_of_rows(
     return tuple(torch.stack(xs).reshape(*outer, *xs[0].shape) for xs in zip(*runs, strict=True))
 
 
-def draw_box_by_inversion(draw_part: DrawPart, key: keys.Key, params: Sequence[Tensor], box: Box) -> tuple[Tensor, ...]:
+def draw_box_by_inversion(draw_part: DrawPart, key: Key, params: Sequence[Tensor], box: Box) -> tuple[Tensor, ...]:
     """The part of draws by inversion that lies in a box of whole rows; arguments are those of :func:`draw_box`.
 
     A draw takes half a block, and knows its number: any box is one draw.
     """
     strides = row_major_strides(box.shape[:-1])
     first = sum(start * stride for start, stride in zip(box.starts, strides, strict=False))
-    moved = windowed_key(_moved(key, first // 2), math.prod(box.shape), (first % 2, *strides))
+    moved = windowed_key(key.moved(first // 2), math.prod(box.shape), (first % 2, *strides))
     return draw_part(moved, params, box.sizes)
 
 
@@ -357,12 +319,3 @@ def _padded(param: Tensor, lead: int, tail: int) -> Tensor:
     before = param[..., :1].detach().expand(*param.shape[:-1], lead)
     behind = param[..., -1:].detach().expand(*param.shape[:-1], tail)
     return torch.cat((before, param, behind), -1)
-
-
-def _moved(key: keys.Key, blocks: int) -> keys.Key:
-    """A key whose draw begins so many blocks later."""
-    if len(key) == 1:
-        seed, offset = key[0].view(torch.int64)
-        return (torch.stack((seed, offset + blocks)).view(torch.uint64),)
-    seed, offset, intragraph = key
-    return seed, offset + keys.WORDS_PER_BLOCK * blocks, intragraph

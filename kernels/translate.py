@@ -96,6 +96,7 @@ class Trace:
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
         self.steps: list[Operation] = []
+        self.choice: Choice | None = None
         self._known: dict[str, Symbol] = {}
 
     def symbol(self, name: str, operands: Sequence[int | float], dtype: torch.dtype) -> Symbol:
@@ -127,6 +128,19 @@ class Trace:
             raise NotImplementedError(f"{name} has no C++ translation with these arguments")
         return self.symbol(name, operands, torch.bool if name in _MASKS else self.dtype)
 
+    def choose(
+        self, masks: Sequence[Symbol], cases: Sequence[tuple[Callable[..., tuple[Any, ...]], Sequence[Symbol]]]
+    ) -> tuple[Symbol, ...]:
+        """What :func:`rsample.kernels.cases.by_case` gives of functions and operands, and of all masks but the last."""
+        if self.choice is not None:
+            raise NotImplementedError("a map may choose between cases once")
+        code: Any = float(len(masks))
+        for i, mask in reversed(list(enumerate(masks))):
+            code = self.apply("where", (mask, float(i), code))
+        functions = [traced(lambda _, *x, f=f: f(*x), len(given), self.dtype) for f, given in cases]
+        self.choice = Choice(len(self.steps), code.step, functions, [[x.step for x in given] for _, given in cases])
+        return tuple(self.symbol("chosen", (i,), self.dtype) for i in range(len(functions[0].results)))
+
     def convert(self, symbol: Symbol, dtype: torch.dtype) -> Any:
         if symbol.dtype == dtype:
             return symbol
@@ -140,13 +154,43 @@ def operands_of(name: str) -> int:
     return OPERATIONS[name].count("{")
 
 
+class Choice(NamedTuple):
+    """Functions of which each element takes one.
+
+    Attributes:
+        at: how many steps come before it.
+        code: the step that gives the number of an element's function.
+        operands: steps, by function.
+    """
+
+    at: int
+    code: int
+    functions: list[Function]
+    operands: list[list[int]]
+
+
 class Function(NamedTuple):
-    """A translated function: its steps, and what its results are: numbers of steps, or constants."""
+    """A translated function: its steps, and what its results are: numbers of steps, or constants.
+
+    Its steps "chosen" are the results of the choice.
+    """
 
     steps: list[Operation]
     results: list[int | float]
     inputs: int
+    choice: Choice | None = None
     values: int = 1  # of the noise
+
+    def used(self, first: int = 0) -> list[int]:
+        """The steps from a number on that results depend on; the choice counts for no step before it."""
+        needed = {r for r in self.results if isinstance(r, int)}
+        for i in range(len(self.steps) - 1, first - 1, -1):
+            if i in needed and self.steps[i].name not in _LOADED:
+                needed |= {x for x in self.steps[i].operands if isinstance(x, int)}
+        return sorted(i for i in needed if i >= first)
+
+
+_LOADED = ("noise", "input", "constant", "chosen")  # whose operands are no steps
 
 
 def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.dtype, *, values: int = 1) -> Function:
@@ -165,21 +209,120 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
     # A draw of a subclass of tensors comes here with torch functions switched off, by which symbols are seen.
     with torch._C._EnableTorchFunction():
         results = function(*symbols)
-    return Function(trace.steps, [trace.operand(r) for r in results], inputs, values)
+    return Function(trace.steps, [trace.operand(r) for r in results], inputs, trace.choice, values)
 
 
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:
-    """A C++ struct `name` for the loop of elementwise.h.
+    """A C++ type `name`, a map for the loop of elementwise.h.
+
+    It takes VECTORS vectors at a time, statement by statement: one alone would wait for its own results.
 
     Args:
         parameters_at: the number of the input that is the map's first parameter.
     """
-    lines = [f"const V v{i} = {_expression(step)};" for i, step in enumerate(function.steps)]
-    lines += [f"{_operand(r)}.store(out[{k}] + at);" for k, r in enumerate(function.results)]
+    if function.choice is None:
+        return _struct(f"{name}_steps", function) + f"using {name} = rsample::Printed<{parameters_at}, {name}_steps>;\n"
+    stages = _stages(function, function.choice)
+    names = [f"{name}_{stage}" for stage in ("before", "after", *map(str, range(len(stages) - 2)))]
+    structs = "".join(_struct(n, stage, reads) for n, (stage, reads) in zip(names, stages, strict=True))
+    return structs + f"using {name} = rsample::Chosen<{parameters_at}, {', '.join(names)}>;\n"
+
+
+def _stages(function: Function, choice: Choice) -> list[tuple[Function, list[int]]]:
+    """What is done before the choice, after it, and by each of its functions.
+
+    The first stage keeps the number of an element's function, and what the others read of it: the inputs of these are
+    what they read, but that those after the choice begin with its results.
+    """
+    kept: dict[int, int] = {choice.code: 0}
+    cases = []
+    for chosen, given in zip(choice.functions, choice.operands, strict=True):
+        steps = list(chosen.steps)
+        read: list[int] = []
+        for i in chosen.used():
+            if steps[i].name == "input":
+                read.append(kept.setdefault(given[int(steps[i].operands[0])], len(kept)))
+                steps[i] = Operation("input", (len(read) - 1,))
+        cases.append((Function(steps, chosen.results, len(read)), read))
+
+    results, passed = len(choice.functions[0].results), []
+    after: list[Operation] = []
+    moved: dict[int, int] = {}
+
+    def follow(operand: int | float) -> int | float:
+        if isinstance(operand, float):
+            return operand
+        if operand not in moved:  # of the first stage
+            passed.append(kept.setdefault(operand, len(kept)))
+            after.append(Operation("input", (results + len(passed) - 1,)))
+            moved[operand] = len(after) - 1
+        return moved[operand]
+
+    for i in function.used(choice.at):
+        name, operands = function.steps[i]
+        operands = operands if name in _LOADED else tuple(map(follow, operands))
+        after.append(Operation("input" if name == "chosen" else name, operands))
+        moved[i] = len(after) - 1
+    last = Function(after, [follow(r) for r in function.results], results + len(passed))
+    first = Function(function.steps[: choice.at], list(kept), function.inputs)
+    return [(first, []), (last, passed), *cases]
+
+
+def flattened(function: Function) -> Function:
+    """The same without a choice, whose functions are all computed before one is picked; and without unread steps."""
+    steps: list[Operation] = []
+    places: dict[int, int | float] = {}
+
+    def add(name: str, operands: Sequence[int | float]) -> int:
+        steps.append(Operation(name, tuple(operands)))
+        return len(steps) - 1
+
+    def moved(operands: Sequence[int | float], places: dict[int, int | float]) -> list[int | float]:
+        return [places[x] if isinstance(x, int) else x for x in operands]
+
+    def follow(step: Operation, places: dict[int, int | float]) -> int:
+        return add(step.name, step.operands if step.name in _LOADED else moved(step.operands, places))
+
+    def results_of(chosen: Function, given: Sequence[int]) -> list[int | float]:
+        own: dict[int, int | float] = {}
+        for i in chosen.used():
+            step = chosen.steps[i]
+            own[i] = places[given[int(step.operands[0])]] if step.name == "input" else follow(step, own)
+        return moved(chosen.results, own)
+
+    used, choice = function.used(), function.choice
+    picked: list[int | float] = []
+    if choice is not None:
+        read = [choice.code, *(x for given in choice.operands for x in given)]
+        used = sorted({*used, *Function(function.steps[: choice.at], [*read], 0).used()})
+    for i in used:
+        step = function.steps[i]
+        if step.name == "chosen" and not picked:
+            assert choice is not None
+            *cases, picked = map(results_of, choice.functions, choice.operands)
+            for number, case in reversed(list(enumerate(cases))):
+                mask = add("eq", (places[choice.code], float(number)))
+                picked = [add("where", (mask, x, y)) for x, y in zip(case, picked, strict=True)]
+        places[i] = picked[int(step.operands[0])] if step.name == "chosen" else follow(step, places)
+    return Function(steps, moved(function.results, places), function.inputs, None, function.values)
+
+
+def _struct(name: str, function: Function, reads: Sequence[int] = ()) -> str:
+    """`apply` gives the results for VECTORS vectors of elements, `reads` the numbers of an earlier stage's results.
+
+    No static member does: of these all libraries of a process would have the first one's.
+    """
+    lines = _lines(function)
+    for k, result in enumerate(function.results):
+        lines += [f"{_operand(result, n)}.store(out[{k}] + {_at(n)});" for n in range(VECTORS)]
     body = "\n    ".join(lines)
     return f"""
 struct {name} {{
-  static constexpr int INPUTS = {function.inputs}, OUTPUTS = {len(function.results)}, PARAMETERS_AT = {parameters_at};
+  static constexpr int INPUTS = {function.inputs}, OUTPUTS = {len(function.results)}, VECTORS = {VECTORS};
+  static constexpr int reads(int i) {{
+    constexpr int numbers[] = {{{", ".join(map(str, (*reads, -1)))}}};
+    return numbers[i];
+  }}
   template <class V, class T>
   static void apply(const T* noise, const T* const* in, T* const* out, int at) {{
     {body}
@@ -188,19 +331,126 @@ struct {name} {{
 """
 
 
-def _expression(step: Operation) -> str:
+VECTORS = 2
+
+# What an operation costs, in additions of vectors; and how much has to be left out for a jump to pay.
+_COSTS = {"div": 5, "reciprocal": 5, "sqrt": 5, "rsqrt": 8, "pow": 40, "erf": 20, "floor": 1} | dict.fromkeys(
+    ("log", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan", "atan"), 15
+)
+_WORTH_A_JUMP = 30
+
+
+def _lines(function: Function) -> list[str]:
+    """The steps as C++. Those that count in some lanes only are left out where a vector has no such lane."""
+    steps = function.steps
+    condition = _conditions(function)
+    used = function.used()
+    order = _scheduled(steps, used, condition)
+    block_of = {i: number for number, (_, block) in enumerate(order) for i in block}
+    beyond = set(function.results)  # steps that are read outside of their block
+    for i in used:
+        beyond.update(o for o in _read(steps[i]) if block_of[o] != block_of[i])
+    lines = []
+    for where, block in order:
+        if where is None:
+            lines += [_statement("const V", i, steps[i]) for i in block]
+            continue
+        lines += [f"V {', '.join(f'{_operand(i, n)}(T(0))' for n in range(VECTORS))};" for i in block if i in beyond]
+        mask, holds = where
+        all_masks = f" {'|' if holds else '&'} ".join(_operand(mask, n) for n in range(VECTORS))
+        lines.append(f"if (rsample::vectors::{'any' if holds else 'not_all'}({all_masks})) {{")
+        lines += ["  " + _statement("" if i in beyond else "const V", i, steps[i]) for i in block]
+        lines.append("}")
+    return lines
+
+
+def _read(step: Operation) -> list[int]:
+    """The steps that a step reads."""
+    if step.name in _LOADED:
+        return []
+    return [operand for operand in step.operands if isinstance(operand, int)]
+
+
+# A mask's step, and whether it holds: lanes in which something counts.
+_Condition = tuple[int, bool]
+
+
+def _conditions(function: Function) -> list[_Condition | None]:
+    """For each step a condition without which nobody reads it, where leaving it out is worth a jump."""
+    steps = function.steps
+    needed: list[set[_Condition] | None] = [None] * len(steps)  # None: not read so far
+    for result in function.results:
+        if isinstance(result, int):
+            needed[result] = set()
+    for i in reversed(range(len(steps))):
+        step, own = steps[i], needed[i]
+        if own is None:
+            continue
+        for operand in _read(step):
+            conditions = own
+            if step.name == "where" and step.operands.count(operand) == 1 and operand != step.operands[0]:
+                conditions = own | {(int(step.operands[0]), operand == step.operands[1])}
+            before = needed[operand]
+            needed[operand] = set(conditions) if before is None else before & conditions
+    costs: dict[_Condition, int] = {}
+    for step, own in zip(steps, needed, strict=True):
+        for condition in own or ():
+            costs[condition] = costs.get(condition, 0) + _COSTS.get(step.name, 1)
+    chosen = []
+    for step, own in zip(steps, needed, strict=True):
+        worthy = [c for c in own or () if costs[c] >= _WORTH_A_JUMP] if step.name != "constant" else []
+        chosen.append(min(worthy, key=lambda c: (costs[c], c), default=None))
+    return chosen
+
+
+def _scheduled(
+    steps: Sequence[Operation], used: Sequence[int], condition: Sequence[_Condition | None]
+) -> list[tuple[_Condition | None, list[int]]]:
+    """The steps in blocks of one condition each, in an order in which each reads what is there."""
+    blocks: list[tuple[_Condition | None, list[int]]] = []
+    left, done = list(used), set()
+    current: _Condition | None = None
+    while left:
+        block = []
+        for i in left:
+            if condition[i] == current and done.issuperset(_read(steps[i])):
+                block.append(i)
+                done.add(i)
+        if block:
+            blocks.append((current, block))
+        left = [i for i in left if i not in done]
+        ready = [i for i in left if done.issuperset(_read(steps[i]))]
+        # What always counts goes first, so that the others come in few blocks.
+        current = next((condition[i] for i in ready if condition[i] is None), None)
+        if ready and all(condition[i] is not None for i in ready):
+            current = condition[ready[0]]
+    return blocks
+
+
+def _statement(kind: str, i: int, step: Operation) -> str:
+    """What gives a step its value, for each vector."""
+    values = ", ".join(f"{_operand(i, n)} = {_expression(step, n)}" for n in range(VECTORS))
+    return f"{kind} {values};".lstrip()
+
+
+def _expression(step: Operation, n: int) -> str:
+    """A step's value for vector n."""
     if step.name == "noise":
-        return f"V::loadu(noise + {step.operands[0]} * rsample::TILE<T>)"
+        return f"V::loadu(noise + {step.operands[0]} * rsample::TILE<T> + {_at(n)})"
     if step.name == "input":
-        return f"V::loadu(in[{step.operands[0]}] + at)"
+        return f"V::loadu(in[{step.operands[0]}] + {_at(n)})"
     if step.name == "constant":
-        return _operand(step.operands[0])
-    return OPERATIONS[step.name].format(*(_operand(operand) for operand in step.operands))
+        return _operand(step.operands[0], n)
+    return OPERATIONS[step.name].format(*(_operand(operand, n) for operand in step.operands))
 
 
-def _operand(operand: int | float) -> str:
+def _at(n: int) -> str:
+    return "at" if n == 0 else f"at + {n} * V::size()"
+
+
+def _operand(operand: int | float, n: int) -> str:
     if isinstance(operand, int):
-        return f"v{operand}"
+        return f"v{operand}_{n}"
     if math.isfinite(operand):
         return f"V(T({operand.hex()}))"
     limit = "quiet_NaN" if math.isnan(operand) else "infinity"

@@ -52,6 +52,25 @@ inline T reduced(const Function& function, const Vector<T>& x) {
   return at::vec::vec_reduce_all<T>(function, x);
 }
 
+// The lanes of a mask, all ones or all zeros each, as bits.
+template <class T>
+inline uint32_t lanes_of(const Vector<T>& mask) {
+#if defined(CPU_CAPABILITY_AVX512)
+  if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(_mm512_castps_si512(mask));
+  else return _mm512_movepi64_mask(_mm512_castpd_si512(mask));
+#elif defined(CPU_CAPABILITY_AVX2)
+  if constexpr (sizeof(T) == 4) return _mm256_movemask_ps(mask);
+  else return _mm256_movemask_pd(mask);
+#else
+  constexpr int size = Vector<T>::size();
+  unsigned char bytes[size * sizeof(T)];
+  mask.store(bytes);
+  uint32_t lanes = 0;
+  for (int i = 0; i < size; ++i) lanes |= static_cast<uint32_t>(bytes[i * sizeof(T)] != 0) << i;
+  return lanes;
+#endif
+}
+
 }  // namespace rsample
 
 #else
@@ -60,6 +79,8 @@ namespace rsample {
 
 typedef float Floats __attribute__((vector_size(RSAMPLE_VECTOR_BYTES)));
 typedef double Doubles __attribute__((vector_size(RSAMPLE_VECTOR_BYTES)));
+typedef int Integers __attribute__((vector_size(RSAMPLE_VECTOR_BYTES)));
+typedef long long LongIntegers __attribute__((vector_size(RSAMPLE_VECTOR_BYTES)));
 
 namespace native {
 
@@ -71,6 +92,11 @@ inline Floats root(Floats x) { return __builtin_ia32_sqrtps512_mask(x, x, -1, CU
 inline Doubles root(Doubles x) { return __builtin_ia32_sqrtpd512_mask(x, x, -1, CURRENT); }
 inline Floats floor(Floats x) { return __builtin_ia32_rndscaleps_mask(x, FLOOR, x, -1, CURRENT); }
 inline Doubles floor(Doubles x) { return __builtin_ia32_rndscalepd_mask(x, FLOOR, x, -1, CURRENT); }
+inline LongIntegers product_of_low_halves(Integers a, Integers b) {
+  return __builtin_ia32_pmuludq512_mask(a, b, LongIntegers{}, -1);
+}
+inline uint32_t signs(Floats x) { return static_cast<uint16_t>(__builtin_ia32_cvtd2mask512((Integers)x)); }
+inline uint32_t signs(Doubles x) { return static_cast<uint8_t>(__builtin_ia32_cvtq2mask512((LongIntegers)x)); }
 #else
 constexpr int FLOOR = 9;
 inline Floats fused(Floats a, Floats b, Floats c) { return __builtin_ia32_vfmaddps256(a, b, c); }
@@ -79,6 +105,9 @@ inline Floats root(Floats x) { return __builtin_ia32_sqrtps256(x); }
 inline Doubles root(Doubles x) { return __builtin_ia32_sqrtpd256(x); }
 inline Floats floor(Floats x) { return __builtin_ia32_roundps256(x, FLOOR); }
 inline Doubles floor(Doubles x) { return __builtin_ia32_roundpd256(x, FLOOR); }
+inline LongIntegers product_of_low_halves(Integers a, Integers b) { return __builtin_ia32_pmuludq256(a, b); }
+inline uint32_t signs(Floats x) { return __builtin_ia32_movmskps256(x); }
+inline uint32_t signs(Doubles x) { return __builtin_ia32_movmskpd256(x); }
 #endif
 
 }  // namespace native
@@ -120,6 +149,7 @@ class Vector {
   using Lanes = std::conditional_t<sizeof(T) == 4, Floats, Doubles>;
   using Bits = decltype(Lanes{} < Lanes{});  // integers
   using Integer = std::remove_reference_t<decltype(Bits{}[0])>;
+  using value_type = T;
 
   static constexpr int size() { return sizeof(Lanes) / sizeof(T); }
 
@@ -222,6 +252,11 @@ inline Vector<T> clamp(const Vector<T>& a, const Vector<T>& least, const Vector<
   typename Vector<T>::Lanes x = a, low = least, high = most;
   x = low > x ? low : x;
   return high < x ? high : x;
+}
+
+template <class T>
+inline uint32_t lanes_of(const Vector<T>& mask) {
+  return native::signs(mask);
 }
 
 template <class T, class Function>

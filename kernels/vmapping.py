@@ -14,48 +14,32 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-def vmapped_draw(
-    function: type[Function],
-    info: Any,
-    in_dims: tuple[Any, ...],
-    args: tuple[Any, ...],
-    events: Sequence[int],
-    out: Any,
-) -> tuple[Any, Any]:
-    """The vmap rule of a draw: apply(what, key, marker, shape, dtype, *params).
-
-    Args:
-        events: for each parameter, how many of its last dimensions stand in the place of the sample's last one.
-        out: the mapped dimensions of the outputs, 0 or a tuple of zeros.
-    """
-    what, key, marker, shape, dtype, *params = args
+def vmapped_draw(function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+    """The vmap rule of a draw: apply(operators, key, marker, shape, dtype, *params)."""
+    operators, key, marker, shape, dtype, *params = args
     _, key_dims, marker_dim, _, _, *param_dims = in_dims
     if is_a_draw_an_example(key_dims, marker_dim):
         examples = each_example(function, info, in_dims, args)
-        return _stacked(examples) if isinstance(out, tuple) else torch.stack(examples), out
-    params = [
-        p if d is None else aligned(p.movedim(d, 0), len(shape) + event)
-        for p, d, event in zip(params, param_dims, events, strict=True)
-    ]
-    marker = batch_first(marker, marker_dim, info.batch_size)
-    return function.apply(what, key, marker, (info.batch_size, *shape), dtype, *params), out
+        outputs = _stacked(examples) if isinstance(examples[0], tuple) else torch.stack(examples)
+    else:
+        params = [
+            p if d is None else aligned(p.movedim(d, 0), len(shape) + event)
+            for p, d, event in zip(params, param_dims, operators.events, strict=True)
+        ]
+        marker = batch_first(marker, marker_dim, info.batch_size)
+        outputs = function.apply(operators, key, marker, (info.batch_size, *shape), dtype, *params)
+    return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
 
 
 def vmapped_backward(
-    function: type[Function],
-    info: Any,
-    in_dims: tuple[Any, ...],
-    args: tuple[Any, ...],
-    events: Sequence[int],
-    number: int,
+    function: type[Function], info: Any, in_dims: tuple[Any, ...], number: int, *args: Any
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """The vmap rule of a draw's gradients: apply(what, key, marker, needs, *given, *params).
+    """The vmap rule of a draw's gradients: apply(operators, key, marker, needs, *given, *params).
 
     Args:
-        events: as in :func:`vmapped_draw`.
         number: of the given tensors, of the sample's shape.
     """
-    what, key, marker, needs, *tensors = args
+    operators, key, marker, needs, *tensors = args
     _, key_dims, marker_dim, _, *dims = in_dims
     out = (0,) * sum(needs)
     if is_a_draw_an_example(key_dims, marker_dim):
@@ -63,8 +47,8 @@ def vmapped_backward(
     marker = batch_first(marker, marker_dim, info.batch_size)
     batched = [batch_first(t, d, info.batch_size) for t, d in zip(tensors, dims, strict=True)]
     given, params = batched[:number], batched[number:]
-    full = [aligned(p, given[0].dim() - 1 + event) for p, event in zip(params, events, strict=True)]
-    grads = function.apply(what, key, marker, needs, *given, *full)
+    full = [aligned(p, given[0].dim() - 1 + event) for p, event in zip(params, operators.events, strict=True)]
+    grads = function.apply(operators, key, marker, needs, *given, *full)
     shapes = [p.shape for p, needed in zip(params, needs, strict=True) if needed]
     return tuple(g.reshape(shape) for g, shape in zip(grads, shapes, strict=True)), out
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .backend import CPU
 from .layout import collapse
+from .philox_key import Key
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,19 @@ class Window:
         return numbers.reshape(-1, sizes[-1])
 
 
-def windowed_key(key: Sequence[Tensor], numel: int, strides: Sequence[int] = ()) -> tuple[Tensor, ...]:
+def windowed_key(key: Key, numel: int, strides: Sequence[int] = ()) -> Key:
     """The key of a box of a sample of `numel` elements, from the whole draw's key moved on to the box's first block."""
-    return (*key, torch.tensor((numel, *strides), dtype=torch.int64, device=CPU))
+    return key.of_box(torch.tensor((numel, *strides), dtype=torch.int64, device=CPU))
 
 
-def split_key(key: Sequence[Tensor], numel: int) -> tuple[Sequence[Tensor], int, Window | None]:
+def split_key(key: Sequence[Tensor], numel: int) -> tuple[Key, int, Window | None]:
     """The key that a box's key begins with, how many elements the whole sample has, and the window if it has gaps.
 
     Args:
-        key: of a draw of `numel` elements, which is the whole sample unless it is a box's key: that has one tensor more
-            than a packed key, which is one, or a reservation, which is three.
+        key: of a draw of `numel` elements, which is the whole sample unless it is a box's key.
     """
-    if len(key) % 2 == 1:
+    key = Key(key)
+    if key.box is None:
         return key, numel, None
-    numel, *strides = key[-1].tolist()
-    return key[:-1], numel, Window(tuple(strides)) if strides else None
+    numel, *strides = key.box.tolist()
+    return key.whole, numel, Window(tuple(strides)) if strides else None

@@ -66,7 +66,6 @@ def test_nothing_of_sample_size_is_kept_for_backward(family, n):
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
         family(a, b).rsample((2,)).sum()
-    assert kept, "the key is kept"
     assert all(shape.numel() <= 2 for shape in kept)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from kernel_cases import packed
 
-from rsample.kernels import reference
-from rsample.kernels.loops import kernel
+from rsample.kernels import loop_kernels, reference
 from rsample.kernels.maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
 from rsample.kernels.maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
 from rsample.kernels.maps.poisson import POISSON_MAP
@@ -33,7 +32,7 @@ def spread(shape, low, high, dtype, device, seed=0):
 
 
 def drawn(map, params, shape, dtype):
-    (ours,) = kernel.forward(map, (packed(),), params, shape, dtype)
+    (ours,) = loop_kernels.forward(map, (packed(),), params, shape, dtype)
     (expected,) = reference.forward(map, packed(), [p.cpu() for p in params], shape, dtype)
     return ours.cpu(), expected
 
@@ -74,7 +73,7 @@ def test_broadcast_parameters(map, shape, device):
 def test_ends_of_the_parameters_range(device):
     def draw(map, *params):
         given = [torch.tensor(p, device=device) for p in params]
-        return kernel.forward(map, (packed(),), given, given[0].shape, torch.float32)[0].tolist()
+        return loop_kernels.forward(map, (packed(),), given, given[0].shape, torch.float32)[0].tolist()
 
     inf = float("inf")
     most = pytest.approx(torch.finfo(torch.float32).max)
@@ -91,6 +90,6 @@ def test_nan_ends_the_loop(map, device):
     nan, ones = torch.tensor([float("nan"), 0.5], device=device), torch.ones(2, device=device)
     for j in range(len(map.parameters)):
         params = [nan if i == j else ones * 0.5 for i in range(len(map.parameters))]
-        (x,) = kernel.forward(map, (packed(),), params, (2,), torch.float32)
+        (x,) = loop_kernels.forward(map, (packed(),), params, (2,), torch.float32)
         assert torch.isnan(x[0])
         assert torch.isfinite(x[1])

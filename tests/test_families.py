@@ -222,7 +222,6 @@ def test_only_key_parameters_and_outputs_are_kept_for_backward(example):
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
             method((2,))
-        assert kept
         assert all(t.numel() <= 2 or t.data_ptr() in given for t in kept)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from kernel_cases import packed
 
-from rsample.kernels import reference, use_backend
-from rsample.kernels.loops import kernel
+from rsample.kernels import loop_kernels, reference, use_backend
 from rsample.kernels.maps.beta import BETA_MAP
 from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
 from rsample.kernels.maps.gamma import GAMMA_MAP, INVERSE_GAMMA_MAP
@@ -53,7 +52,7 @@ def agree(ours, expected, dtype, slack=2e-5):
 
 
 def drawn(map, params, shape, dtype, key):
-    (ours,) = kernel.forward(map, (key,), params, shape, dtype)
+    (ours,) = loop_kernels.forward(map, (key,), params, shape, dtype)
     (expected,) = reference.forward(map, key, [p.cpu() for p in params], shape, dtype)
     return ours, expected
 
@@ -87,8 +86,8 @@ def test_broadcast_parameters_and_their_gradients(map, shape, device):
 def check_gradients(map, params, shape, dtype, slack):
     grad = spread(shape, 0.5, 2.0, dtype, params[0].device, seed=9)
     needs = [True] * len(params)
-    ours = kernel.backward(map, (packed(),), (grad,), params, needs)
-    again = kernel.backward(map, (packed(),), (grad,), params, needs)
+    ours = loop_kernels.backward(map, (packed(),), (grad,), params, needs)
+    again = loop_kernels.backward(map, (packed(),), (grad,), params, needs)
     expected = reference.backward(map, packed(), (grad.cpu(),), [p.cpu() for p in params], needs)
     for g, g2, e, p in zip(ours, again, expected, params, strict=True):
         assert g.shape == p.shape
@@ -124,6 +123,8 @@ def test_dirichlet_and_its_gradient(dtype, device):
 
 def test_invalid_parameters_end_the_loop(device):
     concentration = torch.tensor([float("nan"), -1.0, 0.0, float("inf"), 2.0], device=device)
-    (x,) = kernel.forward(GAMMA_MAP, (packed(),), [concentration, torch.ones(5, device=device)], (5,), torch.float32)
+    (x,) = loop_kernels.forward(
+        GAMMA_MAP, (packed(),), [concentration, torch.ones(5, device=device)], (5,), torch.float32
+    )
     assert torch.isnan(x[0])
     assert torch.isfinite(x[4])

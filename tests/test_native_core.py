@@ -8,13 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 import torch
 from torch.autograd import forward_ad
 
 import rsample.distributions as dist
-from rsample.kernels import native_core, reference, use_backend
+from rsample.kernels import autograd, native_core, reference, use_backend
 
 KEY = torch.tensor([20261130, 5], dtype=torch.uint64)
 
@@ -256,8 +257,6 @@ def test_the_graph_is_an_ordinary_one(taken):
     x.sum().backward()
     torch.testing.assert_close(loc.grad, 2 * x.detach())
     assert torch.equal(seen[0], torch.ones(3))
-    with pytest.raises(RuntimeError, match="second time"):
-        x.sum().backward()
     x = dist.LogNormal(loc, 1.0).rsample()
     with torch.no_grad():
         loc.add_(1.0)
@@ -265,13 +264,153 @@ def test_the_graph_is_an_ordinary_one(taken):
         x.sum().backward()
 
 
-def test_only_the_key_is_kept_of_a_linear_draw(taken):
+def test_hooks_of_the_node(taken):
+    loc = torch.zeros(3, requires_grad=True)
+    x = dist.LogNormal(loc, 1.0).rsample()
+    assert taken == [True]
+    seen = []
+    x.retain_grad()
+    x.grad_fn.register_prehook(lambda grads: tuple(2 * g for g in grads))
+    x.grad_fn.register_hook(lambda grads, given: seen.append((grads, given)))
+    x.sum().backward()
+    torch.testing.assert_close(loc.grad, 2 * x.detach())
+    ((grads, given),) = seen
+    assert torch.equal(grads[0], loc.grad)
+    assert torch.equal(given[0], torch.full((3,), 2.0))
+    assert torch.equal(x.grad, torch.ones(3))
+
+
+def test_anomaly_mode_names_the_draw(taken):
+    loc = torch.zeros(3, requires_grad=True)
+    with torch.autograd.set_detect_anomaly(True):
+        x = dist.LogNormal(loc, 1.0).rsample()
+    assert taken == [True]
+    assert x.grad_fn.name() == "LogNormalDrawBackward"
+    error = pytest.raises(RuntimeError, match="'LogNormalDrawBackward' returned nan values in its 0th output")
+    traceback = pytest.warns(UserWarning, match="test_anomaly_mode_names_the_draw")  # of the draw
+    with error, traceback, torch.autograd.set_detect_anomaly(True):
+        x.backward(torch.full((3,), math.nan))
+
+
+@pytest.mark.parametrize("name", ["Normal", "LogNormal"])
+def test_a_graph_is_for_one_backward_pass(name, taken):
+    loc, scale = (torch.ones(3, requires_grad=True) for _ in range(2))
+    x = getattr(dist, name)(loc, scale).rsample()
+    assert taken == [True]
+    x.sum().backward(retain_graph=True)
+    first = scale.grad.clone()
+    x.sum().backward()
+    assert torch.equal(scale.grad, 2 * first)
+    with pytest.raises(RuntimeError, match="second time"):
+        x.sum().backward()
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_parameters_are_released_with_the_graph(retain, taken):
+    class Packed:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+    packed, unpacked = weakref.WeakSet(), []
+
+    def pack(tensor):
+        held = Packed(tensor)
+        packed.add(held)
+        return held
+
+    loc, scale = (torch.ones(3, requires_grad=True) for _ in range(2))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: unpacked.append(held.tensor) or held.tensor):
+        x = dist.LogNormal(loc, scale).rsample()
+    assert taken == [True]
+    assert len(packed) == 2
+    x.backward(torch.ones(3), retain_graph=retain)
+    assert len(unpacked) == 2
+    assert torch.equal(loc.grad, x.detach())
+    unpacked.clear()
+    assert len(packed) == (2 if retain else 0)
+
+
+@pytest.mark.parametrize("outputs", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("method", ["rsample_with_log_prob", "sample_with_log_prob"])
+def test_draws_of_two_outputs(method, outputs, taken, by_python):
+    loc, scale = (torch.full((3,), x, requires_grad=True) for x in (0.5, 2.0))
+
+    def results():
+        drawn = seeded(getattr(dist.LogNormal(loc, scale), method))
+        total = sum(drawn[i].square().sum() for i in outputs)
+        grads = torch.autograd.grad(total, (loc, scale)) if total.requires_grad else ()
+        return *(x.detach() for x in drawn), *grads, *(torch.tensor(x.requires_grad) for x in drawn)
+
+    result = results()
+    assert taken == [True]
+    torch.testing.assert_close(result, by_python(results), rtol=0, atol=0)
+
+
+def test_samples_that_are_overwritten_and_viewed(taken, by_python):
+    loc, scale = (torch.full((3, 2), x, requires_grad=True) for x in (0.5, 2.0))
+
+    def results():
+        x = seeded(dist.LogNormal(loc, scale).rsample)
+        row = x[1]
+        x.mul_(3.0)
+        row.add_(1.0)
+        x[2] = 7.0
+        x.t().div_(2.0)
+        return x.detach(), *torch.autograd.grad((x * row).sum(), (loc, scale))
+
+    result = results()
+    assert taken == [True]
+    torch.testing.assert_close(result, by_python(results), rtol=0, atol=0)
+
+
+def test_gradients_that_are_asked_for_alone(taken, by_python):
+    loc, scale = (torch.full((3,), x, requires_grad=True) for x in (0.5, 2.0))
+    for wanted in ((loc,), (scale,), (scale, loc)):
+
+        def gradients(wanted=wanted):
+            x = seeded(dist.LogNormal(loc, scale).rsample)
+            return torch.autograd.grad(x.sum(), wanted)
+
+        torch.testing.assert_close(gradients(), by_python(gradients), rtol=0, atol=0)
+    assert taken == [True] * 3
+
+
+def test_threads_go_back_through_one_graph(taken):
+    loc = torch.zeros(100, requires_grad=True)
+    x = dist.LogNormal(loc, 1.0).rsample()
+    assert taken == [True]
+    found = []
+
+    def backward():
+        for _ in range(50):
+            found.append(torch.autograd.grad(x, loc, torch.ones(100), retain_graph=True)[0])
+
+    threads = [threading.Thread(target=backward) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 200
+    assert all(torch.equal(grad, x.detach()) for grad in found)
+
+
+@pytest.mark.skipif(not hasattr(torch.autograd.graph, "node_creation_hook"), reason="torch has no such hooks")
+def test_hooks_of_the_creation_of_nodes(taken):
+    loc = torch.zeros(3, requires_grad=True)
+    made = []
+    with torch.autograd.graph.node_creation_hook(lambda node: made.append((node.name(), len(node.next_functions)))):
+        dist.LogNormal(loc, 1.0).rsample()
+    assert taken == [True]
+    assert ("LogNormalDrawBackward", 2) in made
+
+
+def test_no_tensor_is_kept_of_a_linear_draw(taken):
     loc, scale = (torch.ones(1000, requires_grad=True) for _ in range(2))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         x = dist.Normal(loc, scale).rsample()
     assert taken == [True]
-    assert [t.nbytes for t in kept] == [16]
+    assert not kept
     x.sum().backward()
     torch.testing.assert_close(scale.grad, x.detach() - 1, atol=1e-6, rtol=0)
 
@@ -301,21 +440,48 @@ def test_errors_of_backward_arrive(taken, monkeypatch):
 
     assert backward().requires_grad
     x = dist.LogNormal(loc, 1.0).rsample()
-    monkeypatch.setattr(native_core.PathwiseDraw, "backward", lambda *args: 1 / 0)
+    monkeypatch.setattr(autograd.PathwiseDraw, "backward", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         backward()
 
 
-def test_compiled_autograd(by_python):
+@pytest.fixture
+def compiled_autograd():
+    """Reverse mode by graphs that torch makes of it; the graphs."""
+    torch._dynamo.reset()
+    graphs = []
+    with torch._dynamo.compiled_autograd._enable(lambda module: graphs.append(module) or module):
+        yield graphs
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ["Normal", "LogNormal"])
+def test_compiled_autograd(name, compiled_autograd, taken, by_python):
     loc, scale = (torch.full((3,), x, requires_grad=True) for x in (0.5, 2.0))
 
-    def gradients():
-        x = seeded(dist.LogNormal(loc, scale).rsample)
-        with torch._dynamo.compiled_autograd._enable(lambda module: module):
-            return torch.autograd.grad(x.sum(), (loc, scale))
+    def gradients(seed, wanted=(loc, scale), create_graph=False):
+        torch.manual_seed(seed)
+        x = getattr(dist, name)(loc, scale).rsample()
+        return torch.autograd.grad(x.square().sum(), wanted)
 
-    result = gradients()
-    torch.testing.assert_close(result, by_python(gradients), rtol=0, atol=0)
+    results = [gradients(1), gradients(2), gradients(1, (scale,))]
+    assert taken == [True] * 3
+    assert len(compiled_autograd) == 2  # another key is another input of the same graph
+    expected = by_python(lambda: [gradients(1), gradients(2), gradients(1, (scale,))])
+    torch.testing.assert_close(results, expected, rtol=0, atol=0)
+    x = getattr(dist, name)(loc, scale).rsample()
+    x.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        x.sum().backward()
+
+
+def test_compiled_autograd_of_packed_parameters(compiled_autograd, taken):
+    loc = torch.zeros(3, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(force=True).copy(), torch.from_numpy):
+        x = dist.LogNormal(loc, 1.0).rsample()
+    assert taken == [True]
+    x.sum().backward()
+    torch.testing.assert_close(loc.grad, x.detach())
 
 
 def test_filled_memory(taken):
@@ -378,7 +544,7 @@ def test_on_a_gpu_kernels_get_the_arguments_that_python_gives_them(on_a_stub_gpu
         kinds = [ctypes.c_uint] * 7
         recorder = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, *kinds, ctypes.c_void_p,
                                     ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)(launch)
-        native_core._driver = lambda driver=native_core._driver: (
+        native_core.driver = lambda driver=native_core.driver: (
             ctypes.cast(recorder, ctypes.c_void_p).value, driver()[1])
 
         def param(value, *shape, dtype=torch.float32):

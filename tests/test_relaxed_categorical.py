@@ -57,12 +57,13 @@ def test_values_and_densities(family, dtype, backend):
         gumbel = torch.from_numpy(-np.log(exponential(KEY, value.numel(), dtype))).reshape(shape)
         x = ((logits.double() + gumbel) / 0.75).log_softmax(-1)
         expected = x if family is ExpRelaxedCategorical else x.exp()
-        # The winner's Gumbel number is of order 20.
-        torch.testing.assert_close(value.double(), expected, rtol=4 * eps, atol=32 * eps)
+        # Logarithm, sum, quotient and log_softmax round a winner's numbers of 16 to 32, by up to 16 eps each.
+        torch.testing.assert_close(value.double(), expected, rtol=4 * eps, atol=64 * eps)
         density = theirs(family)(t.double(), logits=logits.double(), validate_args=False).log_prob(expected)
-        # A sum over the row: of K terms of order 10.
+        # A sum over the row, of K terms of order 10, which in float64 torch rounds, too.
         density = density.to(dtype).double()  # float16 may overflow
-        torch.testing.assert_close(log_prob.double(), density, rtol=4 * eps, atol=2 * eps * shape[-1])
+        rounding = (10 if dtype == torch.float64 else 2) * eps * shape[-1]
+        torch.testing.assert_close(log_prob.double(), density, rtol=4 * eps, atol=rounding)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ from every_class import EVERY_CLASS, params
 import rsample.distributions as dist
 from rsample.kernels import use_backend
 from rsample.kernels.matrices.kind import KINDS
-from rsample.kernels.matrices.ops import operator
+from rsample.kernels.matrices.ops import OPERATORS
 
 KEY = torch.tensor([3, 4], dtype=torch.uint64)
 
@@ -77,7 +77,7 @@ def test_product_operators_do_as_their_fakes_say(kind, backend):
     given = [own[i] for i in range(len(kind.parameters))]
     backward = getattr(torch.ops.rsample, f"{kind.name}_backward").default
     with use_backend(backend):
-        torch.library.opcheck(operator(kind), ([KEY], *given, (3, 4), torch.float32), test_utils=CHECKS)
+        torch.library.opcheck(OPERATORS[kind].forward_op, ([KEY], *given, (3, 4), torch.float32), test_utils=CHECKS)
         torch.library.opcheck(backward, ([KEY], transposed(3, 4), *given, [True] * len(given)), test_utils=CHECKS)
 
 

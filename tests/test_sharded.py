@@ -17,7 +17,6 @@ from sharded_cases import CASES, KEY, run_cases, values
 from rsample.distributions import Exponential, Gamma, Normal
 from rsample.kernels import use_backend
 from rsample.kernels.launch import group_size
-from rsample.kernels.rows.draw import draw_with_key
 from rsample.kernels.rows.ops import Race
 from rsample.kernels.sharded import Box, draw_box, draw_box_by_inversion
 
@@ -36,7 +35,7 @@ def test_any_box_is_part_of_the_sample(family, dtype, backend):
         params = [values(*shape, dtype=dtype, seed=i) for i in range(len(sampler.map.parameters))]
 
         def draw_part(key, params, shape):
-            return (sampler.from_key(key, params, shape, dtype, False),)
+            return (sampler.operators.from_key(key, params, shape, dtype, False),)
 
         per_block = sampler.map.noise.elements_per_block(dtype)
         group = 1 if looping else group_size(dtype)
@@ -53,7 +52,7 @@ def test_any_box_of_draws_from_the_same_rows_is_one_draw(backend):
 
     def draw_part(key, params, shape):
         drawn.append(shape)
-        return draw_with_key(kind, key, params, shape, recorded=False)
+        return (kind.from_key(key, params, shape, torch.float32, False),)
 
     for number in range(20):
         batch = tuple(choose.choice((1, 2, 3, 5)) for _ in range(choose.randint(1, 3)))
@@ -65,7 +64,7 @@ def test_any_box_of_draws_from_the_same_rows_is_one_draw(backend):
             continue
         local = weights[tuple(at if n > 1 else slice(None) for at, n in zip(cut, weights.shape, strict=False))]
         with use_backend(backend):
-            (whole,) = draw_with_key(kind, (KEY,), [weights], (*batch, 7), recorded=False)
+            whole = kind.from_key((KEY,), [weights], (*batch, 7), torch.float32, False)
             (part,) = draw_box_by_inversion(draw_part, (KEY,), [local], Box((*batch, 7), (*starts, 0), (*sizes, 7)))
         assert torch.equal(part, whole[cut]), (number, batch, starts, sizes)
     assert len(drawn) > 10

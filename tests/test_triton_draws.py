@@ -5,6 +5,7 @@ import torch
 
 import rsample.distributions as dist
 from rsample.kernels import keys, launch, use_backend
+from rsample.kernels.philox_key import packed_key
 
 pytestmark = pytest.mark.kernel
 
@@ -96,7 +97,7 @@ def test_manual_seed(device):
 def test_a_reservation_is_packed_on_the_device(device, monkeypatch, in_memory):
     # As Generator.philox_state returns it: bits of uint64 numbers, offsets in 32-bit words.
     reservation = (torch.tensor([-5]), torch.tensor([-16]), torch.tensor([8]))
-    expected = keys.packed_key(reservation)
+    expected = packed_key(reservation)
     assert expected.tolist() == [2**64 - 5, 2**62 - 2]
     if in_memory:
         monkeypatch.setattr(launch, "on_device", lambda tensor: True)

@@ -9,7 +9,8 @@ f(l) = x**a (1 - x)**b / B(a, b), d log f / da = log x + psi(N) - psi(a), and
 
 or that beyond it with the other sign. dl/db is the same with x and 1 - x, and a and b, exchanged, and the other sign.
 
-- Where a share q, x or 1 - x, is so small that q N < 1, the series of the solution of the differential equation
+- Where the lesser share q, x or 1 - x, is so small that q (N + 10) < 8, and not far above its mean, q N < c + 1 with c
+  its concentration (or terms would cancel), the series of the solution of the differential equation
 
       x (1 - x) dL/dx + (a - N x) L + log x + psi(N) - psi(a) = 0,    L = dl/da,
 
@@ -19,23 +20,27 @@ or that beyond it with the other sign. dl/db is the same with x and 1 - x, and a
 
       a L = phi(u) + (b / N (phi'(u) + 1/2) (1 + u) (1 + v) / u + (a / N - b / N + (b / N) a d) / 2) / a + O(a**-2).
 
-- Else Gauss and Legendre's rule on the side that is farther from the mean, up to where the exponent is -17 (-38).
+- Else Gauss and Legendre's rule on the side that is farther from the mean, up to where the exponent is -13 (-38).
 
-Within 1e-4 (1e-9 in float64) relative.
+Within 2e-5 (1e-9 in float64) relative.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from ..cases import Case, by_case
 from ..devicemath import divide, exp, expm1, log, log1p
 from ..language import tl, triton
 from ..polynomial import polynomial, polynomial_device
-from .quadrature import CUTOFF, CUTOFF64, RULE, RULE64
+from .quadrature import CUTOFF64, RULE64, gauss_legendre
 
-_TERMS, _TERMS64 = 20, 44  # of the power series
-_NEAR = 1.0  # q N where they end
+# As in quadrature.py, but that the integrals which are left are not those of exponentials alone.
+_RULE, _CUTOFF = gauss_legendre(9), 13.0
+_TERMS, _TERMS64 = 24, 44  # of the power series
 _LARGE, _LARGE64 = 100.0, 1e5  # the least concentration of the expansion
 # What is below, or beyond, counts as this: there a derivative is 0 to rounding, or depends on quotients alone.
 _LEAST, _LEAST64 = 1e-18, 1e-150
@@ -81,51 +86,80 @@ def digamma_rise(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(low, above + share, smooth), torch.where(low, above - 1 / n, smooth - 1 / a)
 
 
-def beta_gradients(delta: Tensor, xi: Tensor, eta: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def beta_gradients(delta: Tensor, xi: Tensor, eta: Tensor, a: Tensor, b: Tensor, number: int = 2) -> tuple[Tensor, ...]:
     """d logit(x) / da and -d logit(x) / db, both positive.
 
     Args:
         delta: x N / a is 1 + b delta, and (1 - x) N / b is 1 - a delta.
         xi, eta: log(x N / a) and log((1 - x) N / b).
         a, b: as :func:`beta_range` makes them.
+        number: of the two, how many are wanted.
     """
-    wide = a.dtype == torch.float64
     n = a + b
     x, y = a / n * torch.exp(xi), b / n * torch.exp(eta)
     rise_a, above_a = digamma_rise(a, b)
     rise_b, above_b = digamma_rise(b, a)
 
-    lower = x <= y
-    q = torch.where(lower, x, y)
-    near = q * n < _NEAR
-    c, far = torch.where(lower, a, b), torch.where(lower, b, a)
+    def expansions(u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        return (_expansion(u, v, a, b), _expansion(v, u, b, a))[:number]
+
+    def lower(*operands: Tensor) -> tuple[Tensor, ...]:
+        return _series(*operands)[:number]
+
+    def upper(*operands: Tensor) -> tuple[Tensor, ...]:
+        return _series(*operands)[::-1][:number]
+
+    def quadratures(*operands: Tensor) -> tuple[Tensor, ...]:
+        return _quadrature(*operands)[:number]
+
+    large = torch.minimum(a, b) > (_LARGE64 if a.dtype == torch.float64 else _LARGE)
+    u, v = torch.where(large, b * delta, 0.0), torch.where(large, -a * delta, 0.0)
+    is_lower = x <= y
+    q, c = torch.where(is_lower, x, y), torch.where(is_lower, a, b)
+    above_mean = torch.where(q * (n + 10) < 8, q * n - c, math.inf)
+    near, lower_near = above_mean < 1, torch.where(is_lower, above_mean, math.inf) < 1
     small = torch.where(near, q, 0.0)
-    own = -(torch.where(lower, xi, eta) + torch.where(lower, above_a, above_b)) / c
-    other = (torch.where(lower, rise_b, rise_a) + torch.log1p(c / far)) / c
+    # Numbers of which the integral is finite where another formula is taken.
+    elsewhere = near | large
+    of_x, of_y = torch.where(elsewhere, 0.5, x), torch.where(elsewhere, 0.5, y)
+    rate = torch.where(elsewhere, 1.0, torch.abs(a * (b * delta)))
+    return by_case(
+        Case(large, expansions, (u, v, a, b)),
+        Case(lower_near, lower, (small, xi, a, b, above_a, rise_b)),
+        Case(near, upper, (small, eta, b, a, above_b, rise_a)),
+        Case(
+            None,
+            quadratures,
+            (delta, xi + rise_a, eta + rise_b, of_x, of_y, torch.where(elsewhere, 4.0, n), rate),
+        ),
+    )
+
+
+def _series(q: Tensor, log: Tensor, c: Tensor, far: Tensor, above: Tensor, rise: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives for the own concentration c of a small share q, and for the other one.
+
+    Args:
+        log: of q N / c.
+        above, rise: of c the second and of the other one the first result of :func:`digamma_rise`.
+    """
+    n = c + far
+    own = -(log + above) / c
+    other = (rise + torch.log1p(c / far)) / c
     of_log = -1 / c
-    series, series_far, power = own, other, small
-    for k in range(1, _TERMS64 if wide else _TERMS):
+    series, series_far, power = own, other, q
+    for k in range(1, _TERMS64 if q.dtype == torch.float64 else _TERMS):
         i = 1 / (c + k)
-        ratio = (n + (k - 1)) * (i * small)
-        own = ratio * own + of_log * ((1 - far) * (i * small)) * i
+        ratio = (n + (k - 1)) * (i * q)
+        own = ratio * own + of_log * ((1 - far) * (i * q)) * i
         of_log = ratio * of_log
         other = ratio * other - i * (1 / k) * power
-        power = power * small
+        power = power * q
         series, series_far = series + own, series_far + other
-    results = torch.where(lower, series, series_far), torch.where(lower, series_far, series)
-
-    large = torch.minimum(a, b) > (_LARGE64 if wide else _LARGE)
-    expansions = _expansion(delta, a, b, n, large), _expansion(-delta, b, a, n, large)
-    quadratures = _quadrature(delta, xi + rise_a, eta + rise_b, x, y, a, b, near | large)
-    first, second = (
-        torch.where(large, e, torch.where(near, s, i)) for e, s, i in zip(expansions, results, quadratures, strict=True)
-    )
-    return first, second
+    return series, series_far
 
 
-def _expansion(delta: Tensor, a: Tensor, b: Tensor, n: Tensor, large: Tensor) -> Tensor:
-    s = 1 / a
-    u, v = torch.where(large, b * delta, 0.0), torch.where(large, -a * delta, 0.0)
+def _expansion(u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    s, n = 1 / a, a + b
     flat = u == 0
     of_u = torch.where(flat, 1.0, u)
     phi = torch.where(flat, 1.0, torch.log1p(of_u) / of_u)
@@ -138,18 +172,16 @@ def _expansion(delta: Tensor, a: Tensor, b: Tensor, n: Tensor, large: Tensor) ->
 
 
 def _quadrature(
-    delta: Tensor, of_a: Tensor, of_b: Tensor, x: Tensor, y: Tensor, a: Tensor, b: Tensor, elsewhere: Tensor
+    delta: Tensor, of_a: Tensor, of_b: Tensor, x: Tensor, y: Tensor, n: Tensor, rate: Tensor
 ) -> tuple[Tensor, Tensor]:
-    wide = a.dtype == torch.float64
-    cutoff = CUTOFF64 if wide else CUTOFF
+    wide = n.dtype == torch.float64
+    cutoff = CUTOFF64 if wide else _CUTOFF
     upper = delta > 0
     # The share that shrinks beyond l is q; what is computed is a function of the lesser of q and 1 - q.
     q, p = torch.where(upper, y, x), torch.where(upper, x, y)
     grows = q > p
-    sign = torch.where(grows, 1.0, -1.0).to(a.dtype)
-    m = torch.where(elsewhere, 0.5, torch.minimum(p, q))
-    n = torch.where(elsewhere, 4.0, a + b)
-    rate = torch.where(elsewhere, 1.0, torch.abs(a * (b * delta)))
+    sign = torch.where(grows, 1.0, -1.0).to(n.dtype)
+    m = torch.minimum(p, q)
     curvature = n * m * (1 - m)
     # From any length Newton's method leads beyond where the exponent, which is convex, is -cutoff.
     length = 2 * cutoff / (rate + torch.sqrt(rate * rate + 2 * cutoff * curvature))
@@ -159,20 +191,20 @@ def _quadrature(
         z = m * e
         exponent = rate * length + n * (torch.log1p(z) - sign * m * length)
         length = length - (exponent - cutoff) / (rate + curvature * sign * e / (1 + z))
-    total, first, moved = torch.zeros_like(a), torch.zeros_like(a), torch.zeros_like(a)
-    for node, weight in zip(*(RULE64 if wide else RULE), strict=True):
+    total, first, moved = torch.zeros_like(n), torch.zeros_like(n), torch.zeros_like(n)
+    for node, weight in zip(*(RULE64 if wide else _RULE), strict=True):
         w = length * node
         log_share = torch.log1p(m * torch.expm1(sign * w))
         value = weight * torch.exp(-rate * w - n * (log_share - sign * m * w))
         total, first, moved = total + value, first + value * w, moved + value * log_share
     grown = torch.where(grows, first - moved, -moved)
     rest = torch.where(grows, moved, first + moved)
-    of_p = (torch.where(upper, of_a, of_b) * total + grown) * length
-    of_q = (rest - torch.where(upper, of_b, of_a) * total) * length
-    return torch.where(upper, of_p, of_q), torch.where(upper, of_q, of_p)
+    of_x = torch.where(upper, of_a * total + grown, rest - of_a * total) * length
+    of_y = torch.where(upper, rest - of_b * total, of_b * total + grown) * length
+    return of_x, of_y
 
 
-_DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
+_DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(_RULE), tl.constexpr(RULE64)
 _DEVICE_BEND, _DEVICE_DIGAMMA = tl.constexpr(_BEND), tl.constexpr(_DIGAMMA)
 
 
@@ -235,7 +267,7 @@ def _expansion_device(delta, a, b, n, HARDWARE: tl.constexpr):
 def _quadrature_device(delta, of_a, of_b, x, y, a, b, HARDWARE: tl.constexpr):
     WIDE: tl.constexpr = a.dtype == tl.float64
     RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
-    CUTOFF: tl.constexpr = 38.0 if WIDE else 17.0
+    CUTOFF: tl.constexpr = 38.0 if WIDE else 13.0
     one = tl.full(a.shape, 1.0, a.dtype)
     n = a + b
     upper = delta > 0
@@ -283,8 +315,8 @@ def beta_gradients_device(delta, xi, eta, a, b, HARDWARE: tl.constexpr):
 
     lower = x <= y
     q = tl.minimum(x, y)
-    near = q * n < 1.0
     c = tl.where(lower, a, b)
+    near = (q * (n + 10.0) < 8.0) & (q * n - c < 1.0)
     far = tl.where(lower, b, a)
     small = tl.where(near, q, 0.0)
     own = -divide(tl.where(lower, xi, eta) + tl.where(lower, above_a, above_b), c, HARDWARE)
@@ -293,7 +325,7 @@ def beta_gradients_device(delta, xi, eta, a, b, HARDWARE: tl.constexpr):
     series = own
     series_far = other
     power = small
-    for k in tl.static_range(1, 44 if WIDE else 20):
+    for k in tl.static_range(1, 44 if WIDE else 24):
         i = divide(one, c + k, HARDWARE)
         ratio = (n + (k - 1)) * (i * small)
         own = ratio * own + of_log * ((1.0 - far) * (i * small)) * i

@@ -32,12 +32,13 @@ inline void exponentials(uint64_t seed, const Pending<T>& pending, uint32_t atte
 template <class T>
 inline void split(const T* mean, Pending<T>& small, Pending<T>& large) {
   int32_t is_small[TILE<T>], is_large[TILE<T>], count = 0;
-  for (int i = 0; i < TILE<T>; ++i) {
+  const int all = small.count;
+  for (int i = 0; i < all; ++i) {
     is_small[i] = mean[i] < T(LARGE_MEAN);
     is_large[i] = !is_small[i];
     count += is_small[i];
   }
-  if (count == TILE<T>) {
+  if (count == all) {
     large.count = 0;
   } else if (count == 0) {
     small.count = 0;
@@ -192,9 +193,9 @@ struct PoissonLaw {
 };
 
 template <class T>
-inline void poisson_noise(uint64_t seed, const uint64_t* blocks, const T* rate, uint32_t stream, T* count) {
+inline void poisson_noise(uint64_t seed, const uint64_t* blocks, const T* rate, uint32_t stream, int n, T* count) {
   constexpr int SIZE = TILE<T>;
-  Pending<T> small(blocks), large(blocks);
+  Pending<T> small(blocks, n), large(blocks, n);
   split(rate, small, large);
   T e[4 * SIZE], time[SIZE] = {}, arrived[SIZE] = {}, until[SIZE];
   int32_t again[SIZE];
@@ -216,7 +217,7 @@ inline void poisson_noise(uint64_t seed, const uint64_t* blocks, const T* rate, 
   }
   const T* parameters[] = {rate};
   transformed_rejection<PoissonLaw>(seed, large, parameters, stream, count);
-  for (int i = 0; i < SIZE; ++i) count[i] = select(rate[i] < std::numeric_limits<T>::infinity(), count[i], rate[i]);
+  for (int i = 0; i < n; ++i) count[i] = select(rate[i] < std::numeric_limits<T>::infinity(), count[i], rate[i]);
 }
 
 // ------------------------------------------------------------------------------------------------- negative binomial
@@ -240,15 +241,15 @@ struct OddsOfLogits {
 
 template <class T, class Odds>
 inline void negative_binomial_noise(uint64_t seed, const uint64_t* blocks, const T* total_count, const T* chances,
-                                    T* count) {
+                                    int n, T* count) {
   constexpr int SIZE = TILE<T>;
   T ratio[SIZE], power[SIZE], rate[SIZE];
-  gamma_noise(seed, blocks, total_count, 0, ratio, power);
-  for (int i = 0; i < SIZE; ++i) {
+  gamma_noise(seed, blocks, total_count, 0, n, ratio, power);
+  for (int i = 0; i < n; ++i) {
     const T mean = total_count[i] * ratio[i] * Odds::scaled(chances[i], power[i]);
     rate[i] = select(total_count[i] == T(0), T(0), mean);
   }
-  poisson_noise(seed, blocks, rate, POISSON_STREAM, count);
+  poisson_noise(seed, blocks, rate, POISSON_STREAM, n, count);
 }
 
 // ---------------------------------------------------------------------------------------------------------- binomial
@@ -294,16 +295,16 @@ struct BinomialLaw {
 };
 
 template <class T, class Rarer>
-inline void binomial_noise(uint64_t seed, const uint64_t* blocks, const T* n, const T* chances, uint32_t stream,
-                           T* count) {
+inline void binomial_noise(uint64_t seed, const uint64_t* blocks, const T* total_count, const T* chances,
+                           uint32_t stream, int n, T* count) {
   constexpr int SIZE = TILE<T>;
-  Pending<T> small(blocks), large(blocks);
+  Pending<T> small(blocks, n), large(blocks, n);
   T p[SIZE], mean[SIZE], limit[SIZE];
-  for (int i = 0; i < SIZE; ++i) {
+  for (int i = 0; i < n; ++i) {
     T hazard;
     Rarer::rarer(chances[i], p[i], hazard);
-    mean[i] = n[i] * p[i];
-    limit[i] = n[i] * hazard;
+    mean[i] = total_count[i] * p[i];
+    limit[i] = total_count[i] * hazard;
   }
   split(mean, small, large);
   T e[4 * SIZE], time[SIZE] = {}, occurred[SIZE] = {}, until[SIZE], trials[SIZE];
@@ -311,7 +312,7 @@ inline void binomial_noise(uint64_t seed, const uint64_t* blocks, const T* n, co
   int from[SIZE];
   for (int i = 0; i < small.count; ++i) {
     until[i] = limit[small.index[i]];
-    trials[i] = n[small.index[i]];
+    trials[i] = total_count[small.index[i]];
   }
   for (uint32_t attempt = 0; small.count > 0; ++attempt) {
     exponentials(seed, small, attempt, stream, e);
@@ -330,7 +331,7 @@ inline void binomial_noise(uint64_t seed, const uint64_t* blocks, const T* n, co
     move_up(from, kept, small);
     for (T* numbers : {time, occurred, until, trials}) move_up(from, kept, numbers);
   }
-  const T* parameters[] = {n, mean, p};
+  const T* parameters[] = {total_count, mean, p};
   transformed_rejection<BinomialLaw>(seed, large, parameters, stream, count);
 }
 
@@ -339,40 +340,40 @@ inline void binomial_noise(uint64_t seed, const uint64_t* blocks, const T* n, co
 struct poisson {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
-    counts::poisson_noise(seed, blocks, parameters[0], 0, noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
+    counts::poisson_noise(seed, blocks, parameters[0], 0, n, noise);
   }
 };
 
 struct negative_binomial_probs {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
-    counts::negative_binomial_noise<T, counts::OddsOfProbs>(seed, blocks, parameters[0], parameters[1], noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
+    counts::negative_binomial_noise<T, counts::OddsOfProbs>(seed, blocks, parameters[0], parameters[1], n, noise);
   }
 };
 
 struct negative_binomial_logits {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
-    counts::negative_binomial_noise<T, counts::OddsOfLogits>(seed, blocks, parameters[0], parameters[1], noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
+    counts::negative_binomial_noise<T, counts::OddsOfLogits>(seed, blocks, parameters[0], parameters[1], n, noise);
   }
 };
 
 struct binomial_probs {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
-    counts::binomial_noise<T, counts::OfProbs>(seed, blocks, parameters[0], parameters[1], 0, noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
+    counts::binomial_noise<T, counts::OfProbs>(seed, blocks, parameters[0], parameters[1], 0, n, noise);
   }
 };
 
 struct binomial_logits {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
-    counts::binomial_noise<T, counts::OfLogits>(seed, blocks, parameters[0], parameters[1], 0, noise);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
+    counts::binomial_noise<T, counts::OfLogits>(seed, blocks, parameters[0], parameters[1], 0, n, noise);
   }
 };
 

@@ -10,11 +10,11 @@ constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what 
 // Some elements of a tile, at most TILE<T>, and where they stand in it.
 template <class T>
 struct Pending {
-  int count = TILE<T>;
+  int count;  // the first ones, to begin with
   int index[TILE<T>];
   uint64_t block[TILE<T>];
 
-  explicit Pending(const uint64_t* blocks) {
+  Pending(const uint64_t* blocks, int count) : count(count) {
     for (int i = 0; i < TILE<T>; ++i) index[i] = i;
     copy_n(blocks, TILE<T>, block);
   }
@@ -104,21 +104,22 @@ inline T floored(T concentration) {
   return select(std::fabs(concentration) < LEAST, LEAST, concentration);
 }
 
-// A tile of concentrations a makes ratios and powers of which g is a * ratio * exp(power).
+// The concentrations a of the first `n` elements of a tile make ratios and powers of which g is a * ratio * exp(power).
 template <class T>
-inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* given, uint32_t stream, T* ratio, T* power) {
+inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* given, uint32_t stream, int n, T* ratio,
+                        T* power) {
   constexpr int SIZE = TILE<T>;
   T a[SIZE];
-  for (int i = 0; i < SIZE; ++i) a[i] = floored(given[i]);
+  for (int i = 0; i < n; ++i) a[i] = floored(given[i]);
   T d[SIZE], width[SIZE], y[SIZE];
-  for (int i = 0; i < SIZE; ++i) {
+  for (int i = 0; i < n; ++i) {
     d[i] = a[i] + (static_cast<T>(a[i] < T(1)) - T(1) / 3);
     width[i] = T(1) / std::sqrt(9 * d[i]);
   }
   Candidates<T> c;
   int32_t again[SIZE];
   T d_of[SIZE], width_of[SIZE], chosen[SIZE];
-  Pending<T> pending(blocks);
+  Pending<T> pending(blocks, n);
   for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
     candidates(seed, pending, attempt, stream, c);
     for (int i = 0; i < pending.count; ++i) {
@@ -134,30 +135,30 @@ inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* given, u
     for (int i = 0; i < pending.count; ++i) y[pending.index[i]] = chosen[i];
     pending.keep(again);
   }
-  for (int i = 0; i < SIZE; ++i) {
+  for (int i = 0; i < n; ++i) {
     const T root = T(1) + y[i];
     ratio[i] = d[i] / a[i] * (root * root * root);
   }
-  std::fill_n(power, SIZE, T(0));
+  std::fill_n(power, n, T(0));
   bool any_below_one = false;
-  for (int i = 0; i < SIZE; ++i) any_below_one |= a[i] < T(1);
+  for (int i = 0; i < n; ++i) any_below_one |= a[i] < T(1);
   if (any_below_one) {
-    const Pending<T> all(blocks);
-    uint32_t words[4 * SIZE], own[TILE_WORDS];
-    attempt_words<T>(seed, all.block, SIZE, ONCE, stream, words);
+    const Pending<T> all(blocks, n);
+    uint32_t words[4 * SIZE], own[TILE_WORDS] = {};
+    attempt_words<T>(seed, all.block, n, ONCE, stream, words);
     constexpr int WORDS = sizeof(T) / 4;  // of an element, as `exponential` takes them
-    for (int i = 0; i < SIZE; ++i) copy_n(words + 4 * i, WORDS, own + WORDS * i);
+    for (int i = 0; i < n; ++i) copy_n(words + 4 * i, WORDS, own + WORDS * i);
     exponential::fill(own, 0, power);
-    for (int i = 0; i < SIZE; ++i) power[i] = a[i] < T(1) ? -power[i] / a[i] : T(0);
+    for (int i = 0; i < n; ++i) power[i] = a[i] < T(1) ? -power[i] / a[i] : T(0);
   }
 }
 
 struct two_gammas {
   static constexpr int VALUES = 4;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
     for (int i = 0; i < 2; ++i) {
-      gamma_noise(seed, blocks, parameters[i], 2 * i, noise + 2 * i * TILE<T>, noise + (2 * i + 1) * TILE<T>);
+      gamma_noise(seed, blocks, parameters[i], 2 * i, n, noise + 2 * i * TILE<T>, noise + (2 * i + 1) * TILE<T>);
     }
   }
 };
@@ -166,13 +167,13 @@ struct two_gammas {
 struct two_half_gammas {
   static constexpr int VALUES = 4;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
     T half[2][TILE<T>];
     for (int i = 0; i < 2; ++i) {
-      for (int j = 0; j < TILE<T>; ++j) half[i][j] = parameters[i][j] / 2;
+      for (int j = 0; j < n; ++j) half[i][j] = parameters[i][j] / 2;
     }
     const T* const halves[] = {half[0], half[1]};
-    two_gammas::fill(seed, blocks, halves, noise);
+    two_gammas::fill(seed, blocks, halves, n, noise);
   }
 };
 
@@ -180,8 +181,8 @@ struct two_half_gammas {
 struct nothing {
   static constexpr int VALUES = 1;
   template <class T>
-  static void fill(uint64_t, const uint64_t*, const T* const*, T* noise) {
-    std::fill_n(noise, TILE<T>, T(0));
+  static void fill(uint64_t, const uint64_t*, const T* const*, int n, T* noise) {
+    std::fill_n(noise, n, T(0));
   }
 };
 
@@ -190,23 +191,23 @@ struct nothing {
 // A standard exponential and the cosine of a uniform angle, from the words of one block.
 struct polar {
   static constexpr int VALUES = 2;
-  static void fill(uint64_t seed, const uint64_t* blocks, const float* const*, float* noise) {
-    const Pending<float> all(blocks);
-    uint32_t words[4 * TILE<float>], own[TILE_WORDS];
-    attempt_words<float>(seed, all.block, TILE<float>, 0, 0, words);
-    for (int i = 0; i < TILE<float>; ++i) own[i] = words[4 * i];
+  static void fill(uint64_t seed, const uint64_t* blocks, const float* const*, int n, float* noise) {
+    const Pending<float> all(blocks, n);
+    uint32_t words[4 * TILE<float>], own[TILE_WORDS] = {};
+    attempt_words<float>(seed, all.block, n, 0, 0, words);
+    for (int i = 0; i < n; ++i) own[i] = words[4 * i];
     exponential::fill(own, 0, noise);
     float sine;
-    for (int i = 0; i < TILE<float>; ++i) unit_circle(words[4 * i + 1], noise[TILE<float> + i], sine);
+    for (int i = 0; i < n; ++i) unit_circle(words[4 * i + 1], noise[TILE<float> + i], sine);
   }
 
-  static void fill(uint64_t seed, const uint64_t* blocks, const double* const*, double* noise) {
-    const Pending<double> all(blocks);
-    uint32_t words[4 * TILE<double>], own[TILE_WORDS];
-    attempt_words<double>(seed, all.block, TILE<double>, 0, 0, words);
-    for (int i = 0; i < TILE<double>; ++i) copy_n(words + 4 * i, 2, own + 2 * i);
+  static void fill(uint64_t seed, const uint64_t* blocks, const double* const*, int n, double* noise) {
+    const Pending<double> all(blocks, n);
+    uint32_t words[4 * TILE<double>], own[TILE_WORDS] = {};
+    attempt_words<double>(seed, all.block, n, 0, 0, words);
+    for (int i = 0; i < n; ++i) copy_n(words + 4 * i, 2, own + 2 * i);
     exponential::fill(own, 0, noise);
-    for (int i = 0; i < TILE<double>; ++i) {
+    for (int i = 0; i < n; ++i) {
       const uint32_t* w = words + 4 * i + 2;
       noise[TILE<double> + i] = std::cos(open_unit(w[0], w[1]) * 6.283185307179586);
     }
@@ -239,10 +240,10 @@ struct von_mises {
   static constexpr int VALUES = 1;
 
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* q) {
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* q) {
     constexpr int SIZE = TILE<T>;
     T s[SIZE], base[SIZE], twice[SIZE], proposed[SIZE];
-    for (int i = 0; i < SIZE; ++i) {
+    for (int i = 0; i < n; ++i) {
       twice[i] = 2 * std::min(parameters[1][i], T(1e36));
       const T root = select(twice[i] > T(2e15), twice[i], std::sqrt(1 + twice[i] * twice[i]));
       const T further = std::sqrt(2 * (1 + root));
@@ -253,7 +254,7 @@ struct von_mises {
     }
     int32_t again[SIZE];
     uint32_t words[4 * SIZE];
-    Pending<T> pending(blocks);
+    Pending<T> pending(blocks, n);
     for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
       attempt_words<T>(seed, pending.block, pending.count, attempt, 0, words);
       for (int i = 0; i < pending.count; ++i) {
@@ -281,8 +282,8 @@ struct von_mises {
 struct gamma {
   static constexpr int VALUES = 2;
   template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, T* noise) {
-    gamma_noise(seed, blocks, parameters[0], 0, noise, noise + TILE<T>);
+  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
+    gamma_noise(seed, blocks, parameters[0], 0, n, noise, noise + TILE<T>);
   }
 };
 

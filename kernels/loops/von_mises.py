@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..cotangent import cotangent, cotangent_device
 from ..devicemath import divide, exp
 from ..language import tl, triton
-from ..maps.cauchy import standard_cauchy, standard_cauchy_device
 from ..noise import (
     centered_of_element,
     centered_of_words,
@@ -64,7 +64,7 @@ def von_mises_noise(blocks: Blocks, concentration: Tensor, dtype: torch.dtype) -
             else:
                 angle = centered_of_element(signed64(words[0], words[1]), dtype)
                 u = open_unit(words[2], words[3], dtype)
-            proposed = s[pending] * standard_cauchy(angle)
+            proposed = s[pending] * cotangent(angle)
             q[pending] = torch.where(rejected, proposed, q[pending])
             rejected = rejected & _rejected(proposed, u, base[pending], twice[pending])
         pending = pending[rejected]
@@ -102,12 +102,12 @@ def von_mises_noise_device(c0, c1, k0, k1, concentration, DTYPE: tl.constexpr, H
         w0, w1, w2, w3 = attempt_words(c0, c1, t, 0, k0, k1, HARDWARE)
         if DTYPE == tl.float64:
             u = open_unit_device(w2, w3, DTYPE)
-            proposed = s * standard_cauchy_device(centered_of_words(w0, w1, DTYPE), HARDWARE)
+            proposed = s * cotangent_device(centered_of_words(w0, w1, DTYPE), HARDWARE)
             q = tl.where(pending, proposed, q)
             pending = pending & _rejected_device(proposed, u, base, twice, HARDWARE)
         else:
-            first = s * standard_cauchy_device(centered_of_words(w0, w0, DTYPE), HARDWARE)
-            second = s * standard_cauchy_device(centered_of_words(w2, w2, DTYPE), HARDWARE)
+            first = s * cotangent_device(centered_of_words(w0, w0, DTYPE), HARDWARE)
+            second = s * cotangent_device(centered_of_words(w2, w2, DTYPE), HARDWARE)
             rejected = _rejected_device(first, open_unit_device(w1, w1, DTYPE), base, twice, HARDWARE)
             q = tl.where(pending, tl.where(rejected, second, first), q)
             u = open_unit_device(w3, w3, DTYPE)

@@ -7,31 +7,25 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, log, negative
+from ..cotangent import cotangent, cotangent_device
+from ..devicemath import divide, log
 from ..language import tl, triton
 from ..noise import CENTERED
 from ..special import log1p_of_square
 from .location_scale import Standard, location_scale_map, scale_map
-from .support import FINITE, Support
+from .support import HALF_LINE, REAL_LINE
 
-_PI = tl.constexpr(math.pi)
-_RECIPROCAL_PI = tl.constexpr(1 / math.pi)
 _LOG_PI = tl.constexpr(math.log(math.pi))
 _LOG_HALF_PI = tl.constexpr(math.log(math.pi / 2))
 
 
-def standard_cauchy(t: Tensor) -> Tensor:
-    # The cotangent is large where t is small, and there t is exact: so are the tails.
-    return torch.reciprocal(torch.tan(math.pi * t))
-
-
 def standard_cauchy_log_density(t: Tensor) -> Tensor:
-    e = standard_cauchy(t)
+    e = cotangent(t)
     return -torch.log1p(e * e) - math.log(math.pi)
 
 
 def standard_cauchy_slope(t: Tensor) -> Tensor:
-    e = standard_cauchy(t)
+    e = cotangent(t)
     # -2 e / (1 + e^2) without e^2, which may overflow.
     return -2 / (e + torch.reciprocal(e))
 
@@ -56,29 +50,14 @@ def half_cauchy_log_prob(x: Tensor, scale: Tensor) -> Tensor:
 
 
 @triton.jit
-def standard_cauchy_device(t, HARDWARE: tl.constexpr):
-    if t.dtype == tl.float64:
-        return tl.cos(t * _PI) / tl.sin(t * _PI)
-    else:
-        # (1 / pi - t^2 q(t^2)) / t, Laurent's series of the cotangent on (0, 1/2] made minimax: within 1.1e-7 absolute.
-        t2 = t * t
-        q = tl.fma(t2, 1.4707199, 0.36165732)
-        q = tl.fma(q, t2, 0.67794497)
-        q = tl.fma(q, t2, 0.64527685)
-        q = tl.fma(q, t2, 0.68908119)
-        q = tl.fma(q, t2, 1.0471974)
-        return divide(tl.fma(negative(t2), q, _RECIPROCAL_PI), t, HARDWARE)
-
-
-@triton.jit
 def standard_cauchy_log_density_device(t, HARDWARE: tl.constexpr):
-    e = standard_cauchy_device(t, HARDWARE)
+    e = cotangent_device(t, HARDWARE)
     return -log(tl.fma(e, e, 1.0), HARDWARE) - _LOG_PI
 
 
 @triton.jit
 def standard_cauchy_slope_device(t, HARDWARE: tl.constexpr):
-    e = standard_cauchy_device(t, HARDWARE)
+    e = cotangent_device(t, HARDWARE)
     return divide(-2.0 * e, tl.fma(e, e, 1.0), HARDWARE)
 
 
@@ -86,24 +65,24 @@ CAUCHY_MAP = location_scale_map(
     "cauchy",
     Standard(
         noise=CENTERED,
-        reference=standard_cauchy,
+        reference=cotangent,
         log_density=standard_cauchy_log_density,
         slope=standard_cauchy_slope,
-        device=standard_cauchy_device,
+        device=cotangent_device,
         device_log_density=standard_cauchy_log_density_device,
         device_slope=standard_cauchy_slope_device,
     ),
     at=cauchy_log_prob,
-    support=Support(-math.inf, math.inf, not_in_float32=True),
+    support=REAL_LINE,
 )
 
 
 def standard_half_cauchy(t: Tensor) -> Tensor:
-    return torch.abs(standard_cauchy(t))
+    return torch.abs(cotangent(t))
 
 
 def standard_half_cauchy_log_density(t: Tensor) -> Tensor:
-    e = standard_cauchy(t)
+    e = cotangent(t)
     return -torch.log1p(e * e) - math.log(math.pi / 2)
 
 
@@ -113,12 +92,12 @@ def standard_half_cauchy_slope(t: Tensor) -> Tensor:
 
 @triton.jit
 def standard_half_cauchy_device(t, HARDWARE: tl.constexpr):
-    return tl.abs(standard_cauchy_device(t, HARDWARE))
+    return tl.abs(cotangent_device(t, HARDWARE))
 
 
 @triton.jit
 def standard_half_cauchy_log_density_device(t, HARDWARE: tl.constexpr):
-    e = standard_cauchy_device(t, HARDWARE)
+    e = cotangent_device(t, HARDWARE)
     return -log(tl.fma(e, e, 1.0), HARDWARE) - _LOG_HALF_PI
 
 
@@ -139,5 +118,5 @@ HALF_CAUCHY_MAP = scale_map(
         device_slope=standard_half_cauchy_slope_device,
     ),
     at=half_cauchy_log_prob,
-    support=FINITE,
+    support=HALF_LINE,
 )

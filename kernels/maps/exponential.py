@@ -65,7 +65,7 @@ EXPONENTIAL_MAP = Map(
     noise=COARSE_EXPONENTIAL,
     reference=exponential_reference,
     reference_grad=exponential_reference_grad,
-    support=Support(0.0, math.inf, not_in_float32=True),
+    support=Support(0.0, math.inf, float16_only=True),
     transform=exponential_transform,
     transform_grad=exponential_transform_grad,
     density=Density(

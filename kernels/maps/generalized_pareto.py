@@ -22,6 +22,9 @@ from .support import End, Support, below, below_device
 _NO_CONCENTRATION = 1e-20
 
 
+# Above it exp(s) overflows, and the sample with it: no gradient is to be infinity times 0.
+_GREATEST = {torch.float32: 88.0, torch.float64: 709.0}
+
 # Series of (exp(s) - 1) / s, of its derivative, and of (exp(s) - 1 - s) / s**2.
 _GROWTH = tuple(1 / math.factorial(n + 1) for n in range(8))
 _SLOPE = tuple((n + 1) / math.factorial(n + 2) for n in range(8))
@@ -33,7 +36,7 @@ def _near_zero(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where a series of eight terms holds, its argument, and the argument of the closed form elsewhere."""
     bound = 0.5 if s.dtype == torch.float32 else 0.1
     near = torch.abs(s) < bound
-    return near, torch.where(near, s, 0.0), torch.where(near, bound, s)
+    return near, torch.where(near, s, 0.0), torch.where(near, bound, torch.clamp(s, -math.inf, _GREATEST[s.dtype]))
 
 
 def _growth(s: Tensor) -> Tensor:
@@ -47,14 +50,16 @@ def _growth_slope(s: Tensor) -> Tensor:
     """The derivative of `_growth`, (1 - exp(s) + s exp(s)) / s**2."""
     near, small, large = _near_zero(s)
     series = polynomial(small, _SLOPE)
-    return torch.where(near, series, ((large - 1) * torch.expm1(large) + large) / (large * large))
+    # Divided twice, as a square may overflow.
+    power = torch.expm1(large)
+    return torch.where(near, series, ((power + 1) - power / large) / large)
 
 
 def _growth_excess(s: Tensor) -> Tensor:
     """(exp(s) - 1 - s) / s**2."""
     near, small, large = _near_zero(s)
     series = polynomial(small, _EXCESS)
-    return torch.where(near, series, (torch.expm1(large) - large) / (large * large))
+    return torch.where(near, series, (torch.expm1(large) / large - 1) / large)
 
 
 def generalized_pareto_reference(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
@@ -70,7 +75,8 @@ def generalized_pareto_reference_grad(
 ) -> tuple[Tensor, Tensor, Tensor]:
     s = concentration * x
     unit = grad * x
-    return grad, unit * _growth(s), unit * x * scale * _growth_slope(s)
+    # In an order that neither overflows nor underflows before the product does.
+    return grad, unit * _growth(s), scale * (unit * (x * _growth_slope(s)))
 
 
 def generalized_pareto_end(step: Any, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
@@ -121,24 +127,31 @@ def generalized_pareto_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor, concen
 
 
 @triton.jit
+def _power_device(s, HARDWARE: tl.constexpr):
+    """exp(s) - 1, finite."""
+    return expm1(tl.minimum(s, 709.0 if s.dtype == tl.float64 else 88.0), HARDWARE)
+
+
+@triton.jit
 def _growth_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
     p = polynomial_device(s, _DEVICE_GROWTH)
-    return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE), s, HARDWARE))
+    return tl.where(tl.abs(s) < BOUND, p, divide(_power_device(s, HARDWARE), s, HARDWARE))
 
 
 @triton.jit
 def _growth_slope_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
     p = polynomial_device(s, _DEVICE_SLOPE)
-    return tl.where(tl.abs(s) < BOUND, p, divide(tl.fma(s - 1.0, expm1(s, HARDWARE), s), s * s, HARDWARE))
+    power = _power_device(s, HARDWARE)
+    return tl.where(tl.abs(s) < BOUND, p, divide((power + 1.0) - divide(power, s, HARDWARE), s, HARDWARE))
 
 
 @triton.jit
 def _growth_excess_device(s, HARDWARE: tl.constexpr):
     BOUND: tl.constexpr = 0.1 if s.dtype == tl.float64 else 0.5
     p = polynomial_device(s, _DEVICE_EXCESS)
-    return tl.where(tl.abs(s) < BOUND, p, divide(expm1(s, HARDWARE) - s, s * s, HARDWARE))
+    return tl.where(tl.abs(s) < BOUND, p, divide(divide(_power_device(s, HARDWARE), s, HARDWARE) - 1.0, s, HARDWARE))
 
 
 @triton.jit
@@ -162,7 +175,7 @@ def generalized_pareto_end_device(params, STEP: tl.constexpr):
 def generalized_pareto_transform_grad(x, grad, loc, scale, concentration, HARDWARE: tl.constexpr):
     s = concentration * x
     unit = grad * x
-    return grad, unit * _growth_device(s, HARDWARE), unit * x * scale * _growth_slope_device(s, HARDWARE)
+    return grad, unit * _growth_device(s, HARDWARE), scale * (unit * (x * _growth_slope_device(s, HARDWARE)))
 
 
 @triton.jit

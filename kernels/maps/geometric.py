@@ -5,7 +5,6 @@ L = -log(1 - p) is the rate at which the probability of failures alone decays.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -17,7 +16,7 @@ from ..language import HAS_TRITON, tl, triton
 from ..noise import EXPONENTIAL, open_unit_device
 from ..special import log_chances, log_chances_of_logits
 from .map import Density, Map
-from .support import FINITE, Support
+from .support import HALF_LINE
 
 if HAS_TRITON:
     from triton.language.extra.cuda import libdevice
@@ -201,7 +200,7 @@ GEOMETRIC_PROBS_MAP = Map(
     parameters=("probs",),
     noise=_NOISE,
     reference=geometric_probs_reference,
-    support=FINITE,
+    support=HALF_LINE,
     transform=geometric_probs_transform,
     density=Density(
         at=geometric_probs_log_prob_at,
@@ -216,7 +215,7 @@ GEOMETRIC_LOGITS_MAP = Map(
     parameters=("logits",),
     noise=_NOISE,
     reference=geometric_logits_reference,
-    support=Support(None, math.inf, not_in_float32=True),
+    support=HALF_LINE,
     transform=geometric_logits_transform,
     density=Density(
         at=geometric_logits_log_prob,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from ..devicemath import log, negative
 from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
 from .location_scale import Standard, location_scale_map
-from .support import Support
+from .support import REAL_LINE
 
 
 def standard_gumbel(x: Tensor) -> Tensor:
@@ -60,5 +58,5 @@ GUMBEL_MAP = location_scale_map(
         device_slope=standard_gumbel_slope_device,
     ),
     at=gumbel_log_prob,
-    support=Support(-math.inf, math.inf, not_in_float32=True),
+    support=REAL_LINE,
 )

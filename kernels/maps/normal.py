@@ -11,7 +11,7 @@ from ..devicemath import multiply_add
 from ..language import tl, triton
 from ..noise import NORMAL
 from .location_scale import Standard, location_scale_map, scale_map
-from .support import FINITE
+from .support import HALF_LINE
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 HALF_LOG_2_OVER_PI = 0.5 * math.log(2 / math.pi)
@@ -111,5 +111,5 @@ HALF_NORMAL_MAP = scale_map(
         device_slope=standard_half_normal_slope_device,
     ),
     at=half_normal_log_prob,
-    support=FINITE,
+    support=HALF_LINE,
 )

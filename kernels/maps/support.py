@@ -37,19 +37,19 @@ class Support:
         lower: 0.0, -1.0 or -inf.
         upper: 1.0 or inf.
         end: a bound that depends on the parameters, beside `upper`.
-        not_in_float32: float32 samples come near `lower` and `upper` with extreme parameters only, and their kernels
-            have no instruction to spare.
+        float16_only: samples of wider dtypes come near `lower` and `upper` with extreme parameters only, and their
+            kernels have no instruction to spare.
     """
 
     lower: float | None = None
     upper: float | None = None
     end: End | None = None
-    not_in_float32: bool = False
+    float16_only: bool = False
 
     @functools.cache  # noqa: B019 - a process makes a handful of them
     def limits(self, dtype: torch.dtype) -> tuple[float, float]:
         """The least and the greatest number of `dtype` inside of the constant bounds; infinite where there is none."""
-        if self.not_in_float32 and dtype == torch.float32:
+        if self.float16_only and dtype != torch.float16:
             return -math.inf, math.inf
         info = torch.finfo(dtype)
         # float16 has few exponents, so that its subnormal numbers count; the others' are flushed to 0 on GPUs.
@@ -106,7 +106,9 @@ def finite_device(sample):
     return tl.where(tl.abs(sample) == float("inf"), 0.0, sample)
 
 
-REAL_LINE = Support(-math.inf, math.inf)
+# Of location-scale families, whose samples are beyond the greatest number where a parameter is about as great.
+REAL_LINE = Support(-math.inf, math.inf, float16_only=True)
+HALF_LINE = Support(None, math.inf, float16_only=True)
 FINITE = Support(None, math.inf)
 POSITIVE = Support(0.0, math.inf)
 UNIT_INTERVAL = Support(0.0, 1.0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, log
+from ..devicemath import NEGATIVE_LN_2, divide, log2
 from ..language import tl, triton
 from ..noise import NATIVE_UNIFORM, doubled_native_uniform_device
 from .map import Density, Map
@@ -52,7 +52,7 @@ def uniform_transform(twice, low, high, HARDWARE: tl.constexpr):
 
 @triton.jit
 def _half_width_device(low, high):
-    return high * 0.5 - low * 0.5
+    return tl.fma(low, tl.full(low.shape, -0.5, low.dtype), high * 0.5)
 
 
 @triton.jit
@@ -63,10 +63,8 @@ def uniform_transform_grad(twice, grad, HARDWARE: tl.constexpr):
 
 @triton.jit
 def uniform_log_prob(twice, low, high, HARDWARE: tl.constexpr):
-    width = high - low
-    wide = width == float("inf")
-    log_width = log(tl.where(wide, _half_width_device(low, high), width), HARDWARE)
-    return tl.where(wide, -0.6931471805599453 - log_width, -log_width)
+    scale = tl.full(low.shape, NEGATIVE_LN_2, low.dtype)
+    return tl.fma(log2(_half_width_device(low, high), HARDWARE), scale, scale)
 
 
 @triton.jit

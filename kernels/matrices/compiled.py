@@ -27,7 +27,7 @@ def forward(
     operands = [p if p.dtype == compute else p.to(compute) for p in params]
     if 1 not in operands[1].stride()[-2:]:
         operands[1] = operands[1].contiguous()
-    plan = _plan(kind, tuple(shape), *[(p.shape, p.stride()) for p in operands])
+    plan = forward_plan(kind, tuple(shape), *[(p.shape, p.stride()) for p in operands])
     built = None if plan is None else library.forward(compute)
     if plan is None or built is None:
         return reference.forward(kind, "compiled", key, params, shape, dtype)
@@ -58,7 +58,7 @@ def backward(kind: Kind, key: Tensor, grad: Tensor, like: Sequence[Tensor], need
 
 def _of_factor(kind: Kind, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
     compute = compute_dtype(grad.dtype)
-    draw = _backward_plan(kind, grad.shape, factor.shape)
+    draw = backward_plan(kind, grad.shape, factor.shape)
     built = None if draw is None else library.backward(compute)
     if draw is None or built is None:
         return reference.of_factor(kind, "compiled", key, grad, factor)
@@ -118,7 +118,7 @@ def by_blas(rows: Rows, n: int, k: int) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(
+def forward_plan(
     kind: Kind, shape: tuple[int, ...], *operands: tuple[torch.Size, tuple[int, ...]]
 ) -> tuple[tuple[int, ...], ...] | None:
     """Of a forward call, the fields of the draw but its key, and of each operand but its address.
@@ -141,7 +141,7 @@ def _plan(
 
 
 @functools.lru_cache(maxsize=256)
-def _backward_plan(kind: Kind, shape: torch.Size, factor: torch.Size) -> tuple[int, ...] | None:
+def backward_plan(kind: Kind, shape: torch.Size, factor: torch.Size) -> tuple[int, ...] | None:
     """Of a backward call, the fields of the draw but its key; None where BLAS multiplies."""
     batch, (n, k) = shape[:-1], factor[-2:]
     own = (False,) * (len(batch) + 2 - len(factor)) + tuple(size != 1 for size in factor[:-2])

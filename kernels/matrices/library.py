@@ -59,3 +59,4 @@ extern "C" void backward(const rsample::Backward<{cpp.TYPES[compute]}>* f) {{ rs
 
 
 cpp.AHEAD.append(_forward_source)
+cpp.GRADIENTS_AHEAD.append(_backward_source)

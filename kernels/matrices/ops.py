@@ -1,4 +1,4 @@
-"""The torch.library operators of draws that are a matrix product, over three backends.
+"""The operators of draws that are a matrix product, over three backends.
 
     rsample::multivariate_normal(Tensor[] key, Tensor loc, Tensor scale_tril, SymInt[] shape, ScalarType dtype)
         -> Tensor
@@ -7,87 +7,99 @@
         ScalarType dtype) -> Tensor
 
 and `<name>_backward(Tensor[] key, Tensor grad, Tensor <parameter>..., bool[] needs) -> Tensor[]`, which reads the
-parameters' shapes and dtypes only. `key` is a packed key (one tensor) or a generator's reservation (three); see
-:mod:`rsample.kernels.keys`. :class:`rsample.kernels.matrices.kind.Kind` says what is drawn.
+parameters' shapes and dtypes only. :class:`rsample.kernels.matrices.kind.Kind` says what is drawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..autograd import AffineDraw
 from ..backend import backend_for
-from ..keys import packed_key
+from ..dtensor import any_dtensor
 from ..language import HAS_TRITON
-from ..ops import fresh, is_plain
+from ..operators import Operators, define, fake_backward, fresh
+from ..outputs import Outputs
+from ..philox_key import packed_key
 from . import compiled, reference
 from .kind import KINDS, Kind
 
 if HAS_TRITON:
     from . import product
 
-_LIBRARY = torch.library.Library("rsample", "FRAGMENT")
 
+class ProductOperators(Operators):
+    """Draws of one kind. The squared norm of the noise, where a draw gives it, does not depend on the parameters."""
 
-def forward(
-    kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
-) -> tuple[Tensor, ...]:
-    """The forward operator below autograd: no graph is built."""
-    if is_plain(params):
-        return _run_forward(kind, key, params, shape, dtype)
-    with torch._C._AutoDispatchBelowAutograd():
-        output = operator(kind)(list(key), *params, shape, dtype)
-    return tuple(output) if kind.norm else (output,)
+    function = AffineDraw
 
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.name, self.parameters, self.events = kind.name, kind.parameters, kind.events
+        self.outputs = 1 + kind.norm
+        self.tangent = self
+        parameters = ", ".join(f"Tensor {name}" for name in kind.parameters)
+        result = "(Tensor, Tensor)" if kind.norm else "Tensor"
+        self.forward_op = define(
+            f"{kind.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}",
+            lambda key, *args: self.run_forward(key, args[:-2], *args[-2:]),
+            self._fake,
+            lambda key, *args: self.recorded(key, args[:-2], *args[-2:]),
+        )
+        self.backward_op = define(
+            f"{kind.name}_backward(Tensor[] key, Tensor grad, {parameters}, bool[] needs) -> Tensor[]",
+            lambda key, grad, *args: fresh(self.run_backward(key, (grad,), args[:-1], args[-1]), (grad, *args[:-1])),
+            lambda key, grad, *args: fake_backward(*args),
+        )
 
-def backward(
-    kind: Kind, key: Sequence[Tensor], grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
-) -> list[Tensor]:
-    """The backward operator below autograd."""
-    if is_plain((grad,)):
-        return _run_backward(kind, key, grad, like, needs)
-    with torch._C._AutoDispatchBelowAutograd():
-        grads: list[Tensor] = getattr(torch.ops.rsample, f"{kind.name}_backward").default(list(key), grad, *like, needs)
-    return grads
+    def blocks(self, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> int:
+        # Streams beside the draw's own count from the same block.
+        per_row = max(shape[-1], params[1].shape[-1])
+        return -(-math.prod(shape[:-1]) * per_row // self.per_block(dtype))
 
+    def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
+        raise NotImplementedError(
+            "draws that are a matrix product do not take DTensor parameters; draw with the full_tensor() of "
+            f"{' and '.join(name for name, p in zip(self.parameters, params, strict=True) if any_dtensor((p,)))}"
+        )
 
-def operator(kind: Kind) -> Any:
-    """`rsample::<name>`."""
-    return getattr(torch.ops.rsample, kind.name).default
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
+        kind = self.kind
+        backend = backend_for(params[0].device, math.prod(shape), params)
+        if backend == "triton":
+            outputs = product.forward(kind, key, params, shape, dtype)
+        else:
+            with _without_autocast(params[0].device):
+                if backend == "compiled":
+                    outputs = compiled.forward(kind, packed_key(key), params, shape, dtype)
+                else:
+                    outputs = reference.forward(kind, backend, packed_key(key), params, shape, dtype)
+        return outputs if kind.norm else outputs[0]
 
+    def run_backward(
+        self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor]:
+        (grad,) = given
+        backend = backend_for(grad.device, grad.numel(), (grad,))
+        if backend == "triton":
+            return product.backward(self.kind, key, grad, params, needs)
+        with _without_autocast(grad.device):
+            if backend == "compiled":
+                return compiled.backward(self.kind, packed_key(key), grad, params, needs)
+            return reference.backward(self.kind, backend, packed_key(key), grad, params, needs)
 
-def register_autograd(kind: Kind, kernel: Callable[..., Any]) -> None:
-    """Make `kernel` what the forward operator does where a gradient may be asked for."""
-    _LIBRARY.impl(kind.name, kernel, "Autograd")
-
-
-def _run_forward(
-    kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
-) -> tuple[Tensor, ...]:
-    backend = backend_for(params[0].device, math.prod(shape), params)
-    if backend == "triton":
-        return product.forward(kind, key, params, shape, dtype)
-    with _without_autocast(params[0].device):
-        if backend == "compiled":
-            return compiled.forward(kind, packed_key(key), params, shape, dtype)
-        return reference.forward(kind, backend, packed_key(key), params, shape, dtype)
-
-
-def _run_backward(
-    kind: Kind, key: Sequence[Tensor], grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
-) -> list[Tensor]:
-    backend = backend_for(grad.device, grad.numel(), (grad,))
-    if backend == "triton":
-        return product.backward(kind, key, grad, like, needs)
-    with _without_autocast(grad.device):
-        if backend == "compiled":
-            return compiled.backward(kind, packed_key(key), grad, like, needs)
-        return reference.backward(kind, backend, packed_key(key), grad, like, needs)
+    def _fake(self, key: list[Tensor], *args: Any) -> Outputs:
+        *params, shape, dtype = args
+        sample = params[0].new_empty(shape, dtype=dtype)
+        return (sample, params[0].new_empty(shape[:-1], dtype=dtype)) if self.kind.norm else sample
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -97,39 +109,4 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _define(kind: Kind) -> None:
-    parameters = ", ".join(f"Tensor {name}" for name in kind.parameters)
-
-    def run(key: list[Tensor], *args: Any) -> Any:
-        outputs = _run_forward(kind, key, args[:-2], *args[-2:])
-        return outputs if kind.norm else outputs[0]
-
-    def fake(key: list[Tensor], *args: Any) -> Any:
-        *params, shape, dtype = args
-        sample = params[0].new_empty(shape, dtype=dtype)
-        return (sample, params[0].new_empty(shape[:-1], dtype=dtype)) if kind.norm else sample
-
-    def run_backward(key: list[Tensor], grad: Tensor, *args: Any) -> list[Tensor]:
-        return fresh(_run_backward(kind, key, grad, args[:-1], args[-1]), (grad, *args[:-1]))
-
-    def fake_backward(key: list[Tensor], grad: Tensor, *args: Any) -> list[Tensor]:
-        *like, needs = args
-        return [p.new_empty(p.shape) for p, needed in zip(like, needs, strict=True) if needed]
-
-    result = "(Tensor, Tensor)" if kind.norm else "Tensor"
-    schemas = {
-        f"{kind.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}": (run, fake),
-        f"{kind.name}_backward(Tensor[] key, Tensor grad, {parameters}, bool[] needs) -> Tensor[]": (
-            run_backward,
-            fake_backward,
-        ),
-    }
-    for schema, (kernel, fake_kernel) in schemas.items():
-        name = schema.partition("(")[0]
-        _LIBRARY.define(schema)
-        _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
-        torch.library.register_fake(f"rsample::{name}", fake_kernel, lib=_LIBRARY)
-
-
-for _kind in KINDS:
-    _define(_kind)
+OPERATORS = {kind: ProductOperators(kind) for kind in KINDS}

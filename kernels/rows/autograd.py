@@ -1,8 +1,9 @@
 """Gradients, forward-mode derivatives and vmap of draws over rows.
 
-Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again. The
-noise drops out: a relaxed draw's derivatives follow from the sample, and along a reparameterised draw log E is fixed,
-so that the log-density, a function of log E alone but for the temperature, moves only with the temperature.
+Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again;
+where nobody does, those of samples are loops on the CPU. The noise drops out: a relaxed draw's derivatives follow from
+the sample, and along a reparameterised draw log E is fixed, so that the log-density, a function of log E alone but for
+the temperature, moves only with the temperature.
 
 The sample that was returned is not kept: whoever has it may overwrite it (`sample.data`), of which nobody hears. It is
 drawn again from its key, or copied where it is so small that this takes less time.
@@ -16,38 +17,38 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
+from ..autograd import Draw
+from ..backend import backend_for
 from ..function import LeanFunction, wants_derivative
 from ..noise import SIGNIFICAND_BITS, compute_dtype
-from ..ops import is_plain
-from ..vmapping import aligned, batch_first, each_example, is_a_draw_an_example
-from .ops import Kind, Race, Relaxed, register_autograd, run_below_autograd
+from ..operators import Operators, is_plain
+from ..outputs import Outputs, as_tuple
+from ..vmapping import aligned, is_a_draw_an_example, vmapped_draw
+from . import compiled
+from .ops import Race, Relaxed
 
 # The one-hot or relaxed sample of so many elements is copied in less time than it is drawn again.
 COPIED = 2**10
 
 
 class RaceDraw(LeanFunction):
-    """A category for each row, and its log-probability: apply(kind, key, marker, shape, weights).
+    """A category for each row, and its log-probability: apply(kind, key, marker, shape, dtype, weights).
 
     The category has no gradient but for the straight-through one, that of the probabilities.
     """
 
-    @staticmethod
-    def forward(
-        kind: Race, key: tuple[Tensor, ...], marker: Tensor | None, shape: Sequence[int], weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        return run_below_autograd(kind, key, (weights,), shape)
+    forward = Draw.forward
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.kind, key, marker, ctx.shape, weights = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+        ctx.kind, key, marker, ctx.shape, _, weights = inputs
+        sample = as_tuple(output)[0]
         if not ctx.kind.straight_through:
-            ctx.mark_non_differentiable(output[0])
+            ctx.mark_non_differentiable(sample)
         ctx.set_materialize_grads(False)
         saved = (*key, marker, weights)
-        ctx.save_for_backward(*saved, _copied(output[0]) if ctx.kind.log_prob else None)
+        ctx.save_for_backward(*saved, _copied(sample) if ctx.kind.log_prob else None)
         ctx.save_for_forward(*saved, None)
 
     @staticmethod
@@ -59,12 +60,12 @@ class RaceDraw(LeanFunction):
         if ctx.kind.log_prob and grads[1] is not None:
             index = _winners(ctx, key, marker, weights, sample)
             terms.append(_race_log_prob_backward(ctx.kind, grads[1], index, weights))
-        return None, None, None, None, sum(terms) if terms else None
+        return None, None, None, None, None, sum(terms) if terms else None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         *key, marker, weights, sample = ctx.saved_tensors
-        w, tangent = weights.to(compute_dtype(weights.dtype)), tangents[4].to(compute_dtype(weights.dtype))
+        w, tangent = weights.to(compute_dtype(weights.dtype)), tangents[5].to(compute_dtype(weights.dtype))
         of_sample = None
         if ctx.kind.straight_through:
             probs, total = _probs(ctx.kind, w)
@@ -72,7 +73,7 @@ class RaceDraw(LeanFunction):
             of_sample = (weighted - probs * weighted.sum(-1, keepdim=True)) / total
             of_sample = of_sample.to(weights.dtype).expand(ctx.shape)
         if not ctx.kind.log_prob:
-            return (of_sample,)
+            return of_sample
         index = _winners(ctx, key, marker, weights, sample)
         own = _of_categories(tangent, index)
         if ctx.kind.from_probs:
@@ -83,8 +84,8 @@ class RaceDraw(LeanFunction):
         return of_sample, result.to(weights.dtype)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        return _vmapped(RaceDraw, info, in_dims, *args)
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        return vmapped_draw(RaceDraw, info, in_dims, *args)
 
 
 def _copied(sample: Tensor) -> Tensor | None:
@@ -97,25 +98,30 @@ def _copied(sample: Tensor) -> Tensor | None:
 
 
 def _drawn_again(
-    function: type[LeanFunction],
-    kind: Kind,
-    key: Sequence[Tensor],
-    marker: Tensor | None,
-    shape: Sequence[int],
-    *params: Tensor,
+    kind: Operators, key: Sequence[Tensor], marker: Tensor | None, shape: Sequence[int], *params: Tensor
 ) -> Tensor:
     """The sample of a key, as a function of its parameters where that is asked for."""
+    dtype = params[0].dtype
     if torch._C._are_functorch_transforms_active() or wants_derivative(params):
-        again: Tensor = function.apply(kind, tuple(key), marker, shape, *params)[0]
-        return again
-    return run_below_autograd(kind, key, params, shape)[0]
+        again: Outputs = kind.function.apply(kind, tuple(key), marker, shape, dtype, *params)
+        return as_tuple(again)[0]
+    return as_tuple(kind.forward(key, params, shape, dtype))[0]
+
+
+def _is_looped(grad: Tensor | None, *params: Tensor) -> bool:
+    """Whether loops on the CPU compute the parameters' gradients, which nobody differentiates again."""
+    if grad is None or torch._C._are_functorch_transforms_active() or wants_derivative((grad, *params)):
+        return False
+    if not is_plain((grad, *params)) or backend_for(grad.device, grad.numel(), (grad, *params)) != "compiled":
+        return False
+    return compiled.gradients_available(compute_dtype(params[0].dtype))
 
 
 def _winners(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, weights: Tensor, sample: Tensor | None) -> Tensor:
     """The category of each row of a race."""
     if sample is None:
         kind = Race(ctx.kind.from_probs, one_hot=False, log_prob=False)
-        return _drawn_again(RaceDraw, kind, key, marker, ctx.shape, weights.detach())
+        return _drawn_again(kind, key, marker, ctx.shape, weights.detach())
     return sample.argmax(-1) if ctx.kind.one_hot else sample
 
 
@@ -130,8 +136,11 @@ def _probs(kind: Race, w: Tensor) -> tuple[Tensor, Tensor | float]:
 def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
     """The gradient of the weights for that of the probabilities, which all rows of some weights share."""
     compute = compute_dtype(weights.dtype)
-    probs, total = _probs(kind, weights.to(compute))
     g = _sum_to(grad.to(compute), weights.shape)
+    if _is_looped(g, weights):
+        looped = compiled.probs_gradient(weights.to(compute), g, from_probs=kind.from_probs)
+        return looped.to(weights.dtype)
+    probs, total = _probs(kind, weights.to(compute))
     centred = g - (g * probs).sum(-1, keepdim=True)
     return (centred / total if kind.from_probs else centred * probs).to(weights.dtype)
 
@@ -176,32 +185,24 @@ def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
 
 
 class RelaxedDraw(LeanFunction):
-    """A point of the simplex for each row: apply(kind, key, marker, shape, logits, temperature).
+    """A point of the simplex for each row: apply(kind, key, marker, shape, dtype, logits, temperature).
 
     `temperature` is one number. Gradients of a row's scores s = (logits - log E) / temperature add up to 0, so that s
     may be replaced there by x = log_softmax(s), which the sample gives.
     """
 
-    @staticmethod
-    def forward(
-        kind: Relaxed,
-        key: tuple[Tensor, ...],
-        marker: Tensor | None,
-        shape: Sequence[int],
-        logits: Tensor,
-        temperature: Tensor,
-    ) -> tuple[Tensor, ...]:
-        return run_below_autograd(kind, key, (logits, temperature), shape)
+    forward = Draw.forward
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.kind, key, marker, ctx.shape, logits, temperature = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+        ctx.kind, key, marker, ctx.shape, _, logits, temperature = inputs
+        sample = as_tuple(output)[0]
         if not ctx.kind.pathwise:
-            ctx.mark_non_differentiable(output[0])
+            ctx.mark_non_differentiable(sample)
         ctx.set_materialize_grads(False)
         saved = (*key, marker, logits, temperature)
         ctx.save_for_forward(*saved, None)
-        ctx.save_for_backward(*saved, _copied(output[0]))
+        ctx.save_for_backward(*saved, _copied(sample))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -210,6 +211,14 @@ class RelaxedDraw(LeanFunction):
         compute = compute_dtype(logits.dtype)
         t = temperature.to(compute).reshape(())
         sample = sample.to(compute)
+        if kind.pathwise and not any(g is not None for g in grads[1:]) and _is_looped(grads[0], logits, temperature):
+            needed = ctx.needs_input_grad[-1]
+            of_scores, moved = compiled.relaxed_gradient(
+                sample, grads[0].to(compute), t, exponentiated=kind.exponentiated, of_temperature=needed
+            )
+            of_logits = _sum_to(of_scores, logits.shape).to(logits.dtype)
+            of_temperature = None if moved is None else moved.reshape(temperature.shape).to(temperature.dtype)
+            return None, None, None, None, of_logits, of_temperature
         k = sample.shape[-1]
         y = sample if kind.exponentiated else sample.exp()
         of_temperature = ctx.needs_input_grad[-1]
@@ -237,9 +246,9 @@ class RelaxedDraw(LeanFunction):
                 terms_of_temperature.append(-(of_scores * x).sum())
         of_logits = _sum_to(sum(terms[1:], start=terms[0]), logits.shape).to(logits.dtype) if terms else None
         if not of_temperature or not terms_of_temperature:
-            return None, None, None, None, of_logits, None
+            return None, None, None, None, None, of_logits, None
         total = sum(terms_of_temperature[1:], start=terms_of_temperature[0])
-        return None, None, None, None, of_logits, total.reshape(temperature.shape).to(temperature.dtype)
+        return None, None, None, None, None, of_logits, total.reshape(temperature.shape).to(temperature.dtype)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -252,7 +261,7 @@ class RelaxedDraw(LeanFunction):
         k = sample.shape[-1]
         logits_tangent, temperature_tangent = (
             torch.zeros_like(p, dtype=compute) if d is None else d.to(compute)
-            for p, d in zip((logits, temperature), tangents[4:], strict=True)
+            for p, d in zip((logits, temperature), tangents[5:], strict=True)
         )
         temperature_tangent = temperature_tangent.reshape(())
         if kind.pathwise:
@@ -267,23 +276,23 @@ class RelaxedDraw(LeanFunction):
             score = _score(logits.to(compute), t, x)
             log_prob_tangent = (score * (logits_tangent - x * temperature_tangent)).sum(-1)
             log_prob_tangent = log_prob_tangent + temperature_tangent * (k - 1) / t
-        return (sample_tangent, log_prob_tangent.to(sample.dtype)) if kind.log_prob else (sample_tangent,)
+        return (sample_tangent, log_prob_tangent.to(sample.dtype)) if kind.log_prob else sample_tangent
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        kind, key, marker, shape, logits, temperature = args
-        _, key_dims, marker_dim, _, logits_dim, temperature_dim = in_dims
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        kind, key, marker, shape, dtype, logits, temperature = args
+        _, key_dims, marker_dim, _, _, logits_dim, temperature_dim = in_dims
         if temperature_dim is None or is_a_draw_an_example(key_dims, marker_dim):
-            return _vmapped(RelaxedDraw, info, in_dims, *args)
+            return vmapped_draw(RelaxedDraw, info, in_dims, *args)
         # A temperature for each example: draw at temperature 1.
         unit = replace(kind, exponentiated=False, log_prob=False)
         one = torch.ones((), dtype=logits.dtype, device=logits.device)
-        (x,), _ = _vmapped(RelaxedDraw, info, (*in_dims[:5], None), unit, key, marker, shape, logits, one)
+        x, _ = vmapped_draw(RelaxedDraw, info, (*in_dims[:6], None), unit, key, marker, shape, dtype, logits, one)
         if logits_dim is not None:
             logits = aligned(logits.movedim(logits_dim, 0), len(shape) + 1)
         temperature = temperature.movedim(temperature_dim, 0).reshape(-1, *(1,) * len(shape))
         outputs = with_temperature(kind, x, logits, temperature)
-        return outputs, (0,) * len(outputs)
+        return (outputs, (0, 0)) if len(outputs) == 2 else (outputs[0], 0)
 
 
 def _relaxed(ctx: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -291,7 +300,7 @@ def _relaxed(ctx: Any) -> tuple[Tensor, Tensor, Tensor]:
     *key, marker, logits, temperature, copy = ctx.saved_tensors
     if copy is None or torch._C._are_functorch_transforms_active() or wants_derivative((logits, temperature)):
         kind = replace(ctx.kind, log_prob=False)
-        copy = _drawn_again(RelaxedDraw, kind, key, marker, ctx.shape, logits, temperature)
+        copy = _drawn_again(kind, key, marker, ctx.shape, logits, temperature)
     return copy, logits, temperature
 
 
@@ -325,37 +334,4 @@ def with_temperature(kind: Relaxed, x: Tensor, logits: Tensor, temperature: Tens
     return sample, log_prob - fixed.sum(-1) if kind.exponentiated else log_prob
 
 
-def _vmapped(
-    function: type[Function], info: Any, in_dims: tuple[Any, ...], *args: Any
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    kind, key, marker, shape, *params = args
-    _, key_dims, marker_dim, _, *param_dims = in_dims
-    out_dims = (0,) * (1 + kind.log_prob)
-    if is_a_draw_an_example(key_dims, marker_dim):
-        examples = each_example(function, info, in_dims, args)
-        return tuple(torch.stack(outputs) for outputs in zip(*examples, strict=True)), out_dims
-    params = [
-        p if d is None else aligned(p.movedim(d, 0), len(shape) + 1) for p, d in zip(params, param_dims, strict=True)
-    ]
-    marker = batch_first(marker, marker_dim, info.batch_size)
-    return function.apply(kind, key, marker, (info.batch_size, *shape), *params), out_dims
-
-
-def _categorical_kernel(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:
-    kind = Race(*options)
-    if wants_derivative((weights,)):
-        return list(RaceDraw.apply(kind, tuple(key), None, tuple(shape), weights))
-    return list(run_below_autograd(kind, key, (weights,), shape))
-
-
-def _relaxed_categorical_kernel(
-    key: list[Tensor], logits: Tensor, temperature: Tensor, shape: list[int], *options: bool
-) -> list[Tensor]:
-    kind = Relaxed(*options)
-    if wants_derivative((logits, temperature)):
-        return list(RelaxedDraw.apply(kind, tuple(key), None, tuple(shape), logits, temperature))
-    return list(run_below_autograd(kind, key, (logits, temperature), shape))
-
-
-register_autograd(Race, _categorical_kernel)
-register_autograd(Relaxed, _relaxed_categorical_kernel)
+Race.function, Relaxed.function = RaceDraw, RelaxedDraw

@@ -1,4 +1,4 @@
-"""Draws over rows on the CPU, compiled: `race.h`, built for one dtype of the weights at first use.
+"""Draws over rows on the CPU, compiled: `race.h` and others, built for one dtype of the weights at first use.
 
 Built and kept as the elementwise loops are (:mod:`rsample.kernels.compiled`). Where a library cannot be built, one
 warning is given and the reference runs instead, for the life of the process.
@@ -42,11 +42,22 @@ def available(dtype: torch.dtype) -> bool:
     return _library(dtype) is not None
 
 
-def addresses(dtype: torch.dtype) -> tuple[int, int] | None:
-    """Where `race` and `inversion` of the library for weights of `dtype` lie, or None where there is none."""
+def gradients_available(compute: torch.dtype) -> bool:
+    """Whether gradients computed in a dtype run compiled here; builds their library if that is still to be seen."""
+    return _gradients(compute) is not None
+
+
+# The functions that the native core calls, in its order: of draws, and of gradients.
+_FUNCTIONS = (("race", "inversion", "relaxed_scores"), ("relaxed_gradient", "probs_gradient"))
+
+
+def addresses(dtype: torch.dtype) -> tuple[int, ...] | None:
+    """Where the functions for weights of `dtype` lie, or None where these cannot be built."""
     if dtype not in _addresses:
-        library = _library(dtype) if dtype in _CPP_TYPES else None
-        functions = () if library is None else (library.race, library.inversion)
+        libraries = (_library(dtype), _gradients(compute_dtype(dtype))) if dtype in _CPP_TYPES else (None,)
+        functions: list[Any] = []
+        if None not in libraries:
+            functions = [getattr(built, f) for built, own in zip(libraries, _FUNCTIONS, strict=True) for f in own]
         _addresses[dtype] = tuple(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions)
     return _addresses[dtype] or None
 
@@ -166,6 +177,40 @@ def relaxed(
     return outputs
 
 
+def relaxed_gradient(
+    sample: Tensor,
+    grad: Tensor,
+    temperature: Tensor,
+    *,
+    exponentiated: bool,
+    of_temperature: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of a relaxed draw's logits, before any sum over rows, and of its temperature, for the sample's.
+
+    All tensors are of a dtype to compute in, whose :func:`gradients_available`.
+    """
+    sample, grad = sample.contiguous(), grad.contiguous()
+    result, moved = empty(sample.shape, sample.dtype), ctypes.c_double()
+    k = sample.shape[-1]
+    _gradients(sample.dtype).relaxed_gradient(
+        *(sample.data_ptr(), grad.data_ptr(), sample.numel() // k, k, float(temperature), exponentiated),
+        *(result.data_ptr(), ctypes.byref(moved) if of_temperature else None),
+    )
+    if not of_temperature:
+        return result, None
+    return result, torch.tensor(moved.value, dtype=sample.dtype, device=CPU)
+
+
+def probs_gradient(weights: Tensor, grad: Tensor, *, from_probs: bool) -> Tensor:
+    """The gradient of probabilities or logits for that of the normalised ones, of one shape, and dtypes as there."""
+    weights, grad = weights.contiguous(), grad.contiguous()
+    result, k = empty(weights.shape, weights.dtype), weights.shape[-1]
+    _gradients(weights.dtype).probs_gradient(
+        weights.data_ptr(), grad.data_ptr(), weights.numel() // k, k, from_probs, result.data_ptr()
+    )
+    return result
+
+
 def _rows_in_order(weights: Tensor) -> Tensor:
     """Weights whose categories lie side by side; a copy only where they do not, and never of the draw's size."""
     return weights if weights.shape[-1] == 1 or weights.stride(-1) == 1 else weights.contiguous()
@@ -209,6 +254,18 @@ def _build(dtype: torch.dtype) -> Any:
     return library
 
 
+@functools.cache
+def _gradients(compute: torch.dtype) -> Any:
+    """The library of gradients in a dtype, or None where it cannot be built."""
+    library = cpp.build(_gradient_source(compute), "draws", compute) if cpp.compiler_works() else None
+    if library is not None:
+        rows = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        library.relaxed_gradient.restype = library.probs_gradient.restype = None
+        library.relaxed_gradient.argtypes = (*rows, ctypes.c_double, ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
+        library.probs_gradient.argtypes = (*rows, ctypes.c_bool, ctypes.c_void_p)
+    return library
+
+
 def _source(dtype: torch.dtype) -> str:
     headers = cpp.headers("rows/race.h", "rows/inversion.h")
     weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
@@ -245,4 +302,23 @@ extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std:
 """
 
 
+def _gradient_source(compute: torch.dtype) -> str:
+    return f"""{cpp.headers("rows/gradients.h")}
+using Compute = {cpp.TYPES[compute]};
+
+extern "C" void relaxed_gradient(const Compute* samples, const Compute* grads, std::int64_t rows, std::int64_t k,
+                                 double temperature, bool exponentiated, Compute* results, double* of_temperature) {{
+  const auto run = exponentiated ? rsample::relaxed_gradient<Compute, true> : rsample::relaxed_gradient<Compute, false>;
+  run(samples, grads, rows, k, temperature, results, of_temperature);
+}}
+
+extern "C" void probs_gradient(const Compute* weights, const Compute* grads, std::int64_t rows, std::int64_t k,
+                               bool from_probs, Compute* results) {{
+  const auto run = from_probs ? rsample::probs_gradient<Compute, true> : rsample::probs_gradient<Compute, false>;
+  run(weights, grads, rows, k, results);
+}}
+"""
+
+
 cpp.AHEAD.append(_source)
+cpp.GRADIENTS_AHEAD.append(_gradient_source)

@@ -9,6 +9,7 @@ sample, which backward draws again from the key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import Parameter
 
+from .. import compiled, cpp, native_core
+from ..backend import backend_for, forced
 from ..devicemath import exp, expm1, log, log1p
 from ..draw import Sampler
 from ..language import tl, triton
@@ -25,8 +29,9 @@ from ..loops.noise import NOTHING
 from ..maps.log_gamma import LOG_GAMMA_MAP, log_gamma_reference
 from ..maps.map import Map
 from ..noise import compute_dtype
-from ..ops import Operators, draw_engine, gradient_engine, planner
+from ..ops import MapOperators, draw_engine, gradient_engine, planner
 from ..plans import Plans
+from .dirichlet_gradient import DirichletGradient
 
 _LOG_HALF = -0.6931471805599453
 
@@ -54,7 +59,7 @@ def share_gradient(log_share: Tensor, log_rest: Tensor, concentration: Tensor, o
     delta = torch.where(upper, -torch.expm1(high) / a, torch.expm1(low) / b)
     xi = torch.where(upper, torch.log1p(torch.clamp(b * delta, -0.99, 1e35)), low)
     eta = torch.where(upper, high, torch.log1p(-torch.exp(share)) + (log_total - torch.log(b)))
-    return beta_gradients(delta, xi, eta, a, b)[0]
+    return beta_gradients(delta, xi, eta, a, b, number=1)[0]
 
 
 def _reference_grad(
@@ -63,6 +68,10 @@ def _reference_grad(
     gradient = share_gradient(log_share, log_rest, concentration, other)
     nothing = torch.zeros_like(grad)
     return grad * torch.exp(log_share) * gradient, nothing, nothing, nothing
+
+
+# The same by a loop on the CPU.
+GRADIENT = DirichletGradient(lambda *operands: _reference_grad(operands[0], *operands)[:1])
 
 
 @triton.jit
@@ -94,7 +103,7 @@ def _share(noise: Tensor, concentration: Tensor, other: Tensor, log_share: Tenso
     return torch.exp(log_share)
 
 
-# Elementwise on what a row has given, so that it makes a kernel of each backend.
+# Elementwise on what a row has given, so that it makes a kernel on a GPU.
 _SHARES = Map(
     name="dirichlet_shares",
     parameters=("concentration", "others", "log_share", "log_rest"),
@@ -167,7 +176,7 @@ _LAW = replace(
 )
 
 
-class DirichletOperators(Operators):
+class DirichletOperators(MapOperators):
     """`rsample::dirichlet` and its gradient, whose kernels are those of the gamma numbers and of `_SHARES`."""
 
     def __init__(self, map: Map) -> None:
@@ -176,12 +185,12 @@ class DirichletOperators(Operators):
             LOG_GAMMA_MAP, Plans(planner(LOG_GAMMA_MAP), map.noise.elements_per_block)
         )
         self._of_shares = gradient_engine(_SHARES)
-        self.run_forward = self._draw
+        self.run_forward = self._draw  # type: ignore[method-assign]
         self.plans = Plans(
             lambda params, shape, dtype: lambda key, given: self._draw(key, given, shape, dtype),
             map.noise.elements_per_block,
         )
-        self._run_backward = self._gradient
+        self.run_backward = self._gradient  # type: ignore[method-assign]
 
     def _draw(
         self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
@@ -199,17 +208,68 @@ class DirichletOperators(Operators):
         if grad.numel() == 0:
             return [torch.zeros_like(params[0])]
         logs = self._logs(key, (concentration,), grad.shape, compute)
+        if backend_for(grad.device, grad.numel(), (grad, concentration)) == "compiled":
+            result = GRADIENT(grad, concentration.expand(grad.shape), logs)
+            if result is not None:
+                return [result.sum_to_size(params[0].shape).to(params[0].dtype)]
+        return [self._gradient_of_logs(key, grad, concentration, logs).to(params[0].dtype)]
+
+    def _gradient_of_logs(self, key: Sequence[Tensor], grad: Tensor, concentration: Tensor, logs: Tensor) -> Tensor:
+        """As `rows/dirichlet.h`, but that what draws have in common may be summed up."""
         top, index = logs.max(-1, keepdim=True)
         # Beside the greatest, which is 1: what is left of it, and how it moves, keep their precision.
         small = torch.exp_(logs - top).scatter_(-1, index, 0.0)
         rest = small.sum(-1, keepdim=True)
         log_sum = torch.log1p(rest)
-        log_rest = torch.log(rest.clamp(min=torch.finfo(compute).tiny)) - log_sum
+        log_rest = torch.log(rest.clamp(min=torch.finfo(grad.dtype).tiny)) - log_sum
         grad = grad - grad.gather(-1, index)
         grad -= (small * grad).sum(-1, keepdim=True) / (1 + rest)
         operands = (concentration, others(concentration), logs - (top + log_sum), log_rest)
         (result,) = self._of_shares(key, (grad,), operands, (True, False, False, False))
-        return [result.to(params[0].dtype)]
+        return result
 
 
-DIRICHLET = Sampler(_LAW, DirichletOperators)
+class DirichletLaw(native_core.Law):
+    """The draws of Dirichlet as the native core knows them."""
+
+    def __init__(self, operators: MapOperators) -> None:
+        super().__init__(operators)
+        # By dtype, and for few numbers and for many: where the function for gamma numbers lies, its program, and where
+        # that for gradients lies, 0 as long as it is not built.
+        self._functions: dict[tuple[torch.dtype, bool], tuple[int, int, int]] = {}
+
+    def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
+        core, (concentration,) = native_core.CORE, params
+        if core is None or type(concentration) not in (Tensor, Parameter) or not concentration.is_cpu:
+            return None
+        dtype, numel = concentration.dtype, math.prod(shape)
+        functions = self._functions.get((dtype, numel >= compiled.INTERPRETED_NUMEL))
+        if functions is None or (not functions[-1] and GRADIENT.built(dtype)):
+            functions = self._found(dtype, numel)
+        return None if functions is None else core.dirichlet(self, *functions, concentration, shape, differentiable)
+
+    def _found(self, dtype: torch.dtype, numel: int) -> tuple[int, int, int] | None:
+        if forced() is not None or dtype not in cpp.TYPES:
+            return None
+        functions = compiled.functions(LOG_GAMMA_MAP, dtype, numel)
+        if functions is None:
+            return None
+        found = (*native_core.addresses(functions.forward), native_core.addresses(GRADIENT.built(dtype))[0])
+        self._functions[dtype, numel >= compiled.INTERPRETED_NUMEL] = found
+        return found
+
+    def gradients(
+        self,
+        words: Tensor,
+        grads: Sequence[Tensor | None],
+        saved: Sequence[Tensor],
+        shape: tuple[int, ...],
+        sizes: tuple[tuple[int, ...], ...],
+        needs: tuple[bool, ...],
+        teaches: bool,
+    ) -> tuple[Tensor | None, ...]:
+        """The gradient where the core's own does not do; `saved` begins with the concentration."""
+        return super().gradients(words, grads, saved[:1], shape, sizes, needs, teaches)
+
+
+DIRICHLET = Sampler(_LAW, DirichletOperators, DirichletLaw)

@@ -5,16 +5,15 @@
     rsample::relaxed_categorical(Tensor[] key, Tensor logits, Tensor temperature, SymInt[] shape, bool exponentiated,
         bool log_prob, bool pathwise) -> Tensor[]
 
-`key` is a packed key (one tensor) or a generator's reservation (three); see :mod:`rsample.kernels.keys`; and, for some
-rows of a larger sample, one tensor more; see :mod:`rsample.kernels.window`. Both return
-the sample and, where `log_prob` asks for it, its log-probability; :mod:`rsample.kernels.rows.reference` says which.
+Both return the sample and, where `log_prob` asks for it, its log-probability;
+:mod:`rsample.kernels.rows.reference` says which.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,10 @@ import torch
 from torch import Tensor
 
 from ..backend import backend_for
-from ..keys import packed_key
 from ..language import HAS_TRITON
-from ..ops import is_plain
+from ..operators import Operators, define
+from ..outputs import Outputs, as_tuple, returned
+from ..philox_key import Key
 from ..window import split_key
 from . import compiled, reference
 from .inversion import draws_by_inversion
@@ -34,11 +34,9 @@ if HAS_TRITON:
     from . import race as race_kernels
     from . import relaxed as relaxed_kernels
 
-_LIBRARY = torch.library.Library("rsample", "FRAGMENT")
-
 
 @dataclass(frozen=True)
-class Race:
+class Race(Operators):
     """A category for each row: what the operator `rsample::categorical` takes beside key, weights and shape.
 
     `straight_through` gives a one-hot sample the gradient of the probabilities.
@@ -49,37 +47,45 @@ class Race:
     log_prob: bool
     straight_through: bool = False
 
+    name, events, whole_rows = "categorical", (1,), True
+
     @property
-    def op(self) -> Any:
+    def parameters(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("probs",) if self.from_probs else ("logits",)
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return 1 + self.log_prob
+
+    @property
+    def forward_op(self) -> Any:
         return torch.ops.rsample.categorical.default
 
-    @property
-    def options(self) -> tuple[bool, ...]:
-        """The operator's last arguments."""
+    def options(self, dtype: torch.dtype) -> tuple[bool, ...]:
         return self.from_probs, self.one_hot, self.log_prob, self.straight_through
 
-    def run(self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
-        """The draw itself, below the dispatcher."""
+    def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
+        return "numbered draws" if draws_by_inversion(params[0].shape, shape) else "rows"
+
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         (weights,) = params
-        numel, window = math.prod(shape), None
-        if len(key) % 2 == 1:
-            inversion = draws_by_inversion(weights.shape, shape)
-        else:
-            # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
-            key, numel, window = split_key(key, numel)
-            inversion = window is not None
+        numel = math.prod(shape)
+        # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
+        of_box = Key(key).box is not None
+        key, numel, window = split_key(key, numel)
+        inversion = window is not None if of_box else draws_by_inversion(weights.shape, shape)
         options: dict[str, Any] = {"from_probs": self.from_probs, "one_hot": self.one_hot, "log_prob": self.log_prob}
         if inversion:
-            backend = backend_for(weights.device, numel, params)
-            if backend == "triton":
-                return inversion_kernels.inversion(key, weights, shape, **options, window=window)
-            module = compiled if backend == "compiled" else reference
-            return module.inversion(packed_key(key), weights, shape, **options, window=window)
+            options["window"] = window
+        name = "inversion" if inversion else "race"
         backend = backend_for(weights.device, numel, params)
         if backend == "triton":
-            return race_kernels.race(key, weights, shape, **options)
+            kernels = inversion_kernels if inversion else race_kernels
+            return returned(getattr(kernels, name)(key, weights, shape, **options))
         module = compiled if backend == "compiled" else reference
-        return module.race(packed_key(key), weights, shape, **options)
+        return returned(getattr(module, name)(key.packed(), weights, shape, **options))
 
 
 _RACES = {options: Race(*options) for options in itertools.product((False, True), repeat=4)}
@@ -91,7 +97,7 @@ def race(from_probs: bool, one_hot: bool, log_prob: bool, straight_through: bool
 
 
 @dataclass(frozen=True)
-class Relaxed:
+class Relaxed(Operators):
     """A point of the simplex for each row: what `rsample::relaxed_categorical` takes beside key, parameters and shape.
 
     `pathwise` lets gradients reach the parameters through the sample; else only through its log-probability.
@@ -101,65 +107,48 @@ class Relaxed:
     log_prob: bool
     pathwise: bool
 
+    name, parameters, events, whole_rows = "relaxed_categorical", ("logits", "temperature"), (1, 1), True
+
     @property
-    def op(self) -> Any:
+    def outputs(self) -> int:  # type: ignore[override]
+        return 1 + self.log_prob
+
+    @property
+    def forward_op(self) -> Any:
         return torch.ops.rsample.relaxed_categorical.default
 
-    @property
-    def options(self) -> tuple[bool, ...]:
-        """The operator's last arguments."""
+    def options(self, dtype: torch.dtype) -> tuple[bool, ...]:
         return self.exponentiated, self.log_prob, self.pathwise
 
-    def run(self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
-        """The draw itself, below the dispatcher."""
+    def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
+        return "rows"
+
+    def run_forward(
+        self, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    ) -> Outputs:
         logits, temperature = params
         options: dict[str, Any] = {"exponentiated": self.exponentiated, "log_prob": self.log_prob}
         key, numel, _ = split_key(key, math.prod(shape))
         backend = backend_for(logits.device, numel, params)
         if backend == "triton":
-            return relaxed_kernels.relaxed(key, logits, temperature, shape, **options)
+            return returned(relaxed_kernels.relaxed(key, logits, temperature, shape, **options))
         module = compiled if backend == "compiled" else reference
-        return module.relaxed(packed_key(key), logits, temperature, shape, **options)
+        return returned(module.relaxed(key.packed(), logits, temperature, shape, **options))
 
 
 Kind = Race | Relaxed
 
 
-def run_below_autograd(
-    kind: Kind, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int]
-) -> tuple[Tensor, ...]:
-    """The operator of a draw below autograd: no graph is built."""
-    if is_plain(params):
-        return tuple(kind.run(key, params, shape))
-    with torch._C._AutoDispatchBelowAutograd():
-        return tuple(kind.op(list(key), *params, shape, *kind.options))
+def _categorical(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:
+    return list(as_tuple(race(*options).run_forward(key, (weights,), shape, weights.dtype)))
 
 
-def register_autograd(kind: type[Kind], kernel: Callable[..., list[Tensor]]) -> None:
-    """Make `kernel` what the operator does where a gradient may be asked for."""
-    _LIBRARY.impl("categorical" if kind is Race else "relaxed_categorical", kernel, "Autograd")
-
-
-def _categorical(
-    key: list[Tensor],
-    weights: Tensor,
-    shape: list[int],
-    from_probs: bool,
-    one_hot: bool,
-    log_prob: bool,
-    straight_through: bool,
-) -> list[Tensor]:
-    return race(from_probs, one_hot, log_prob, straight_through).run(key, (weights,), shape)
+def _categorical_recorded(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:
+    return list(as_tuple(race(*options).recorded(key, (weights,), shape, weights.dtype)))
 
 
 def _categorical_fake(
-    key: list[Tensor],
-    weights: Tensor,
-    shape: list[int],
-    from_probs: bool,
-    one_hot: bool,
-    log_prob: bool,
-    straight_through: bool,
+    key: list[Tensor], weights: Tensor, shape: list[int], from_probs: bool, one_hot: bool, log_prob: bool, _: bool
 ) -> list[Tensor]:
     batch = shape[:-1]
     sample = weights.new_empty(shape) if one_hot else weights.new_empty(batch, dtype=torch.int64)
@@ -167,39 +156,35 @@ def _categorical_fake(
 
 
 def _relaxed_categorical(
-    key: list[Tensor],
-    logits: Tensor,
-    temperature: Tensor,
-    shape: list[int],
-    exponentiated: bool,
-    log_prob: bool,
-    pathwise: bool,
+    key: list[Tensor], logits: Tensor, temperature: Tensor, shape: list[int], *options: bool
 ) -> list[Tensor]:
-    return Relaxed(exponentiated, log_prob, pathwise).run(key, (logits, temperature), shape)
+    return list(as_tuple(Relaxed(*options).run_forward(key, (logits, temperature), shape, logits.dtype)))
+
+
+def _relaxed_categorical_recorded(
+    key: list[Tensor], logits: Tensor, temperature: Tensor, shape: list[int], *options: bool
+) -> list[Tensor]:
+    return list(as_tuple(Relaxed(*options).recorded(key, (logits, temperature), shape, logits.dtype)))
 
 
 def _relaxed_categorical_fake(
-    key: list[Tensor],
-    logits: Tensor,
-    temperature: Tensor,
-    shape: list[int],
-    exponentiated: bool,
-    log_prob: bool,
-    pathwise: bool,
+    key: list[Tensor], logits: Tensor, temperature: Tensor, shape: list[int], _: bool, log_prob: bool, pathwise: bool
 ) -> list[Tensor]:
     sample = logits.new_empty(shape)
     return [sample, logits.new_empty(shape[:-1])] if log_prob else [sample]
 
 
-_LIBRARY.define(
+define(
     "categorical(Tensor[] key, Tensor weights, SymInt[] shape, bool from_probs, bool one_hot, "
-    "bool log_prob, bool straight_through) -> Tensor[]"
+    "bool log_prob, bool straight_through) -> Tensor[]",
+    _categorical,
+    _categorical_fake,
+    _categorical_recorded,
 )
-_LIBRARY.impl("categorical", _categorical, "CompositeExplicitAutograd")
-torch.library.register_fake("rsample::categorical", _categorical_fake, lib=_LIBRARY)
-_LIBRARY.define(
+define(
     "relaxed_categorical(Tensor[] key, Tensor logits, Tensor temperature, SymInt[] shape, bool exponentiated, "
-    "bool log_prob, bool pathwise) -> Tensor[]"
+    "bool log_prob, bool pathwise) -> Tensor[]",
+    _relaxed_categorical,
+    _relaxed_categorical_fake,
+    _relaxed_categorical_recorded,
 )
-_LIBRARY.impl("relaxed_categorical", _relaxed_categorical, "CompositeExplicitAutograd")
-torch.library.register_fake("rsample::relaxed_categorical", _relaxed_categorical_fake, lib=_LIBRARY)

@@ -2,11 +2,12 @@
 
 Put together from torch operations they would keep several tensors of that size. Their derivatives are functions of the
 result, but that is the caller's to overwrite. Traced by torch.compile they are torch operations: a compiler decides for
-itself what to keep.
+itself what to keep. On the CPU the map and its first derivative are loops over rows, of simplex.h.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,16 +15,33 @@ from torch import Tensor
 from torch.distributions import StickBreakingTransform
 from torch.nn.functional import pad
 
-from ..function import LeanFunction
+from ..function import LeanFunction, wants_derivative
+from ..hugepages import empty
+from ..keys import watched
 from ..noise import compute_dtype
+from ..row_loops import RowLoops
+
+_LOOPS = RowLoops("rows/simplex.h", ("stick_breaking", "stick_breaking_backward"), "points of the simplex")
 
 
 def stick_breaking(x: Tensor) -> Tensor:
     """torch's `StickBreakingTransform`: K numbers in the last dimension to a point of K + 1 coordinates."""
-    return _stick_breaking(x) if torch.compiler.is_compiling() else StickBreaking.apply(x)
+    if torch.compiler.is_compiling():
+        return _by_operations(x)
+    return StickBreaking.apply(x) if wants_derivative((x,)) or watched() else _stick_breaking(x)
 
 
-_stick_breaking = StickBreakingTransform()._call
+_by_operations = StickBreakingTransform()._call
+
+
+def _stick_breaking(x: Tensor) -> Tensor:
+    run = _LOOPS.find(x)
+    if run is None or not x.is_contiguous():
+        return _by_operations(x)
+    *batch, k = x.shape
+    y = empty((*batch, k + 1), x.dtype)
+    run("stick_breaking", x.data_ptr(), math.prod(batch), k, y.data_ptr())
+    return y
 
 
 class StickBreaking(LeanFunction):
@@ -42,13 +60,21 @@ class StickBreaking(LeanFunction):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        y, share, rest = _shares(_stick_breaking(ctx.saved_tensors[0]))
+        (x,) = ctx.saved_tensors
+        run = _LOOPS.find(x, grad)
+        if run is not None and x.is_contiguous():
+            grad = grad.contiguous()
+            of_x = empty(x.shape, x.dtype)
+            rows = math.prod(x.shape[:-1])
+            run("stick_breaking_backward", x.data_ptr(), grad.data_ptr(), rows, x.shape[-1], of_x.data_ptr())
+            return of_x
+        y, share, rest = _shares(_by_operations(x))
         weighted = grad.to(y.dtype) * y
         return (weighted[..., :-1] * rest - share * _sum_from(weighted)[..., 1:]).to(grad.dtype)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        y, share, rest = _shares(_stick_breaking(ctx.saved_tensors[0]))
+        y, share, rest = _shares(_by_operations(ctx.saved_tensors[0]))
         t = tangent.to(y.dtype)
         of_log = pad(rest * t, (0, 1)) - pad((share * t).cumsum(-1), (1, 0))
         return (y * of_log).to(tangent.dtype)

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..elementwise import STORED, bounds, inside
-from ..language import tl, triton
-from ..launch import Config, Launched, empty, launch_elements, slots
-from ..layout import describe
-from ..maps.map import Map
-from ..noise import compute_dtype
-from ..tiles import load_elements, load_key, load_scalars, number_in_sample
-from ..window import Window
-from .noise import LoopNoise
+from .elementwise import STORED, bounds, inside
+from .language import tl, triton
+from .launch import Config, Launched, empty, launch_elements, slots
+from .layout import describe
+from .loops.noise import LoopNoise
+from .maps.map import Map
+from .noise import compute_dtype
+from .tiles import load_elements, load_key, load_scalars, number_in_sample
+from .window import Window
 
 CONFIG = Config(warps=1, unroll=1, passes=16)
 
@@ -224,7 +224,7 @@ def launched(
     repeated = launch_elements(
         loop_forward_kernel,
         (out, *slots(params)),
-        describe(out.shape, params, 1, window),
+        describe(out.shape, params, 1, None if window is None else window.strides),
         out.numel(),
         1,
         key,
@@ -283,7 +283,7 @@ def launched_backward(
     repeated = launch_elements(
         loop_backward_kernel,
         (*slots(outs), *slots(operands, 5)),
-        describe(grad.shape, operands, 1, window),
+        describe(grad.shape, operands, 1, None if window is None else window.strides),
         n,
         1,
         key,
