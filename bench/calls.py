@@ -23,13 +23,13 @@ SIZES = ((1,), (8,), (2048,))
 ROWS = ((1, 4), (8, 4), (64, 128))
 # Against torch, at most: 1, and room for the noise of some hundred measurements on a busy machine.
 REQUIRED = 1.5
-# Some draws over rows are several operations: they are measured, and nothing is required of them.
-WITHOUT_REQUIREMENT = {
-    "Dirichlet",
-    "ExpRelaxedCategorical",
-    "Multinomial",
-    "OneHotCategoricalStraightThrough",
-    "RelaxedOneHotCategorical",
+# On a GPU products are several operations: they are measured, and nothing is required of them.
+SEVERAL_ON_A_GPU = {
+    "LKJCholesky",
+    "LogisticNormal",
+    "LowRankMultivariateNormal",
+    "MultivariateNormal",
+    "Wishart",
 }
 # The draws of the table, of the middle size.
 SHOWN = (
@@ -103,8 +103,8 @@ def measure(device: torch.device, only_shown: bool, number: int, rounds: int) ->
     for draw, shape in draws(only_shown):
         ours, theirs = (set_up(library, draw, shape, device) for library in ("rsample", "torch"))
         us, torch_us, ratio = host_time.paired_us(ours, theirs, number, rounds)
-        free = draw.distribution in WITHOUT_REQUIREMENT
-        free |= device.type != "cpu" and draw.work == "construct"  # torch's waits for the GPU, which costs no CPU time
+        # On a GPU torch's construction waits for it, which costs no CPU time.
+        free = device.type != "cpu" and (draw.work == "construct" or draw.distribution in SEVERAL_ON_A_GPU)
         calls.append(Call(draw.name, str(shape), us, torch_us, ratio, 0.0 if free else REQUIRED, **names))
     return calls
 

@@ -214,11 +214,12 @@ _PARAMETERS = {
 def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
     """The draw of one map, by the names of its parameters; of probs and logits those that torch was given."""
     of_logits = {"logits" in sampler.map.parameters: sampler for sampler in ours._samplers}
-    called = _CALLS.get(theirs)
-    refused = _is_refused if theirs in _LIMITS else None
+    called, is_transformed, is_limited = _CALLS.get(theirs), theirs in _MADE_OF, theirs in _LIMITS
 
     def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-        if not _is_made_as(theirs, d) or (called is not None and is_overridden(type(d), called)):
+        if is_transformed and not _is_made_as(theirs, d):
+            return None
+        if called is not None and is_overridden(type(d), called):
             return None
         if len(of_logits) == 2:
             name, chance = in_force(d.base_dist if theirs is td.RelaxedBernoulli else d, is_binary=True)
@@ -229,9 +230,15 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
             params = [getattr(d, name) for name in sampler.map.parameters]
         if sampler.map.parameters[0] == "temperature":
             params[0] = _temperature(d, params[1])
-        if not _are_accepted(params) or (refused is not None and refused(d, sampler.map, params, differentiable)):
+        shape = d._extended_shape(sample_shape)
+        is_checked = not is_limited or differentiable or d._validate_args
+        if is_checked:
+            sample: Tensor | None = sampler.by_core(params, shape, differentiable)  # of what is accepted here
+            if sample is not None:
+                return sample
+        if not _are_accepted(params) or not (is_checked or _is_within_limits(d, sampler.map, params)):
             return None
-        sample: Tensor = sampler(params, d._extended_shape(sample_shape), differentiable=differentiable)
+        sample = sampler(params, shape, differentiable=differentiable)
         return sample
 
     return draw
@@ -252,10 +259,8 @@ _LIMITS: dict[type[td.Distribution], dict[str, tuple[float, float]]] = {
 _SEEN = {(0.0, 1.0): UNIT_INTERVAL, (0.0, math.inf): NONNEGATIVE, (-math.inf, math.inf): REAL}
 
 
-def _is_refused(d: Any, law: Map, params: list[Tensor], differentiable: bool) -> bool:
-    """Whether torch's draw would raise of a parameter that nobody has validated."""
-    if d._validate_args or differentiable:
-        return False
+def _is_within_limits(d: Any, law: Map, params: list[Tensor]) -> bool:
+    """Whether torch's draw would take parameters that nobody has validated."""
     theirs = next(cls for cls in type(d).__mro__ if cls in _LIMITS)
     for name, (lowest, highest) in _LIMITS[theirs].items():
         if name in law.parameters:
@@ -265,8 +270,8 @@ def _is_refused(d: Any, law: Map, params: list[Tensor], differentiable: bool) ->
                 continue
             if value.numel() > 0 and not watched():
                 least, most = value.detach().aminmax()
-                return _is_outside((least >= lowest) & (most <= highest), d, name, value)
-    return False
+                return not _is_outside((least >= lowest) & (most <= highest), d, name, value)
+    return True
 
 
 def _is_outside(valid: Tensor, d: td.Distribution, name: str, value: Tensor) -> bool:

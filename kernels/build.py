@@ -32,7 +32,7 @@ def build(names: list[str]) -> bool:
     # Of a layer above, which registers its maps here: nothing else of this package knows their names.
     distributions: Any = importlib.import_module("rsample.distributions")
     classes = [getattr(distributions, name) for name in names]
-    native_core.begin()
+    native_core.begin(again=True)
     built = [kind.available(dtype) for dtype in _DTYPES for kind in (interpreter, rows, matrices)]
     for cls in classes:
         for sampler in getattr(cls, "_samplers", ()):

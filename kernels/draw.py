@@ -137,8 +137,8 @@ class Sampler:
             The sample; of a joint map two tensors, the sample and its log-density.
         """
         is_short = key is None and generator is None and not attributes
-        if is_short and self._law is not None and not torch.compiler.is_compiling():
-            drawn = self._law.draw(params, shape, differentiable)
+        if is_short:
+            drawn = self.by_core(params, shape, differentiable)
             if drawn is not None:
                 return drawn
         if is_short and not keys.watched():
@@ -160,6 +160,15 @@ class Sampler:
             differentiable=differentiable,
             attributes=attributes,
         )
+
+    def by_core(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
+        """The draw from the default generator where the native core makes it, and None otherwise.
+
+        It is the first that a call asks: what it draws passes all checks.
+        """
+        if self._law is None or torch.compiler.is_compiling():
+            return None
+        return self._law.draw(params, shape, differentiable)
 
 
 def _with_attributes(params: Sequence[Tensor], attributes: Attributes | None) -> Sequence[Tensor]:

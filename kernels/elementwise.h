@@ -41,11 +41,17 @@ struct Window {
   }
 };
 
-// How many elements a function that translate.py has printed takes at a time.
-template <class Function, class V>
-constexpr int step() {
-  static_assert(TILE<typename V::value_type> % (Function::VECTORS * V::size()) == 0);
-  return Function::VECTORS * V::size();
+// Elements that a function that translate.py has printed takes at a time.
+template <class Function, class T>
+constexpr int STEP = Function::VECTORS * Vector<T>::size();
+
+// Applies it to the first `count` elements of tiles, and to those beyond that are taken with them.
+template <class Function, class T>
+inline void each_step(int count, const T* noise, const T* const* in, T* const* out) {
+  static_assert(TILE<T> % STEP<Function, T> == 0);
+  for (int j = 0; j < count; j += STEP<Function, T>) {
+    Function::template apply<Vector<T>>(noise, in, out, j);
+  }
 }
 
 // Such a function as a map.
@@ -56,11 +62,10 @@ struct Printed {
   static constexpr int outputs() { return Function::OUTPUTS; }
   static constexpr int parameters_at() { return PARAMETERS_AT; }
 
-  // The outputs of the first `count` elements of a tile, in whole steps.
+  // The outputs of the first `count` elements of a tile.
   template <class T>
   void tile(const T* noise, const T* const* in, T* const* out, int count) const {
-    using V = Vector<T>;
-    for (int j = 0; j < count; j += step<Function, V>()) Function::template apply<V>(noise, in, out, j);
+    each_step<Function>(count, noise, in, out);
   }
 };
 
@@ -74,12 +79,11 @@ struct Chosen {
 
   template <class T>
   void tile(const T* noise, const T* const* in, T* const* out, int count) const {
-    using V = Vector<T>;
     constexpr int CASES = sizeof...(Cases), RESULTS = (Cases::OUTPUTS + ...) / CASES;  // all have as many
     alignas(64) T kept[Before::OUTPUTS][TILE<T>], results[RESULTS][TILE<T>];
     T* keeps[Before::OUTPUTS];
     for (int i = 0; i < Before::OUTPUTS; ++i) keeps[i] = kept[i];
-    for (int j = 0; j < count; j += step<Before, V>()) Before::template apply<V>(noise, in, keeps, j);
+    each_step<Before>(count, noise, in, keeps);
 
     int elements[CASES][TILE<T>], counts[CASES] = {}, number = 0;
     for (int i = 0; i < count; ++i) {
@@ -90,14 +94,13 @@ struct Chosen {
 
     const T* reads[After::INPUTS];
     for (int i = 0; i < After::INPUTS; ++i) reads[i] = i < RESULTS ? results[i] : kept[After::reads(i - RESULTS)];
-    for (int j = 0; j < count; j += step<After, V>()) After::template apply<V>(noise, reads, out, j);
+    each_step<After>(count, noise, reads, out);
   }
 
  private:
   // One function, of the elements that are its own.
   template <class Case, class T, class Kept, class Results>
   static void apply(const Kept& kept, const int* elements, int count, Results& results) {
-    using V = Vector<T>;
     alignas(64) T inputs[Case::INPUTS][TILE<T>], outputs[Case::OUTPUTS][TILE<T>];
     const T* in[Case::INPUTS];
     T* out[Case::OUTPUTS];
@@ -105,12 +108,10 @@ struct Chosen {
       in[k] = inputs[k];
       const T* given = kept[Case::reads(k)];
       for (int i = 0; i < count; ++i) inputs[k][i] = given[elements[i]];
-      for (int i = count; i % step<Case, V>(); ++i) inputs[k][i] = inputs[k][0];
+      for (int i = count; i % STEP<Case, T>; ++i) inputs[k][i] = inputs[k][0];
     }
     for (int k = 0; k < Case::OUTPUTS; ++k) out[k] = outputs[k];
-    for (int j = 0; j < count; j += step<Case, V>()) {
-      Case::template apply<V>(static_cast<const T*>(nullptr), in, out, j);
-    }
+    each_step<Case>(count, static_cast<const T*>(nullptr), in, out);
     for (int k = 0; k < Case::OUTPUTS; ++k) {
       for (int i = 0; i < count; ++i) results[k][elements[i]] = outputs[k][i];
     }

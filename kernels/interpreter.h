@@ -8,7 +8,10 @@ namespace rsample {
 
 constexpr int MOST_VALUES = 4, MOST_CONSTANTS = 256, MOST_REGISTERS = 48;
 
-// An operation on tiles: what it writes, and what it reads, by the numbers of tiles.
+enum Jump : int32_t { UNLESS_ANY = -1, UNLESS_NOT_ALL = -2 };
+
+// An operation on tiles: what it writes, and what it reads, by the numbers of tiles. Or a jump, that leaves out `b` steps
+// by the mask `a`: what they would write counts in no element then.
 struct Step {
   int32_t operation, to, a, b, c, unused;
 };
@@ -27,6 +30,17 @@ inline void each(T* to, const T* a, const T* b, const T* c, int count, Function 
   for (int j = 0; j < count; j += V::size()) {
     function(V::loadu(a + j), V::loadu(b + j), V::loadu(c + j)).store(to + j);
   }
+}
+
+// Whether a mask holds, or does not hold, for one of some elements.
+template <class T>
+inline bool is_somewhere(const T* mask, bool holds, int count) {
+  using V = Vector<T>;
+  for (int j = 0; j < count; j += V::size()) {
+    const V lanes = V::loadu(mask + j);
+    if (holds ? vectors::any(lanes) : vectors::not_all(lanes)) return true;
+  }
+  return false;
 }
 
 template <class T>
@@ -53,6 +67,10 @@ struct Interpreted {
     }
     for (int i = 0; i < MOST_REGISTERS; ++i) tiles[number + i] = registers[i];
     for (const Step* s = program.step; s < program.step + program.steps; ++s) {
+      if (s->operation < 0) {
+        if (!is_somewhere(tiles[s->a], s->operation == UNLESS_ANY, count)) s += s->b;
+        continue;
+      }
       operate<T>(s->operation, registers[s->to], tiles[s->a], tiles[s->b], tiles[s->c], count);
     }
     for (int k = 0; k < program.outputs; ++k) copy_n(tiles[program.results[k]], count, out[k]);

@@ -16,9 +16,12 @@ import torch
 
 from . import cpp
 from .noise import elements_per_block
-from .translate import OPERATIONS, Function, flattened
+from .translate import OPERATIONS, Function, blocks, flattened
 
 _CODES = {name: code for code, name in enumerate(OPERATIONS)}
+# Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
+_UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
+_LOADED = ("noise", "input", "constant")
 _NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
 _LOOP_NOISES = (
     *("gamma", "two_gammas", "two_half_gammas", "nothing", "polar", "von_mises", "poisson"),
@@ -45,7 +48,7 @@ class Interpreted(NamedTuple):
 
 
 def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_at: int = 0) -> Interpreted | None:
-    """What runs a function of an elementwise map over a draw; None where it is too long or nothing can be built.
+    """What runs a function of an elementwise map over a draw; None where it has no room for it or nothing can be built.
 
     Args:
         noise: the name of its noise.
@@ -119,14 +122,16 @@ cpp.AHEAD += [functools.partial(_source, loops=loops) for loops in (False, True)
 def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> array[int] | None:
     """The struct Program of interpreter.h; None where it has no room for the function."""
     function = flattened(function)
-    computed = [(i, step) for i, step in enumerate(function.steps) if step.name not in ("noise", "input", "constant")]
+    steps = function.steps
+    parts = [(where, [i for i in block if steps[i].name not in _LOADED]) for where, block in blocks(function)]
+    place = {i: at for at, i in enumerate(i for _, block in parts for i in block)}
     used = [operand for step in function.steps if step.name not in ("noise", "input") for operand in step.operands]
     constants = {x.hex(): x for x in (*used, *function.results) if isinstance(x, float)}
     first_constant = function.values + function.inputs
     numbers = {name: first_constant + i for i, name in enumerate(constants)}
     first_register = first_constant + len(constants)
-    last = {operand: i for i, step in computed for operand in step.operands if isinstance(operand, int)}
-    last |= {result: len(function.steps) for result in function.results if isinstance(result, int)}
+    last = {operand: at for i, at in place.items() for operand in steps[i].operands if isinstance(operand, int)}
+    last |= {result: len(steps) for result in function.results if isinstance(result, int)}
 
     tiles: dict[int, int] = {}  # by step
     for i, step in enumerate(function.steps):
@@ -140,26 +145,31 @@ def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> ar
 
     free: list[int] = []
     registers, code = 0, array("i")
-    for i, step in computed:
-        read = [tile(operand) for operand in step.operands]
-        # A step may write where it reads, element by element.
-        ended = {operand for operand in step.operands if isinstance(operand, int) and last[operand] == i}
-        free += [tiles[operand] for operand in ended if tiles[operand] >= first_register]
-        if not free:
-            free.append(first_register + registers)
-            registers += 1
-        tiles[i] = free.pop() if i in last else free[-1]
-        code.extend((_CODES[step.name], tiles[i] - first_register, *read, *(0,) * (4 - len(read))))
+    for where, block in parts:
+        if where is not None and block:
+            mask, holds = where
+            code.extend((_UNLESS_ANY if holds else _UNLESS_NOT_ALL, 0, tile(mask), len(block), 0, 0))
+        for i in block:
+            operands = steps[i].operands
+            read = [tile(operand) for operand in operands]
+            # A step may write where it reads, element by element.
+            ended = {operand for operand in operands if isinstance(operand, int) and last[operand] == place[i]}
+            free += [tiles[operand] for operand in ended if tiles[operand] >= first_register]
+            if not free:
+                free.append(first_register + registers)
+                registers += 1
+            tiles[i] = free.pop()
+            code.extend((_CODES[steps[i].name], tiles[i] - first_register, *read, *(0,) * (4 - len(read))))
     results = array("q", [tile(result) for result in function.results])
     needed = (function.values, function.inputs, len(results), len(constants), registers)
     if any(number > most for number, most in zip(needed, _MOST, strict=True)):
         return None
     size = TILE_BLOCKS * elements_per_block(dtype)
     values = array("f" if dtype == torch.float32 else "d", [x for x in constants.values() for _ in range(size)])
-    parts = (values, code, results)
-    _KEPT.append(parts)
+    pointed = (values, code, results)
+    _KEPT.append(pointed)
     sizes = (function.values, function.inputs, len(results), parameters_at, len(constants), len(code) // 6)
-    program = array("q", (*sizes, *(part.buffer_info()[0] for part in parts)))
+    program = array("q", (*sizes, *(part.buffer_info()[0] for part in pointed)))
     _KEPT.append((program,))
     return program
 

@@ -14,6 +14,7 @@ import os
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Sequence
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -199,31 +200,35 @@ _begun = False
 _builder: threading.Thread | None = None
 
 
-def begin() -> None:
-    """Have the core loaded, and built before that if it is not there yet, beside what the program does."""
+def begin(again: bool = False) -> None:
+    """Have the core loaded, and built before that if it is not there yet, beside what the program does.
+
+    Args:
+        again: build it also where that has failed lately.
+    """
     global _begun, _builder
     if not _begun:
         _begun = True
-        _builder = threading.Thread(target=_load, name="rsample-native-core", daemon=True)
+        _builder = threading.Thread(target=_load, args=(again,), name="rsample-native-core", daemon=True)
         _builder.start()
 
 
-def wait() -> bool:
-    """Wait until there is a core; whether there is one."""
-    begin()
+def wait(again: bool = False) -> bool:
+    """Wait until there is a core; whether there is one. `again` as for :func:`begin`."""
+    begin(again)
     if _builder is not None:
         _builder.join()
     return CORE is not None
 
 
-def _load() -> None:
+def _load(again: bool) -> None:
     global CORE
     headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
     kept = cpp.place("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
-        file = cpp.whole(kept) or _built(kept)
+        file = cpp.whole(kept) or _built(kept, again)
         loader = ExtensionFileLoader(_NAME, str(file))
         spec = spec_from_file_location(_NAME, file, loader=loader)
         assert spec is not None
@@ -239,14 +244,26 @@ def _load() -> None:
     CORE = core
 
 
-def _built(kept: Path) -> Path:
+def _built(kept: Path, again: bool) -> Path:
     """Has the compiler make the core's file, in a process that outlives this one."""
+    failed = Path(f"{kept}.failed")
+    if not again and failed.exists() and time.time() - failed.stat().st_mtime < _REMEMBERED:
+        raise cpp.CompilerError(f"their C++ did not compile, see {failed}")
     constants = {f"RSAMPLE_{name}": value for name, value in _CONSTANTS.items()}
     command = compiler.extension(compiler.found(), sysconfig.get_paths()["include"], constants)
     cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
     source = str(Path(__file__).with_name("native_core.cpp"))
-    return cpp.make(kept, ["nice", *command, source], outlives=True)
+    try:
+        file = cpp.make(kept, ["nice", *command, source], outlives=True)
+    except cpp.CompilerError as error:
+        failed.write_text(str(error), encoding="utf-8")
+        raise
+    failed.unlink(missing_ok=True)
+    return file
 
+
+# Seconds for which a build that failed is not tried again: what stopped it may be gone later.
+_REMEMBERED = 24 * 60 * 60
 
 # Held while the core is loaded: a process that is forked then could never load a library.
 _LOADING = threading.Lock()

@@ -63,10 +63,10 @@ void each(at::IntArrayRef shape, at::IntArrayRef sizes, at::IntArrayRef strides,
   const size_t lead = shape.size() - sizes.size();
   int64_t steps[MOST_DIMENSIONS] = {}, index[MOST_DIMENSIONS] = {}, at = 0, dims = shape.size();
   for (size_t d = 0; d < sizes.size(); ++d) steps[lead + d] = sizes[d] == 1 ? 0 : strides[d];
-  const int64_t numel = c10::multiply_integers(shape);
-  for (int64_t i = 0; i < numel; ++i) {
-    function(i, at);
-    for (int64_t d = dims - 1; d >= 0; --d) {
+  const int64_t numel = c10::multiply_integers(shape), run = dims ? shape[dims - 1] : 1;
+  for (int64_t i = 0; i < numel; i += run) {
+    for (int64_t j = 0, step = dims ? steps[dims - 1] : 0; j < run; ++j) function(i + j, at + j * step);
+    for (int64_t d = dims - 2; d >= 0; --d) {
       at += steps[d];
       if (++index[d] < shape[d]) break;
       at -= steps[d] * shape[d];

@@ -215,8 +215,6 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:
     """A C++ type `name`, a map for the loop of elementwise.h.
 
-    It takes VECTORS vectors at a time, statement by statement: one alone would wait for its own results.
-
     Args:
         parameters_at: the number of the input that is the map's first parameter.
     """
@@ -307,10 +305,14 @@ def flattened(function: Function) -> Function:
     return Function(steps, moved(function.results, places), function.inputs, None, function.values)
 
 
-def _struct(name: str, function: Function, reads: Sequence[int] = ()) -> str:
-    """`apply` gives the results for VECTORS vectors of elements, `reads` the numbers of an earlier stage's results.
+VECTORS = 2
 
-    No static member does: of these all libraries of a process would have the first one's.
+
+def _struct(name: str, function: Function, reads: Sequence[int] = ()) -> str:
+    """`apply` gives the results for VECTORS vectors; `reads` the numbers of the results of an earlier stage.
+
+    It takes them statement by statement: one vector alone would wait for its own results. No static member holds
+    `reads`: of these all libraries of a process would have the first one's.
     """
     lines = _lines(function)
     for k, result in enumerate(function.results):
@@ -331,8 +333,6 @@ struct {name} {{
 """
 
 
-VECTORS = 2
-
 # What an operation costs, in additions of vectors; and how much has to be left out for a jump to pay.
 _COSTS = {"div": 5, "reciprocal": 5, "sqrt": 5, "rsqrt": 8, "pow": 40, "erf": 20, "floor": 1} | dict.fromkeys(
     ("log", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan", "atan"), 15
@@ -340,16 +340,34 @@ _COSTS = {"div": 5, "reciprocal": 5, "sqrt": 5, "rsqrt": 8, "pow": 40, "erf": 20
 _WORTH_A_JUMP = 30
 
 
-def _lines(function: Function) -> list[str]:
-    """The steps as C++. Those that count in some lanes only are left out where a vector has no such lane."""
-    steps = function.steps
+# A mask's step, and whether it holds: lanes in which something counts.
+Condition = tuple[int, bool]
+
+
+def blocks(function: Function) -> list[tuple[Condition | None, list[int]]]:
+    """The steps that results depend on, in an order in which they can be taken, by what they count for.
+
+    Those of a block count in lanes only where its condition is met, if it has one: all of them can be left out where
+    there is no such lane.
+    """
     condition = _conditions(function)
-    used = function.used()
-    order = _scheduled(steps, used, condition)
+    return _scheduled({i: _before(function.steps[i], condition[i]) for i in function.used()}, condition)
+
+
+def _before(step: Operation, condition: Condition | None) -> list[int]:
+    """The steps that have to come before one."""
+    return _read(step) if condition is None else [*_read(step), condition[0]]
+
+
+def _lines(function: Function) -> list[str]:
+    """The steps as C++."""
+    steps = function.steps
+    order = blocks(function)
     block_of = {i: number for number, (_, block) in enumerate(order) for i in block}
     beyond = set(function.results)  # steps that are read outside of their block
-    for i in used:
-        beyond.update(o for o in _read(steps[i]) if block_of[o] != block_of[i])
+    for number, (where, block) in enumerate(order):
+        for i in block:
+            beyond.update(other for other in _before(steps[i], where) if block_of[other] != number)
     lines = []
     for where, block in order:
         if where is None:
@@ -371,14 +389,10 @@ def _read(step: Operation) -> list[int]:
     return [operand for operand in step.operands if isinstance(operand, int)]
 
 
-# A mask's step, and whether it holds: lanes in which something counts.
-_Condition = tuple[int, bool]
-
-
-def _conditions(function: Function) -> list[_Condition | None]:
+def _conditions(function: Function) -> list[Condition | None]:
     """For each step a condition without which nobody reads it, where leaving it out is worth a jump."""
     steps = function.steps
-    needed: list[set[_Condition] | None] = [None] * len(steps)  # None: not read so far
+    needed: list[set[Condition] | None] = [None] * len(steps)  # None: not read so far
     for result in function.results:
         if isinstance(result, int):
             needed[result] = set()
@@ -392,7 +406,7 @@ def _conditions(function: Function) -> list[_Condition | None]:
                 conditions = own | {(int(step.operands[0]), operand == step.operands[1])}
             before = needed[operand]
             needed[operand] = set(conditions) if before is None else before & conditions
-    costs: dict[_Condition, int] = {}
+    costs: dict[Condition, int] = {}
     for step, own in zip(steps, needed, strict=True):
         for condition in own or ():
             costs[condition] = costs.get(condition, 0) + _COSTS.get(step.name, 1)
@@ -404,26 +418,22 @@ def _conditions(function: Function) -> list[_Condition | None]:
 
 
 def _scheduled(
-    steps: Sequence[Operation], used: Sequence[int], condition: Sequence[_Condition | None]
-) -> list[tuple[_Condition | None, list[int]]]:
-    """The steps in blocks of one condition each, in an order in which each reads what is there."""
-    blocks: list[tuple[_Condition | None, list[int]]] = []
-    left, done = list(used), set()
-    current: _Condition | None = None
+    before: dict[int, list[int]], condition: Sequence[Condition | None]
+) -> list[tuple[Condition | None, list[int]]]:
+    """The steps in blocks of one condition each; `before` gives the steps that have to come before each."""
+    blocks: list[tuple[Condition | None, list[int]]] = []
+    left, done = list(before), set[int]()
     while left:
+        # What always counts goes first, so that the others come in few blocks.
+        ready = [condition[i] for i in left if done.issuperset(before[i])]
+        current = None if None in ready else ready[0]
         block = []
         for i in left:
-            if condition[i] == current and done.issuperset(_read(steps[i])):
+            if condition[i] == current and done.issuperset(before[i]):
                 block.append(i)
                 done.add(i)
-        if block:
-            blocks.append((current, block))
+        blocks.append((current, block))
         left = [i for i in left if i not in done]
-        ready = [i for i in left if done.issuperset(_read(steps[i]))]
-        # What always counts goes first, so that the others come in few blocks.
-        current = next((condition[i] for i in ready if condition[i] is None), None)
-        if ready and all(condition[i] is not None for i in ready):
-            current = condition[ready[0]]
     return blocks
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from known_maps import known_maps
 
-from rsample.kernels import compiled, cpp, interpreter, reference
+from rsample.kernels import compiled, cpp, interpreter, reference, translate
 from rsample.kernels.maps.map import Map
 from rsample.kernels.noise import UNIFORM
 from rsample.kernels.translate import OPERATIONS, Function, Operation, operands_of
@@ -58,6 +58,45 @@ def test_bits_are_those_of_the_compiled_loop(name, dtype, monkeypatch):
         for ours, loops in zip(*results, strict=True):
             assert torch.equal(ours.reshape(-1).view(torch.uint8), loops.reshape(-1).view(torch.uint8))
         assert not any(torch.isnan(x).any() for x in results[0])
+
+
+# Parameters of each of the cases that a map's formula has: elements of one case skip what counts in others only.
+OF_CASES = {
+    "truncated_normal": [
+        (0.0, 1.0, -0.1, 0.11),  # a narrow interval
+        (0.0, 1.0, -2.0, 1.0),  # with loc inside
+        (0.0, 1.0, 2.0, 3.0),  # without
+        (0.0, 1.0, -4.0, -1.0),  # mirrored
+        (0.0, 1.0, 40.0, 50.0),  # far out
+    ],
+    "generalized_pareto": [(0.0, 1.0, 0.0), (0.0, 1.0, 1e-4), (1.0, 2.0, 0.7), (1.0, 2.0, -0.7)],
+    "continuous_bernoulli_logits": [(0.0,), (1e-3,), (2.0,), (-30.0,)],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("least", [1, translate._WORTH_A_JUMP])
+@pytest.mark.parametrize("name", OF_CASES)
+def test_what_counts_in_no_lane_is_left_out(name, least, dtype, monkeypatch):
+    """Elements of one case together, and of all cases side by side."""
+    map, cases = MAPS[name], OF_CASES[name]
+    monkeypatch.setattr(translate, "_WORTH_A_JUMP", least)
+    apart = NUMEL // 2 // len(cases)
+    chosen = [i // apart for i in range(apart * len(cases))]
+    chosen += [(7 * i + i // 5) % len(cases) for i in range(NUMEL - len(chosen))]
+    params = [torch.tensor([cases[c][j] for c in chosen], dtype=dtype) for j in range(len(map.parameters))]
+    assert "if (rsample::vectors" in compiled._source(map, dtype)
+    runs = [compiled._interpret(map, dtype), compiled._build(map, dtype)]
+    monkeypatch.setattr(translate, "_WORTH_A_JUMP", 10**9)
+    runs.append(compiled._interpret(map, dtype))
+    results = []
+    for run in runs:
+        monkeypatch.setitem(compiled._libraries, (map.name, dtype), run)
+        results.append(outputs(map, dtype, params))
+    for drawn in zip(*results, strict=True):
+        interpreted, compiled_loop, whole = (x.reshape(-1).view(torch.uint8) for x in drawn)
+        assert torch.equal(interpreted, whole)
+        assert torch.equal(compiled_loop, whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

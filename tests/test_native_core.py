@@ -4,6 +4,7 @@ test_plans.py compares its samples and gradients with Python's.
 """
 
 import math
+import os
 import subprocess
 import sys
 import textwrap
@@ -646,6 +647,39 @@ ALONE = """
         os._exit(0 if native_core.wait() == (native_core.CORE is not None) else 1)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+
+
+def test_a_build_that_failed_is_not_tried_again_by_each_process(tmp_path, monkeypatch):
+    compiler, tries = tmp_path / "compiler", tmp_path / "tries"
+    compiler.write_text(f"#!/bin/sh\necho tried >> {tries}\necho no such header >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(cache))
+    program = """
+        import logging, sys
+        from rsample.kernels import native_core
+        logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+        native_core.wait(*map(bool, sys.argv[1:]))
+    """
+
+    def messages(*arguments):
+        command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return [line for line in done.stdout.splitlines() if line.startswith("INFO:rsample:")]
+
+    messages()
+    (failed,) = cache.glob("*.failed")
+    assert "no such header" in failed.read_text()
+    assert messages() == [
+        f"INFO:rsample:draws of few numbers go through Python: their C++ did not compile, see {failed}"
+    ]
+    assert tries.read_text().split() == ["tried"]
+    messages("again")
+    assert len(tries.read_text().split()) == 2
+    os.utime(failed, (0, 0))
+    messages()
+    assert len(tries.read_text().split()) == 3
 
 
 @pytest.mark.parametrize("compiler", [None, "false", "no-such-compiler"])

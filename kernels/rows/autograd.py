@@ -218,7 +218,7 @@ class RelaxedDraw(LeanFunction):
             )
             of_logits = _sum_to(of_scores, logits.shape).to(logits.dtype)
             of_temperature = None if moved is None else moved.reshape(temperature.shape).to(temperature.dtype)
-            return None, None, None, None, of_logits, of_temperature
+            return None, None, None, None, None, of_logits, of_temperature
         k = sample.shape[-1]
         y = sample if kind.exponentiated else sample.exp()
         of_temperature = ctx.needs_input_grad[-1]

@@ -92,7 +92,10 @@ def _race(core: Any, kind: Race, weights: Tensor, shape: Sequence[int], differen
     functions = compiled.addresses(weights.dtype) if weights.is_cpu else ()
     if functions is None:
         return None
-    law, differentiable = _STRAIGHT_THROUGH[kind.from_probs], differentiable and kind.straight_through
+    differentiable = differentiable and kind.straight_through
+    if differentiable and not weights.is_cpu:
+        return None
+    law = _STRAIGHT_THROUGH[kind.from_probs]
     given = (law, functions, weights, shape, kind.from_probs, kind.one_hot, differentiable)
     drawn: Any = core.race(*given)
     if drawn is not True:
