@@ -102,6 +102,7 @@ def build(source: str, what: str, dtype: torch.dtype | None = None) -> Any:
 
 def _built(source: str, kept: Path | None, dtype: torch.dtype | None) -> Any:
     global _by_inductor
+    failure: Exception | None = None
     if compiler.vectors() is not None and not _by_inductor:
         command = compiler.loops(compiler.found())
         if dtype is not None and kept is not None:
@@ -110,7 +111,11 @@ def _built(source: str, kept: Path | None, dtype: torch.dtype | None) -> Any:
             return _compiled(source, kept, command)
         except (CompilerError, OSError) as error:
             LOGGER.info("Inductor is to call the compiler, as our own call failed: %s", error)
-    library = _compiled_by_inductor(source)
+            failure = error
+    try:
+        library = _compiled_by_inductor(source)
+    except Exception as error:
+        raise failure or error from None
     _by_inductor = True
     if kept is not None:
         _keep(Path(library._name), kept)
@@ -188,11 +193,11 @@ def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
         if kept is None or kept == but:
             continue
         try:
-            if whole(kept) is not None:
-                continue
             kept.parent.mkdir(parents=True, exist_ok=True)
             with _STARTING, open(f"{kept}.lock", "w") as lock, tempfile.TemporaryFile() as text:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if whole(kept) is not None:
+                    continue
                 text.write(source.encode())
                 text.seek(0)
                 files = (lock.fileno(), text.fileno())

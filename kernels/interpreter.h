@@ -6,7 +6,7 @@
 
 namespace rsample {
 
-constexpr int MOST_VALUES = 4, MOST_CONSTANTS = 256, MOST_REGISTERS = 48;
+constexpr int MOST_VALUES = 4, MOST_CONSTANTS = 256, MOST_REGISTERS = 128;
 
 enum Jump : int32_t { UNLESS_ANY = -1, UNLESS_NOT_ALL = -2 };
 
@@ -18,7 +18,7 @@ struct Step {
 
 // As interpreter.py lays it out. Tiles are numbered: values of the noise, inputs, constants, registers.
 struct Program {
-  int64_t values, inputs, outputs, parameters_at, constants, steps;
+  int64_t values, inputs, outputs, constants, registers, parameters_at, steps;
   const void* constant_tiles;  // T each
   const Step* step;
   const int64_t* results;  // the tile of each output
@@ -65,7 +65,7 @@ struct Interpreted {
     for (int i = 0; i < program.constants; ++i) {
       tiles[number++] = static_cast<const T*>(program.constant_tiles) + i * TILE<T>;
     }
-    for (int i = 0; i < MOST_REGISTERS; ++i) tiles[number + i] = registers[i];
+    for (int i = 0; i < program.registers; ++i) tiles[number + i] = registers[i];
     for (const Step* s = program.step; s < program.step + program.steps; ++s) {
       if (s->operation < 0) {
         if (!is_somewhere(tiles[s->a], s->operation == UNLESS_ANY, count)) s += s->b;
@@ -76,7 +76,6 @@ struct Interpreted {
     for (int k = 0; k < program.outputs; ++k) copy_n(tiles[program.results[k]], count, out[k]);
   }
 };
-
 
 // Noise whose function is known at run time, and such noise that loops.
 template <class T>

@@ -29,7 +29,7 @@ _LOOP_NOISES = (
 )
 
 TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
-_MOST = (4, 12, 4, 256, 48)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
+_MOST = (4, 12, 4, 256, 128)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
 
 LOOP_HEADERS = ("loops/loops.h", "loops/counts.h")  # noise that loops
 
@@ -168,7 +168,7 @@ def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> ar
     values = array("f" if dtype == torch.float32 else "d", [x for x in constants.values() for _ in range(size)])
     pointed = (values, code, results)
     _KEPT.append(pointed)
-    sizes = (function.values, function.inputs, len(results), parameters_at, len(constants), len(code) // 6)
+    sizes = (*needed, parameters_at, len(code) // 6)
     program = array("q", (*sizes, *(part.buffer_info()[0] for part in pointed)))
     _KEPT.append((program,))
     return program
