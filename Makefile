@@ -29,8 +29,8 @@ SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_AL
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 # What the version of torch or Triton touches.
-VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends elementwise_kernels keys native_core noise operators \
-	philox plans race_kernels recorded_bits sharded validation windows)
+VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiler elementwise_kernels keys native_core noise \
+	operators philox plans race_kernels recorded_bits sharded validation vectors windows)
 
 .PHONY: help test oldest versioned field bench calls models gpu readme lint format clean FORCE
 .DELETE_ON_ERROR:

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 
 from . import compiled, interpreter, native_core
+from .matrices import library as matrices
 from .rows import compiled as rows
 
 _DTYPES = (torch.float32, torch.float64)
 
 
 def build(names: list[str]) -> bool:
-    """Build the core, the interpreters and the loops of some distributions; whether all of it is there.
+    """Build the core, what small draws need, and the loops of some distributions; whether all of it is there.
 
     Raises:
         AttributeError: a name is not that of a distribution.
@@ -31,12 +32,12 @@ def build(names: list[str]) -> bool:
     # Of a layer above, which registers its maps here: nothing else of this package knows their names.
     distributions: Any = importlib.import_module("rsample.distributions")
     classes = [getattr(distributions, name) for name in names]
-    built = [native_core.wait(again=True), *(interpreter.available(dtype) for dtype in _DTYPES)]
+    native_core.begin(again=True)
+    built = [kind.available(dtype) for dtype in _DTYPES for kind in (interpreter, rows, matrices)]
     for cls in classes:
         for sampler in getattr(cls, "_samplers", ()):
             built += [compiled.available(sampler.map, dtype) for dtype in _DTYPES]
-    built += [rows.available(dtype) for dtype in _DTYPES]
-    return all(built)
+    return all([*built, native_core.wait()])
 
 
 def main() -> None:

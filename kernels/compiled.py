@@ -43,7 +43,7 @@ _MASK64 = 2**64 - 1
 # The modes of an output in elementwise.h.
 DENSE, SUM, UNUSED = 0, 1, 2
 
-# Below it a map that loops over nothing is interpreted: compiling it would cost more than it saves.
+# Below it a map is interpreted: compiling it would cost more than it saves.
 INTERPRETED_NUMEL = 2**10
 
 
@@ -203,7 +203,7 @@ def backward(
 def functions(map: Map, compute: torch.dtype, numel: int) -> Functions | None:
     """What runs a draw of so many numbers, or None where nothing can be built, which is tried once."""
     kind = (map.name, compute)
-    if numel < INTERPRETED_NUMEL and not isinstance(map.noise, LoopNoise) and kind not in _libraries:
+    if numel < INTERPRETED_NUMEL and kind not in _libraries:
         if kind not in _interpreted:
             with cpp.BUILDING:
                 _interpreted[kind] = _interpret(map, compute)
@@ -228,7 +228,10 @@ def _interpret(map: Map, compute: torch.dtype) -> Functions | None:
         functions = _traced(map, compute)
     except NotImplementedError:  # which _build tells of
         return None
-    run = {name: interpreter.interpreted(function, map.noise.name, compute) for name, function in functions.items()}
+    run = {
+        name: interpreter.interpreted(function, map.noise.name, compute, _parameters_at(map, name))
+        for name, function in functions.items()
+    }
     if not all(run.values()):
         return None
     return Functions(run["forward"], run.get("backward"))  # type: ignore[arg-type]
@@ -270,18 +273,22 @@ def _traced(map: Map, compute: torch.dtype) -> dict[str, Function]:
     return functions
 
 
+def _parameters_at(map: Map, name: str) -> int:
+    """The number of the input of `forward` or `backward` that is the map's first parameter."""
+    return len(map.cotangents) if name == "backward" else 0
+
+
 def _source(map: Map, compute: torch.dtype) -> str:
-    loops = ("loops/loops.h", "loops/counts.h") if isinstance(map.noise, LoopNoise) else ()
-    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", *loops, "elementwise.h")]
-    if not any(f"struct {map.noise.name} {{" in part for part in parts):
+    loops = interpreter.LOOP_HEADERS if isinstance(map.noise, LoopNoise) else ()
+    parts = [cpp.headers(*loops, "elementwise.h")]
+    if f"struct {map.noise.name} {{" not in parts[0]:
         raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
     for name, function in _traced(map, compute).items():
-        cpp_type = interpreter.CPP_TYPES[compute]
-        at = len(map.cotangents) if name == "backward" else 0
-        parts.append(printed(f"{name}_map", function, at))
+        cpp_type = cpp.TYPES[compute]
+        parts.append(printed(f"{name}_map", function, _parameters_at(map, name)))
         parts.append(f"""
 extern "C" void {name}(const std::int64_t* call) {{
-  rsample::called<{cpp_type}, rsample::{map.noise.name}>({name}_map{{}}, call);
+  rsample::called<{cpp_type}>({name}_map{{}}, rsample::{map.noise.name}{{}}, call);
 }}
 """)
     return "".join(parts)

@@ -1,36 +1,57 @@
-"""Builds C++ libraries at run time, by Inductor, which finds the compiler and its flags for this processor.
+"""Builds C++ libraries at run time, and keeps them for later processes.
 
-What was built is kept in a folder, so that later processes load it without importing Inductor, which takes seconds:
-RSAMPLE_CACHE_DIR, or `rsample` in XDG_CACHE_HOME or ~/.cache. Each build is a line of the logger "rsample". Where one
-cannot be built, one warning is given, and nothing is tried again for the life of the process.
+They are kept in RSAMPLE_CACHE_DIR, or `rsample` in XDG_CACHE_HOME or ~/.cache. One process at a time makes a library;
+others wait for it. With the first library for small draws of a dtype, the others that these may need are begun, beside
+what the program does. Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing
+is tried again for the life of the process.
+
+The compiler is called as :mod:`rsample.kernels.compiler` says. Where that does not do (another system than Linux, an
+unknown compiler or processor) Inductor calls it, whose import takes seconds.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 import hashlib
 import logging
 import os
-import platform
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from . import compiler
 from .compatibility import load_cpp
+
+if sys.platform == "linux":
+    import fcntl
 
 LOGGER = logging.getLogger("rsample")
 
+TYPES = {torch.float32: "float", torch.float64: "double"}
+
+# The sources of libraries that small draws of a dtype need, and their gradients; each module that has one adds it.
+AHEAD: list[Callable[[torch.dtype], str]] = []
+GRADIENTS_AHEAD: list[Callable[[torch.dtype], str]] = []
+
 _works = True  # as far as is known
+_by_inductor = False  # what our own call could not build
 
 BUILDING = threading.RLock()  # held while a library is built or looked for; another one in a forked process
 _IMPORTING = threading.RLock()
+_STARTING = threading.RLock()  # held while a lock is about to be handed to a compiler
+
+
+class CompilerError(Exception):
+    """The compiler has failed; what it said."""
 
 
 def compiler_works() -> bool:
@@ -43,41 +64,162 @@ def header(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def build(source: str, what: str) -> Any:
+def headers(*names: str) -> str:
+    """The headers that all draws need, and those of some names."""
+    return "".join(map(header, ("vectors.h", "parallel.h", "elementary.h", "noise.h", *names)))
+
+
+def build(source: str, what: str, dtype: torch.dtype | None = None) -> Any:
     """The loaded library of a C++ source with `extern "C"` functions, or None where it cannot be built.
 
     Args:
         what: runs without compiled code then, for the warning.
+        dtype: of small draws that the library is for, if it is; others of them are begun with it.
     """
     global _works
     with BUILDING:
         if not _works:
             return None
-        file = kept(source)
-        library = None if file is None else _loaded(file)
-        if library is not None:
-            return library
+        kept = place(source)
+        try:
+            file = None if kept is None else whole(kept)
+            if file is not None:
+                return _loaded(file)
+        except OSError as error:
+            LOGGER.info("a compiled library could not be loaded: %s", error)
         start = time.perf_counter()
         try:
-            is_gcc = _import_inductor()
-            # The sources are written for the loop vectoriser, which Inductor turns off in gcc, and a square root that
-            # must be able to set errno is not vectorised.
-            flags = ("-fno-math-errno", "-ftree-loop-vectorize") if is_gcc() else ("-fno-math-errno",)
-            library = load_cpp(source, flags)
+            library = _built(source, kept, dtype)
         except Exception as error:
-            # No compiler, one that does not know the language extensions of noise.h (MSVC), or no room for the cache:
+            # No compiler, one that does not know the language extensions of noise.h (MSVC), or no room for a library:
             # nothing that another source or another try would meet differently.
             _works = False
             warn(what, error)
             return None
-        if file is not None:
-            _keep(library, file)
-        LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, file)
+        LOGGER.info("compiled C++ for %s in %.1f s; kept in %s", what, time.perf_counter() - start, kept)
         return library
 
 
+def _built(source: str, kept: Path | None, dtype: torch.dtype | None) -> Any:
+    global _by_inductor
+    failure: Exception | None = None
+    if compiler.vectors() is not None and not _by_inductor:
+        command = compiler.loops(compiler.found())
+        if dtype is not None and kept is not None:
+            _begin(dtype, kept, command)
+        try:
+            return _compiled(source, kept, command)
+        except (CompilerError, OSError) as error:
+            LOGGER.info("Inductor is to call the compiler, as our own call failed: %s", error)
+            failure = error
+    try:
+        library = _compiled_by_inductor(source)
+    except Exception as error:
+        raise failure or error from None
+    _by_inductor = True
+    if kept is not None:
+        _keep(Path(library._name), kept)
+    return library
+
+
+# ------------------------------------------------------------------------------------------------------- our own call
+
+
+def _compiled(source: str, kept: Path | None, command: Sequence[str]) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "source.cpp"
+        text.write_text(source, encoding="utf-8")
+        file = None
+        if kept is not None:
+            try:
+                file = make(kept, [*command, str(text)])
+            except OSError as error:
+                LOGGER.info("a compiled library could not be kept: %s", error)
+        if file is None:
+            file = text.with_suffix(".so")
+            _run([*command, str(text), "-o", str(file)])
+        return _loaded(file)
+
+
+# Makes a library whole under its name, which tells its size. The compiler may outlive its caller.
+_MAKE = """
+made="$0.$$.so"
+if "$@" -o "$made"; then mv "$made" "$0-$(wc -c < "$made").so"; else rm -f "$made"; exit 1; fi
+"""
+
+
+def make(kept: Path, command: Sequence[str], outlives: bool = False) -> Path:
+    """Has a compiler make the file of a library, unless another process makes it meanwhile.
+
+    Args:
+        command: the compiler's, but for its output.
+        outlives: whether the compiler goes on where this process is interrupted.
+
+    Raises:
+        CompilerError: the command failed.
+        OSError: nothing can be kept.
+    """
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(kept) as lock:
+        if whole(kept) is None:
+            _run(["sh", "-c", _MAKE, str(kept), *command], pass_fds=(lock,), start_new_session=outlives)
+        file = whole(kept)
+        if file is None:
+            raise OSError(f"{kept} has not been made")
+        return file
+
+
+@contextmanager
+def _locked(kept: Path) -> Iterator[int]:
+    with open(f"{kept}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield lock.fileno()
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a forked process may have it, too
+
+
+def _run(command: Sequence[str], **options: Any) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise CompilerError(done.stderr.strip() or f"{command[0]} fails, status {done.returncode}")
+
+
+def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
+    """Begins to make the libraries that small draws of a dtype need, where nobody does yet, and leaves them alone."""
+    for of_dtype, nice in [*((source, 5) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
+        source = of_dtype(dtype)
+        kept = place(source)
+        if kept is None or kept == but:
+            continue
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with _STARTING, open(f"{kept}.lock", "w") as lock, tempfile.TemporaryFile() as text:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if whole(kept) is not None:
+                    continue
+                text.write(source.encode())
+                text.seek(0)
+                files = (lock.fileno(), text.fileno())
+                # The shell ends at once, and leaves the files to what it has begun.
+                begin = ("sh", "-c", f'nice -n {nice} "$@" > /dev/null 2>&1 &', "sh", "sh", "-c", _MAKE, str(kept))
+                _run([*begin, *command, "-x", "c++", f"/dev/fd/{files[1]}"], pass_fds=files, start_new_session=True)
+        except OSError:  # somebody makes it, or nothing can be kept
+            continue
+        LOGGER.info("compiling C++ for small draws in the background; kept in %s", kept)
+
+
+# ---------------------------------------------------------------------------------------------------------- Inductor's
+
+
+def _compiled_by_inductor(source: str) -> Any:
+    is_gcc = _import_inductor()
+    # Inductor turns the loop vectoriser off in gcc.
+    return load_cpp(source, (*compiler.ARITHMETIC, *(("-ftree-loop-vectorize",) if is_gcc() else ())))
+
+
 def _import_inductor() -> Callable[[], bool]:
-    """Imports what a build needs, which is slow; whether the compiler is gcc."""
+    """Imports what a build by Inductor needs, which is slow; whether the compiler is gcc."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     level = logger.level
     with _IMPORTING:
@@ -93,26 +235,30 @@ def _import_inductor() -> Callable[[], bool]:
     return answer
 
 
-def kept(source: str) -> Path | None:
-    """Where the library of a source is kept, for this processor and version of torch, but for the size in its name."""
+def _keep(file: Path, kept: Path) -> None:
+    try:
+        content = file.read_bytes()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # Under its name it is whole: another process may look for it meanwhile.
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
+            copy.write(content)
+        os.replace(copy.name, f"{kept}-{len(content)}.so")
+    except OSError as error:
+        LOGGER.info("a compiled library could not be kept: %s", error)
+
+
+# ------------------------------------------------------------------------------------------------------- what is kept
+
+
+def place(source: str) -> Path | None:
+    """Where the library of a source is kept, for this machine and version of torch, but for the size in its name."""
     given = os.environ.get("RSAMPLE_CACHE_DIR")
     try:
         folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
     except RuntimeError:  # nobody's process
         return None
-    made_by = (source, torch.__version__, os.environ.get("CXX"), _processor())
+    made_by = (source, torch.__version__, os.environ.get("CXX"), compiler.machine(), compiler.vectors())
     return folder / hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
-
-
-@functools.cache
-def _processor() -> str:
-    """What a library is compiled for: the processor's instructions, or its name where they are not told."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    return f"{platform.machine()} {flags}"
 
 
 def whole(kept: Path) -> Path | None:
@@ -121,31 +267,22 @@ def whole(kept: Path) -> Path | None:
     return next((file for file in files if file.stem == f"{kept.name}-{file.stat().st_size}"), None)
 
 
-def _loaded(kept: Path) -> Any:
+def _loaded(file: Path) -> Any:
     try:
-        file = whole(kept)
-        return None if file is None else ctypes.CDLL(str(file))
-    except OSError as error:  # of another system that shares the folder
-        LOGGER.info("a compiled library could not be loaded: %s", error)
-        return None
-
-
-def _keep(library: Any, kept: Path) -> None:
-    try:
-        content = Path(library._name).read_bytes()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        # Under its name it is whole: another process may look for it meanwhile.
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, f"{kept}-{len(content)}.so")
-    except OSError as error:
-        LOGGER.info("a compiled library could not be kept: %s", error)
+        return ctypes.CDLL(str(file))
+    except OSError:
+        with suppress(OSError):
+            file.unlink()  # one that can be loaded is to take its place
+        raise
 
 
 def warn(what: str, error: Exception) -> None:
     """Say once that `what` runs without compiled code, and why."""
     message = f"rsample runs {what} on the CPU without compiled code, several times slower: {error}"
     warnings.warn(message[:1000], RuntimeWarning, stacklevel=6)
+
+
+# -------------------------------------------------------------------------------------------------------------- forks
 
 
 def _openmp_pause() -> Any:
@@ -159,21 +296,27 @@ _PAUSE_HARD = 2  # omp_pause_hard
 
 
 def _before_fork() -> None:
-    # A child would wait for ever for a module that another thread of its parent has begun to import.
+    # A child would wait for ever for a module that another thread of its parent has begun to import, and others would
+    # for a lock that the child has got to hold.
     _IMPORTING.acquire()
+    _STARTING.acquire()
     # A child has none of its parent's threads, but GNU OpenMP would wait for them at its first parallel loop, for ever.
     # Without threads to begin with both start their own when they need them, in 0.1 ms.
     if _pause is not None:
         _pause(_PAUSE_HARD)
 
 
+def _after_fork() -> None:
+    _STARTING.release()
+    _IMPORTING.release()
+
+
 def _after_fork_in_child() -> None:
     global BUILDING
-    _IMPORTING.release()
-    # Another thread of the parent may have held it. What it was building is not there yet; Inductor's cache, which both
-    # processes use, has locks of its own.
+    _after_fork()
+    # Another thread of the parent may have held it. What it was building is not there yet.
     BUILDING = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_IMPORTING.release, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -1,20 +1,7 @@
 // log, log1p, exp, expm1 and tanh of float32 on the CPU: within two units in the last place, subnormal results and the
 // ends of the range included, in a fraction of the vector library's time. Loops over the scalar functions vectorise.
 
-#include <ATen/cpu/vec/vec.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-
 namespace rsample {
-
-using std::int32_t;
-using std::int64_t;
-using std::uint32_t;
-using std::uint64_t;
 
 inline float as_float(uint32_t bits) {
   float value;
@@ -166,58 +153,39 @@ inline float tanh(float x) {
 namespace vectors {
 
 template <float function(float)>
-inline at::vec::Vectorized<float> each(at::vec::Vectorized<float> x) {
-  constexpr int size = at::vec::Vectorized<float>::size();
+inline Vector<float> each(Vector<float> x) {
+  constexpr int size = Vector<float>::size();
   float lanes[size];
   x.store(lanes);
   for (int i = 0; i < size; ++i) lanes[i] = function(lanes[i]);
-  return at::vec::Vectorized<float>::loadu(lanes);
-}
-
-// The lanes of a mask, all ones or all zeros each, as bits.
-template <class T>
-inline uint32_t lanes_of(const at::vec::Vectorized<T>& mask) {
-#if defined(CPU_CAPABILITY_AVX512)
-  if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(_mm512_castps_si512(mask));
-  else return _mm512_movepi64_mask(_mm512_castpd_si512(mask));
-#elif defined(CPU_CAPABILITY_AVX2)
-  if constexpr (sizeof(T) == 4) return _mm256_movemask_ps(mask);
-  else return _mm256_movemask_pd(mask);
-#else
-  constexpr int size = at::vec::Vectorized<T>::size();
-  unsigned char bytes[size * sizeof(T)];
-  mask.store(bytes);
-  uint32_t lanes = 0;
-  for (int i = 0; i < size; ++i) lanes |= static_cast<uint32_t>(bytes[i * sizeof(T)] != 0) << i;
-  return lanes;
-#endif
+  return Vector<float>::loadu(lanes);
 }
 
 // Whether a mask holds in some lane; and whether there is one in which it does not.
 template <class T>
-inline bool any(const at::vec::Vectorized<T>& mask) { return lanes_of(mask) != 0; }
+inline bool any(const Vector<T>& mask) { return lanes_of(mask) != 0; }
 template <class T>
-inline bool not_all(const at::vec::Vectorized<T>& mask) {
-  return lanes_of(mask) != (uint64_t{1} << at::vec::Vectorized<T>::size()) - 1;
+inline bool not_all(const Vector<T>& mask) {
+  return lanes_of(mask) != (uint64_t{1} << Vector<T>::size()) - 1;
 }
 
-inline at::vec::Vectorized<float> log(at::vec::Vectorized<float> x) { return each<rsample::log>(x); }
-inline at::vec::Vectorized<float> log1p(at::vec::Vectorized<float> x) { return each<rsample::log1p>(x); }
-inline at::vec::Vectorized<float> exp(at::vec::Vectorized<float> x) { return each<rsample::exp>(x); }
-inline at::vec::Vectorized<float> expm1(at::vec::Vectorized<float> x) { return each<rsample::expm1>(x); }
-inline at::vec::Vectorized<float> tanh(at::vec::Vectorized<float> x) { return each<rsample::tanh>(x); }
+inline Vector<float> log(Vector<float> x) { return each<rsample::log>(x); }
+inline Vector<float> log1p(Vector<float> x) { return each<rsample::log1p>(x); }
+inline Vector<float> exp(Vector<float> x) { return each<rsample::exp>(x); }
+inline Vector<float> expm1(Vector<float> x) { return each<rsample::expm1>(x); }
+inline Vector<float> tanh(Vector<float> x) { return each<rsample::tanh>(x); }
 
 // |magnitude| with the sign of `sign`. The vector library's is a call, which costs a loop its registers.
-inline at::vec::Vectorized<float> copysign(at::vec::Vectorized<float> magnitude, at::vec::Vectorized<float> sign) {
-  return magnitude.abs() | (sign & at::vec::Vectorized<float>(as_float(0x80000000u)));
+inline Vector<float> copysign(Vector<float> magnitude, Vector<float> sign) {
+  return magnitude.abs() | (sign & Vector<float>(as_float(0x80000000u)));
 }
 
-inline at::vec::Vectorized<double> log(at::vec::Vectorized<double> x) { return x.log(); }
-inline at::vec::Vectorized<double> log1p(at::vec::Vectorized<double> x) { return x.log1p(); }
-inline at::vec::Vectorized<double> exp(at::vec::Vectorized<double> x) { return x.exp(); }
-inline at::vec::Vectorized<double> expm1(at::vec::Vectorized<double> x) { return x.expm1(); }
-inline at::vec::Vectorized<double> tanh(at::vec::Vectorized<double> x) { return x.tanh(); }
-inline at::vec::Vectorized<double> copysign(at::vec::Vectorized<double> magnitude, at::vec::Vectorized<double> sign) {
+inline Vector<double> log(Vector<double> x) { return x.log(); }
+inline Vector<double> log1p(Vector<double> x) { return x.log1p(); }
+inline Vector<double> exp(Vector<double> x) { return x.exp(); }
+inline Vector<double> expm1(Vector<double> x) { return x.expm1(); }
+inline Vector<double> tanh(Vector<double> x) { return x.tanh(); }
+inline Vector<double> copysign(Vector<double> magnitude, Vector<double> sign) {
   return magnitude.copysign(sign);
 }
 

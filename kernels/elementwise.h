@@ -2,7 +2,7 @@
 //
 // compiled.py puts elementary.h and noise.h before this and the map, translated from its torch reference, behind it, and
 // compiles the whole for one distribution and one compute dtype T. Only parameters and results touch memory. Or
-// interpreter.h follows, a map that is a list of operations.
+// interpreter.h follows: a map that is a list of operations, of a noise that is known at run time.
 
 namespace rsample {
 
@@ -43,14 +43,14 @@ struct Window {
 
 // Elements that a function that translate.py has printed takes at a time.
 template <class Function, class T>
-constexpr int STEP = Function::VECTORS * at::vec::Vectorized<T>::size();
+constexpr int STEP = Function::VECTORS * Vector<T>::size();
 
 // Applies it to the first `count` elements of tiles, and to those beyond that are taken with them.
 template <class Function, class T>
 inline void each_step(int count, const T* noise, const T* const* in, T* const* out) {
   static_assert(TILE<T> % STEP<Function, T> == 0);
   for (int j = 0; j < count; j += STEP<Function, T>) {
-    Function::template apply<at::vec::Vectorized<T>>(noise, in, out, j);
+    Function::template apply<Vector<T>>(noise, in, out, j);
   }
 }
 
@@ -79,7 +79,7 @@ struct Chosen {
 
   template <class T>
   void tile(const T* noise, const T* const* in, T* const* out, int count) const {
-    constexpr int CASES = sizeof...(Cases), RESULTS = std::min({Cases::OUTPUTS...});
+    constexpr int CASES = sizeof...(Cases), RESULTS = (Cases::OUTPUTS + ...) / CASES;  // all have as many
     alignas(64) T kept[Before::OUTPUTS][TILE<T>], results[RESULTS][TILE<T>];
     T* keeps[Before::OUTPUTS];
     for (int i = 0; i < Before::OUTPUTS; ++i) keeps[i] = kept[i];
@@ -119,13 +119,14 @@ struct Chosen {
 };
 
 // Runs `map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`. `window` is the
-// number of its dimensions, their sizes and their strides, or null where the draw is a whole sample.
+// number of its dimensions, their sizes and their strides, or null where the draw is a whole sample. Not inlined, as the
+// interpreter's functions share it.
 //
 // Work is cut by element number only, and sums add up in that order, so the threads' number changes no bit.
 template <class T, class Noise, class Map>
-void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed,
+__attribute__((noinline)) void run(const Map& map, const Noise& source, const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed,
          uint64_t offset, int bits, const int64_t* window) {
-  using V = at::vec::Vectorized<T>;
+  using V = Vector<T>;
   constexpr int SIZE = TILE<T>;
   const int INPUTS = map.inputs(), OUTPUTS = map.outputs();
   constexpr int NUMBERS = values_of<Noise>() * TILE<T>;  // of noise in a tile
@@ -140,7 +141,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
   }
 
   constexpr int64_t LEAST = Looping<Noise> ? GRAIN_OF_LOOPS : GRAIN;
-  at::parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
+  parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[NUMBERS] = {}, input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
@@ -162,7 +163,7 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
           in[i] = inputs[i].dense && whole ? inputs[i].data + at : input_tiles[i];
           if (inputs[i].dense && !whole) {
             std::fill_n(input_tiles[i], SIZE, T(1));
-            std::copy_n(inputs[i].data + at, end - begin, input_tiles[i] + begin);
+            copy_n(inputs[i].data + at, end - begin, input_tiles[i] + begin);
           }
         }
         for (int k = 0; k < OUTPUTS; ++k) {
@@ -173,23 +174,23 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
         if (window) {
           Window{window[0], window + 1, window + 1 + window[0]}.number(offset, block, BLOCKS, blocks);
         } else if constexpr (Looping<Noise>) {
-          std::iota(blocks, blocks + BLOCKS, offset + static_cast<uint64_t>(block));
+          for (int i = 0; i < BLOCKS; ++i) blocks[i] = offset + static_cast<uint64_t>(block + i);
         }
         if constexpr (Looping<Noise>) {
-          Noise::fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
+          source.fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
         } else {
           if (window) {
             philox4x32_10(seed, blocks, 0, 0, words);
           } else {
             philox4x32_10(seed, offset + static_cast<uint64_t>(block), words);
           }
-          Noise::fill(words, bits, noise);
+          source.fill(words, bits, noise);
         }
         map.tile(noise, in, out, static_cast<int>(end));
 
         for (int k = 0; k < OUTPUTS; ++k) {
           if (outputs[k].mode == DENSE && !whole) {
-            std::copy_n(output_tiles[k] + begin, end - begin, static_cast<T*>(outputs[k].data) + at);
+            copy_n(output_tiles[k] + begin, end - begin, static_cast<T*>(outputs[k].data) + at);
           } else if (outputs[k].mode == SUM) {
             std::fill_n(output_tiles[k], begin, T(0));
             std::fill(output_tiles[k] + end, output_tiles[k] + SIZE, T(0));
@@ -217,12 +218,12 @@ void run(const Map& map, const Input<T>* inputs, const Output* outputs, int64_t 
 
 // `run` with its arguments in one array of 8-byte numbers: seed, offset, bits, first, n, how many numbers a window has,
 // and then inputs, outputs and window.
-template <class T, class Noise, class Map>
-void called(const Map& map, const int64_t* call) {
+template <class T, class Map, class Noise>
+void called(const Map& map, const Noise& source, const int64_t* call) {
   const auto* inputs = reinterpret_cast<const Input<T>*>(call + 6);
   const auto* outputs = reinterpret_cast<const Output*>(inputs + map.inputs());
   const auto* window = reinterpret_cast<const int64_t*>(outputs + map.outputs());
-  run<T, Noise>(map, inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]), static_cast<uint64_t>(call[1]),
+  run<T>(map, source, inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]), static_cast<uint64_t>(call[1]),
                 static_cast<int>(call[2]), call[5] ? window : nullptr);
 }
 

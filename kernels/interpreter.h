@@ -6,7 +6,7 @@
 
 namespace rsample {
 
-constexpr int MOST_REGISTERS = 48;
+constexpr int MOST_VALUES = 4, MOST_CONSTANTS = 256, MOST_REGISTERS = 128;
 
 enum Jump : int32_t { UNLESS_ANY = -1, UNLESS_NOT_ALL = -2 };
 
@@ -16,18 +16,18 @@ struct Step {
   int32_t operation, to, a, b, c, unused;
 };
 
-// As interpreter.py lays it out. Tiles are numbered: the noise, inputs, constants, registers.
+// As interpreter.py lays it out. Tiles are numbered: values of the noise, inputs, constants, registers.
 struct Program {
-  int64_t inputs, outputs, constants, steps;
+  int64_t values, inputs, outputs, constants, registers, parameters_at, steps;
   const void* constant_tiles;  // T each
   const Step* step;
   const int64_t* results;  // the tile of each output
 };
 
 template <class T, class Function>
-inline void each(T* to, const T* a, const T* b, const T* c, Function function) {
-  using V = at::vec::Vectorized<T>;
-  for (int j = 0; j < TILE<T>; j += V::size()) {
+inline void each(T* to, const T* a, const T* b, const T* c, int count, Function function) {
+  using V = Vector<T>;
+  for (int j = 0; j < count; j += V::size()) {
     function(V::loadu(a + j), V::loadu(b + j), V::loadu(c + j)).store(to + j);
   }
 }
@@ -35,7 +35,7 @@ inline void each(T* to, const T* a, const T* b, const T* c, Function function) {
 // Whether a mask holds, or does not hold, for one of some elements.
 template <class T>
 inline bool is_somewhere(const T* mask, bool holds, int count) {
-  using V = at::vec::Vectorized<T>;
+  using V = Vector<T>;
   for (int j = 0; j < count; j += V::size()) {
     const V lanes = V::loadu(mask + j);
     if (holds ? vectors::any(lanes) : vectors::not_all(lanes)) return true;
@@ -44,36 +44,49 @@ inline bool is_somewhere(const T* mask, bool holds, int count) {
 }
 
 template <class T>
-void operate(int operation, T* to, const T* a, const T* b, const T* c);
+void operate(int operation, T* to, const T* a, const T* b, const T* c, int count);
 
 template <class T>
 struct Interpreted {
-  static constexpr int MOST_INPUTS = 12, MOST_OUTPUTS = 4, MOST_TILES = 1 + MOST_INPUTS + 64 + MOST_REGISTERS;
+  static constexpr int MOST_INPUTS = 12, MOST_OUTPUTS = 4;
+  static constexpr int MOST_TILES = MOST_VALUES + MOST_INPUTS + MOST_CONSTANTS + MOST_REGISTERS;
   const Program& program;
 
   int inputs() const { return program.inputs; }
   int outputs() const { return program.outputs; }
-  static constexpr int parameters_at() { return 0; }
+  int parameters_at() const { return program.parameters_at; }
 
   __attribute__((noinline)) void tile(const T* noise, const T* const* in, T* const* out, int count) const {
     alignas(64) T registers[MOST_REGISTERS][TILE<T>];
     const T* tiles[MOST_TILES];
     int number = 0;
-    tiles[number++] = noise;
+    for (int i = 0; i < program.values; ++i) tiles[number++] = noise + i * TILE<T>;
     for (int i = 0; i < program.inputs; ++i) tiles[number++] = in[i];
     for (int i = 0; i < program.constants; ++i) {
       tiles[number++] = static_cast<const T*>(program.constant_tiles) + i * TILE<T>;
     }
-    for (int i = 0; i < MOST_REGISTERS; ++i) tiles[number + i] = registers[i];
+    for (int i = 0; i < program.registers; ++i) tiles[number + i] = registers[i];
     for (const Step* s = program.step; s < program.step + program.steps; ++s) {
       if (s->operation < 0) {
         if (!is_somewhere(tiles[s->a], s->operation == UNLESS_ANY, count)) s += s->b;
         continue;
       }
-      operate<T>(s->operation, registers[s->to], tiles[s->a], tiles[s->b], tiles[s->c]);
+      operate<T>(s->operation, registers[s->to], tiles[s->a], tiles[s->b], tiles[s->c], count);
     }
-    for (int k = 0; k < program.outputs; ++k) std::copy_n(tiles[program.results[k]], TILE<T>, out[k]);
+    for (int k = 0; k < program.outputs; ++k) copy_n(tiles[program.results[k]], count, out[k]);
   }
+};
+
+// Noise whose function is known at run time, and such noise that loops.
+template <class T>
+struct AnyNoise {
+  void (*fill)(const uint32_t* words, int bits, T* noise);
+};
+
+template <class T>
+struct AnyLoopNoise {
+  static constexpr int VALUES = MOST_VALUES;
+  void (*fill)(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise);
 };
 
 }  // namespace rsample

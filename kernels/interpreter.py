@@ -16,16 +16,22 @@ import torch
 
 from . import cpp
 from .noise import elements_per_block
-from .translate import OPERATIONS, Function, blocks
+from .translate import OPERATIONS, Function, blocks, flattened
 
 _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 # Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
 _UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
 _LOADED = ("noise", "input", "constant")
 _NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
-CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
+_LOOP_NOISES = (
+    *("gamma", "two_gammas", "two_half_gammas", "nothing", "polar", "von_mises", "poisson"),
+    *(f"{law}_{chances}" for law in ("binomial", "negative_binomial") for chances in ("probs", "logits")),
+)
 
 TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
+_MOST = (4, 12, 4, 256, 128)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
+
+LOOP_HEADERS = ("loops/loops.h", "loops/counts.h")  # noise that loops
 
 # A function of a library, called with the arguments that `called` of elementwise.h takes.
 Run = Callable[[bytes], None]
@@ -41,84 +47,96 @@ class Interpreted(NamedTuple):
         self.run(self.program, call)
 
 
-def interpreted(function: Function, noise: str, dtype: torch.dtype) -> Interpreted | None:
+def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_at: int = 0) -> Interpreted | None:
     """What runs a function of an elementwise map over a draw; None where it has no room for it or nothing can be built.
 
     Args:
         noise: the name of its noise.
         dtype: float32 or float64.
+        parameters_at: the number of the input that is the map's first parameter, for a noise that loops.
     """
-    if noise not in _NOISES or function.choice is not None:
+    loops = noise in _LOOP_NOISES
+    if noise not in (*_NOISES, *_LOOP_NOISES):
         return None
-    program = _assembled(function, dtype)
-    library = _library(dtype)
+    program = _assembled(function, dtype, parameters_at)
+    library = _library(dtype, loops)
     if library is None or program is None:
         return None
-    return Interpreted(getattr(library, noise), program.buffer_info()[0])
+    return Interpreted(getattr(library, f"draw_{noise}"), program.buffer_info()[0])
 
 
 def available(dtype: torch.dtype) -> bool:
-    """Whether there is an interpreter of a dtype; builds it if that is still to be seen."""
-    return _library(dtype) is not None
+    """Whether there are interpreters of a dtype; builds them if that is still to be seen."""
+    return all(_library(dtype, loops) is not None for loops in (False, True))
 
 
 @functools.cache
-def _library(dtype: torch.dtype) -> Any:
+def _library(dtype: torch.dtype, loops: bool) -> Any:
+    """The interpreter of maps whose noise loops, or of the others."""
     if not cpp.compiler_works():
         return None
-    library = cpp.build(_source(CPP_TYPES[dtype]), "small draws")
+    library = cpp.build(_source(dtype, loops), "small draws", dtype)
     if library is not None:
-        for noise in _NOISES:
-            function = getattr(library, noise)
+        for noise in _LOOP_NOISES if loops else _NOISES:
+            function = getattr(library, f"draw_{noise}")
             function.restype, function.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p)
     return library
 
 
-def _source(cpp_type: str) -> str:
-    parts = [cpp.header(name) for name in ("elementary.h", "noise.h", "elementwise.h", "interpreter.h")]
+def _source(dtype: torch.dtype, loops: bool) -> str:
+    cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
+    parts = [cpp.headers(*(LOOP_HEADERS if loops else ()), "elementwise.h", "interpreter.h")]
+    functions = [
+        f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
+    ]
     cases = "".join(
-        f"    case {code}: each(to, a, b, c, [](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}); break;\n"
-        for code, expression in enumerate(OPERATIONS.values())
+        f"    case {code}: each(to, a, b, c, count, {function}); break;\n" for code, function in enumerate(functions)
     )
     parts.append(f"""
 namespace rsample {{
 
 using T = {cpp_type};
-using V = at::vec::Vectorized<T>;
+using V = rsample::Vector<T>;
 
 template <>
-void operate<T>(int operation, T* to, const T* a, const T* b, const T* c) {{
+void operate<T>(int operation, T* to, const T* a, const T* b, const T* c, int count) {{
   switch (operation) {{
 {cases}  }}
 }}
 
 }}  // namespace rsample
 """)
-    for noise in _NOISES:
+    for noise in _LOOP_NOISES if loops else _NOISES:
         parts.append(f"""
-extern "C" void {noise}(const rsample::Program* program, const std::int64_t* call) {{
-  rsample::called<{cpp_type}, rsample::{noise}>(rsample::Interpreted<{cpp_type}>{{*program}}, call);
+extern "C" void draw_{noise}(const rsample::Program* program, const std::int64_t* call) {{
+  const rsample::{kind}<{cpp_type}> noise{{rsample::{noise}::fill}};
+  rsample::called<{cpp_type}>(rsample::Interpreted<{cpp_type}>{{*program}}, noise, call);
 }}
 """)
     return "".join(parts)
 
 
-def _assembled(function: Function, dtype: torch.dtype) -> array[int] | None:
+cpp.AHEAD += [functools.partial(_source, loops=loops) for loops in (False, True)]
+
+
+def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> array[int] | None:
     """The struct Program of interpreter.h; None where it has no room for the function."""
+    function = flattened(function)
     steps = function.steps
     parts = [(where, [i for i in block if steps[i].name not in _LOADED]) for where, block in blocks(function)]
     place = {i: at for at, i in enumerate(i for _, block in parts for i in block)}
     used = [operand for step in function.steps if step.name not in ("noise", "input") for operand in step.operands]
     constants = {x.hex(): x for x in (*used, *function.results) if isinstance(x, float)}
-    numbers = {name: 1 + function.inputs + i for i, name in enumerate(constants)}
-    first_register = 1 + function.inputs + len(constants)
+    first_constant = function.values + function.inputs
+    numbers = {name: first_constant + i for i, name in enumerate(constants)}
+    first_register = first_constant + len(constants)
     last = {operand: at for i, at in place.items() for operand in steps[i].operands if isinstance(operand, int)}
     last |= {result: len(steps) for result in function.results if isinstance(result, int)}
 
     tiles: dict[int, int] = {}  # by step
     for i, step in enumerate(function.steps):
         if step.name in ("noise", "input"):
-            tiles[i] = int(step.operands[0]) + (step.name == "input")
+            tiles[i] = int(step.operands[0]) + (function.values if step.name == "input" else 0)
         elif step.name == "constant":
             tiles[i] = numbers[float(step.operands[0]).hex()]
 
@@ -143,13 +161,14 @@ def _assembled(function: Function, dtype: torch.dtype) -> array[int] | None:
             tiles[i] = free.pop()
             code.extend((_CODES[steps[i].name], tiles[i] - first_register, *read, *(0,) * (4 - len(read))))
     results = array("q", [tile(result) for result in function.results])
-    if max(function.inputs / 12, len(results) / 4, len(constants) / 64, registers / 48) > 1:  # as in interpreter.h
+    needed = (function.values, function.inputs, len(results), len(constants), registers)
+    if any(number > most for number, most in zip(needed, _MOST, strict=True)):
         return None
     size = TILE_BLOCKS * elements_per_block(dtype)
     values = array("f" if dtype == torch.float32 else "d", [x for x in constants.values() for _ in range(size)])
     pointed = (values, code, results)
     _KEPT.append(pointed)
-    sizes = (function.inputs, len(results), len(constants), len(code) // 6)
+    sizes = (*needed, parameters_at, len(code) // 6)
     program = array("q", (*sizes, *(part.buffer_info()[0] for part in pointed)))
     _KEPT.append((program,))
     return program

@@ -11,8 +11,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -28,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from . import backend, checks, compiled, cpp, plans
+from . import backend, checks, compiled, compiler, cpp, plans
 from .function import stand_ins
 from .interpreter import Interpreted
 from .language import HAS_TRITON, triton
@@ -36,9 +34,6 @@ from .launch import Launched, unread
 from .ops import MapOperators, kernels_of
 from .plans import TritonDraw
 from .rows.autograd import COPIED
-
-if sys.platform == "linux":
-    import fcntl
 
 # The loaded core; None as long as there is none.
 CORE: Any = None
@@ -229,20 +224,18 @@ def wait(again: bool = False) -> bool:
 def _load(again: bool) -> None:
     global CORE
     headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
-    kept = cpp.kept("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
+    kept = cpp.place("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
         file = cpp.whole(kept) or _built(kept, again)
-        if file is None:
-            return
         loader = ExtensionFileLoader(_NAME, str(file))
         spec = spec_from_file_location(_NAME, file, loader=loader)
         assert spec is not None
         with _LOADING:
             core = module_from_spec(spec)
             loader.exec_module(core)
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, cpp.CompilerError) as error:
         cpp.LOGGER.info("draws of few numbers go through Python: %s", error)
         return
     stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
@@ -251,53 +244,22 @@ def _load(again: bool) -> None:
     CORE = core
 
 
-def _built(kept: Path, again: bool) -> Path | None:
+def _built(kept: Path, again: bool) -> Path:
     """Has the compiler make the core's file, in a process that outlives this one."""
-    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
-    if compiler is None:
-        return None
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{kept}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building it
-        file = cpp.whole(kept)
-        if file is not None:
-            return file
-        failed = Path(f"{kept}.failed")
-        if not again and failed.exists() and time.time() - failed.stat().st_mtime < _REMEMBERED:
-            cpp.LOGGER.info("draws of few numbers go through Python: their C++ did not compile, see %s", failed)
-            return None
-        cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
-        torchs = Path(torch.__file__).parent
-        includes = (torchs / "include", torchs / "include/torch/csrc/api/include", sysconfig.get_paths()["include"])
-        command = [
-            *compiler.split(),
-            *("-std=c++20", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-w"),
-            f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
-            *(f"-DRSAMPLE_{name}={value}" for name, value in _CONSTANTS.items()),
-            *(f"-I{folder}" for folder in includes),
-            str(Path(__file__).with_name("native_core.cpp")),
-            f"-L{torchs / 'lib'}",
-            *("-ltorch_python", "-ltorch_cpu", "-ltorch", "-lc10"),
-        ]
-        # Under its name it is whole. The lock is the compiler's for as long as it runs.
-        script = (
-            'made="$0.$$.so"; if "$@" -o "$made"; then mv "$made" "$0-$(wc -c < "$made").so"; else rm -f "$made"; fi'
-        )
-        done = subprocess.run(
-            ["nice", "sh", "-c", script, str(kept), *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            pass_fds=(lock.fileno(),),
-            start_new_session=True,
-        )
-        file = cpp.whole(kept)
-        if file is None:
-            failed.write_text(done.stderr)
-            cpp.LOGGER.info("draws of few numbers go through Python, as their C++ does not compile: %s", done.stderr)
-        else:
-            failed.unlink(missing_ok=True)
-        return file
+    failed = Path(f"{kept}.failed")
+    if not again and failed.exists() and time.time() - failed.stat().st_mtime < _REMEMBERED:
+        raise cpp.CompilerError(f"their C++ did not compile, see {failed}")
+    constants = {f"RSAMPLE_{name}": value for name, value in _CONSTANTS.items()}
+    command = compiler.extension(compiler.found(), sysconfig.get_paths()["include"], constants)
+    cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
+    source = str(Path(__file__).with_name("native_core.cpp"))
+    try:
+        file = cpp.make(kept, ["nice", *command, source], outlives=True)
+    except cpp.CompilerError as error:
+        failed.write_text(str(error), encoding="utf-8")
+        raise
+    failed.unlink(missing_ok=True)
+    return file
 
 
 # Seconds for which a build that failed is not tried again: what stopped it may be gone later.

@@ -343,13 +343,13 @@ PyObject* relaxed(PyObject*, PyObject* const* args, Py_ssize_t) {
 // --------------------------------------------------------------------------------------------------------- Dirichlet
 
 // The logarithms of gamma numbers.
-Tensor log_gammas(void* function, const Tensor& concentration, at::IntArrayRef shape, uint64_t seed, uint64_t offset) {
+Tensor log_gammas(const Function& function, const Tensor& concentration, at::IntArrayRef shape, uint64_t seed, uint64_t offset) {
   const Tensor logs = empty(shape, concentration.scalar_type());
   Call call(seed, offset, concentration.scalar_type(), logs.numel());
   std::vector<Tensor> kept;
   call.read(concentration, shape, kept);
   call.add(logs.mutable_data_ptr(), DENSE);
-  call.run({function}, logs.numel(), false);
+  call.run(function, logs.numel(), false);
   return logs;
 }
 
@@ -363,7 +363,8 @@ void keep_above_zero(const Tensor& t) {
 
 // It keeps the concentration, and logarithms that are few.
 struct DirichletDraw : RowDraw {
-  void *log_gamma, *gradient;  // null as long as it is not built
+  Function log_gamma;
+  void* gradient;  // null as long as it is not built
 
   const std::string& name() const {
     static const std::string name = "DirichletDrawBackward";
@@ -382,12 +383,12 @@ struct DirichletDraw : RowDraw {
   }
 };
 
-// dirichlet(law, addresses of the loops for gamma numbers and gradients, concentration, shape, differentiable): a draw on
-// the CPU; None where it is left to Python.
+// dirichlet(law, the address of what makes gamma numbers, its program, the address of the loop for gradients,
+// concentration, shape, differentiable): a draw on the CPU; None where it is left to Python.
 PyObject* dirichlet(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   Request request;
-  const Answer plain = request.read(args[4], args + 3, 1);
+  const Answer plain = request.read(args[5], args + 4, 1);
   if (plain != Answer::READY) return answered(plain);
   const at::IntArrayRef shape(request.shape);
   const Tensor& concentration = *request.params[0];
@@ -395,7 +396,8 @@ PyObject* dirichlet(PyObject*, PyObject* const* args, Py_ssize_t) {
   const bool is_whole = concentration.sizes() == shape && concentration.is_contiguous();
   if (shape.empty() || (!is_whole && request.numel >= MOST_LAID_OUT)) Py_RETURN_NONE;
   if (!broadcasts(concentration.sizes(), shape)) Py_RETURN_NONE;
-  void *log_gamma = PyLong_AsVoidPtr(args[1]), *gradient = PyLong_AsVoidPtr(args[2]);
+  const Function log_gamma{PyLong_AsVoidPtr(args[1]), PyLong_AsVoidPtr(args[2])};
+  void* gradient = PyLong_AsVoidPtr(args[3]);
   const Key key = reserved();
   Tensor logs, sample;
   beside_python(request.numel >= LONG, [&] {
@@ -403,7 +405,7 @@ PyObject* dirichlet(PyObject*, PyObject* const* args, Py_ssize_t) {
     sample = at::cpu::_softmax(logs, -1, false);
     request.dtype == at::kDouble ? keep_above_zero<double>(sample) : keep_above_zero<float>(sample);
   });
-  if (is_recorded(request, args[5])) {
+  if (is_recorded(request, args[6])) {
     c10::SmallVector<const Tensor*, 2> saved(request.params);
     if (request.numel <= RSAMPLE_COPIED) saved.push_back(&logs);
     record(DirichletDraw{{args[0], key, request, shape}, log_gamma, gradient}, request.params, saved, sample);

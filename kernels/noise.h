@@ -3,12 +3,6 @@
 // philox.py and noise.py are the specification: words and uniforms have the same bits here, normal and exponential noise
 // differs by a few units in the last place.
 
-#include <ATen/Parallel.h>
-
-#include <algorithm>
-#include <numeric>
-#include <vector>
-
 namespace rsample {
 
 constexpr int TILE_BLOCKS = 32;  // Philox blocks in a tile
@@ -32,13 +26,15 @@ inline int64_t units(int64_t grain, int64_t unit) {
 
 // 64-bit lanes whose low halves hold 32-bit words. The high halves may hold anything: products read only the low ones,
 // so nothing needs to be masked between rounds.
-constexpr int WIDTH = sizeof(at::vec::Vectorized<float>) / sizeof(uint64_t);
+constexpr int WIDTH = sizeof(Vector<float>) / sizeof(uint64_t);
 typedef uint64_t Lanes __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
 constexpr int BATCH = WIDTH == 8 ? 4 : 2;  // vectors of blocks in flight: they hide latency while registers last
 static_assert(TILE_BLOCKS % (WIDTH * BATCH) == 0);
 
 inline Lanes multiply_low_halves(Lanes a, uint64_t m) {
-#if defined(CPU_CAPABILITY_AVX512)
+#if defined(RSAMPLE_OWN_VECTORS)
+  return (Lanes)native::product_of_low_halves((Integers)a, (Integers)(Lanes{} + m));
+#elif defined(CPU_CAPABILITY_AVX512)
   return (Lanes)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(m));
 #elif defined(CPU_CAPABILITY_AVX2)
   return (Lanes)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(m));
@@ -50,7 +46,7 @@ inline Lanes multiply_low_halves(Lanes a, uint64_t m) {
 // The words of TILE_BLOCKS blocks, in order: of block number(i) and so on, WIDTH numbers at a time, with counter words c2
 // and c3.
 template <class Number>
-inline void philox_tile(uint64_t seed, const Number& number, uint32_t c2_of_all, uint32_t c3_of_all,
+__attribute__((noinline)) void philox_tile(uint64_t seed, const Number& number, uint32_t c2_of_all, uint32_t c3_of_all,
                         uint32_t (&words)[TILE_WORDS]) {
   uint64_t low[TILE_BLOCKS], high[TILE_BLOCKS], stream[2 * TILE_BLOCKS];  // words 0 and 1, words 2 and 3, all
   for (int done = 0; done < TILE_BLOCKS; done += BATCH * WIDTH) {
@@ -230,7 +226,7 @@ struct exponential {
   }
 
   static void fill(const uint32_t* words, int bits, double* x) {
-    using V = at::vec::Vectorized<double>;
+    using V = Vector<double>;
     centered::fill(words, bits, x);
     for (int i = 0; i < TILE<double>; i += V::size()) {
       const V t = V::loadu(x + i), positive = t > V(0.0);
@@ -246,7 +242,7 @@ struct normal {
   }
 
   static void fill(const uint32_t* words, int, double* z) {
-    using V = at::vec::Vectorized<double>;
+    using V = Vector<double>;
     constexpr int PAIRS = TILE<double> / 2;
     double even[PAIRS], odd[PAIRS];
     for (int i = 0; i < PAIRS; ++i) {

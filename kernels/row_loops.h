@@ -1,24 +1,14 @@
-// What loops over the rows of a draw begin with; row_loops.py puts it before each of them.
-
-#include <ATen/Parallel.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <utility>
-#include <vector>
+// What loops over the rows of a draw begin with; row_loops.py puts vectors.h and parallel.h before it, and one of them
+// behind it.
 
 namespace rsample {
-
-using std::int64_t;
 
 // Calls `loop(first, last)` for parts of `rows` rows, in several threads where there is work for them; a row's is in
 // elements of a draw.
 template <class Loop>
 void each_part(int64_t rows, int64_t work_of_row, const Loop& loop) {
   constexpr int64_t GRAIN = 1 << 15;  // as in noise.h
-  at::parallel_for(0, rows, GRAIN / std::min(work_of_row, GRAIN), loop);
+  parallel_for(0, rows, GRAIN / std::min(work_of_row, GRAIN), loop);
 }
 
 // Calls a function with pointers and integers from an array.

@@ -1,7 +1,6 @@
 """Loops over the rows of a draw on the CPU, for what distributions make of several draws.
 
-Each is C++ of a header of its own, a template of the dtype, and is built by itself at first use, which takes a second
-or two: other than those of :mod:`rsample.kernels.compiled` it needs none of ATen's vectors.
+Each is C++ of a header of its own, a template of the dtype, and is built by itself at first use, which takes a second.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from .function import wants_derivative
 from .keys import watched
 from .operators import are_plain
 
-CPP_TYPES = {torch.float32: "float", torch.float64: "double"}
-
 
 class RowLoops:
     """The functions of one header.
@@ -37,6 +34,7 @@ class RowLoops:
     def __init__(self, header: str, names: Sequence[str], what: str) -> None:
         self._header, self._names, self._what = header, names, what
         self._built: dict[torch.dtype, dict[str, Callable[[bytes], None]] | None] = {}
+        cpp.AHEAD.append(self._source)
 
     def find(self, *tensors: Tensor) -> Callable[..., None] | None:
         """What runs a function on such tensors, `run(name, *numbers)`; None where that is left to torch operations.
@@ -52,7 +50,7 @@ class RowLoops:
         """The same where derivatives of reverse mode may be asked for, which the caller computes."""
         first = tensors[0]
         dtype = first.dtype
-        if dtype not in CPP_TYPES or not first.is_cpu or watched() or forward_ad._current_level >= 0:
+        if dtype not in cpp.TYPES or not first.is_cpu or watched() or forward_ad._current_level >= 0:
             return None
         if not are_plain(tensors) or any(t.dtype != dtype or not t.is_cpu for t in tensors[1:]):
             return None
@@ -61,16 +59,20 @@ class RowLoops:
         if dtype not in self._built:
             with cpp.BUILDING:
                 if dtype not in self._built:
-                    self._built[dtype] = self._build(CPP_TYPES[dtype])
+                    self._built[dtype] = self._build(dtype)
         functions = self._built[dtype]
         return None if functions is None else functools.partial(_run, functions)
 
-    def _build(self, cpp_type: str) -> dict[str, Callable[[bytes], None]] | None:
+    def _source(self, dtype: torch.dtype) -> str:
+        cpp_type = cpp.TYPES[dtype]
         exported = "".join(
             f'extern "C" void {name}(const int64_t* call) {{ rsample::apply(rsample::{name}<{cpp_type}>, call); }}\n'
             for name in self._names
         )
-        library = cpp.build(cpp.header("row_loops.h") + cpp.header(self._header) + exported, self._what)
+        return "".join(map(cpp.header, ("vectors.h", "parallel.h", "row_loops.h", self._header))) + exported
+
+    def _build(self, dtype: torch.dtype) -> dict[str, Callable[[bytes], None]] | None:
+        library = cpp.build(self._source(dtype), self._what, dtype)
         if library is None:
             return None
         functions: dict[str, Any] = {name: getattr(library, name) for name in self._names}

@@ -1,8 +1,8 @@
 """A map's torch reference as a list of operations, by running it on symbols; and as C++.
 
 The reference of a map is straight-line elementwise torch code, so calling it with a `Symbol` for every tensor visits
-each operation once. An operation is one expression on `V`, a SIMD vector of ATen (`at::vec::Vectorized`), whose
-functions are those that eager torch runs, but for what elementary.h has.
+each operation once. An operation is one expression on `V`, a SIMD vector (vectors.h), whose functions are those that
+eager torch runs, but for what elementary.h has.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ OPERATIONS = {
     "sub": "{} - {}",
     "mul": "{} * {}",
     "div": "{} / {}",
-    "addcmul": "at::vec::fmadd({1}, {2}, {0})",
+    "addcmul": "rsample::fmadd({1}, {2}, {0})",
     "pow": "({}).pow({})",
-    "maximum": "at::vec::maximum({}, {})",
-    "minimum": "at::vec::minimum({}, {})",
+    "maximum": "rsample::maximum({}, {})",
+    "minimum": "rsample::minimum({}, {})",
     "neg": "({}).neg()",
-    "clamp": "at::vec::clamp({}, {}, {})",
+    "clamp": "rsample::clamp({}, {}, {})",
     "copysign": "rsample::vectors::copysign({}, {})",
     "reciprocal": "({}).reciprocal()",
     "where": "V::blendv({2}, {1}, {0})",
@@ -179,6 +179,7 @@ class Function(NamedTuple):
     results: list[int | float]
     inputs: int
     choice: Choice | None = None
+    values: int = 1  # of the noise
 
     def used(self, first: int = 0) -> list[int]:
         """The steps from a number on that results depend on; the choice counts for no step before it."""
@@ -208,7 +209,7 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
     # A draw of a subclass of tensors comes here with torch functions switched off, by which symbols are seen.
     with torch._C._EnableTorchFunction():
         results = function(*symbols)
-    return Function(trace.steps, [trace.operand(r) for r in results], inputs, trace.choice)
+    return Function(trace.steps, [trace.operand(r) for r in results], inputs, trace.choice, values)
 
 
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:
@@ -263,6 +264,45 @@ def _stages(function: Function, choice: Choice) -> list[tuple[Function, list[int
     last = Function(after, [follow(r) for r in function.results], results + len(passed))
     first = Function(function.steps[: choice.at], list(kept), function.inputs)
     return [(first, []), (last, passed), *cases]
+
+
+def flattened(function: Function) -> Function:
+    """The same without a choice, whose functions are all computed before one is picked; and without unread steps."""
+    steps: list[Operation] = []
+    places: dict[int, int | float] = {}
+
+    def add(name: str, operands: Sequence[int | float]) -> int:
+        steps.append(Operation(name, tuple(operands)))
+        return len(steps) - 1
+
+    def moved(operands: Sequence[int | float], places: dict[int, int | float]) -> list[int | float]:
+        return [places[x] if isinstance(x, int) else x for x in operands]
+
+    def follow(step: Operation, places: dict[int, int | float]) -> int:
+        return add(step.name, step.operands if step.name in _LOADED else moved(step.operands, places))
+
+    def results_of(chosen: Function, given: Sequence[int]) -> list[int | float]:
+        own: dict[int, int | float] = {}
+        for i in chosen.used():
+            step = chosen.steps[i]
+            own[i] = places[given[int(step.operands[0])]] if step.name == "input" else follow(step, own)
+        return moved(chosen.results, own)
+
+    used, choice = function.used(), function.choice
+    picked: list[int | float] = []
+    if choice is not None:
+        read = [choice.code, *(x for given in choice.operands for x in given)]
+        used = sorted({*used, *Function(function.steps[: choice.at], [*read], 0).used()})
+    for i in used:
+        step = function.steps[i]
+        if step.name == "chosen" and not picked:
+            assert choice is not None
+            *cases, picked = map(results_of, choice.functions, choice.operands)
+            for number, case in reversed(list(enumerate(cases))):
+                mask = add("eq", (places[choice.code], float(number)))
+                picked = [add("where", (mask, x, y)) for x, y in zip(case, picked, strict=True)]
+        places[i] = picked[int(step.operands[0])] if step.name == "chosen" else follow(step, places)
+    return Function(steps, moved(function.results, places), function.inputs, None, function.values)
 
 
 VECTORS = 2

@@ -20,12 +20,12 @@ def library() -> ctypes.CDLL:
     loops = "".join(
         f"""
 extern "C" void {name}_of(const float* x, float* y, std::int64_t n) {{
-  using V = at::vec::Vectorized<float>;
+  using V = rsample::Vector<float>;
   for (std::int64_t i = 0; i < n; i += V::size()) rsample::vectors::{name}(V::loadu(x + i)).store(y + i);
 }}"""
         for name in TOLERANCE
     )
-    library = cpp.build(cpp.header("elementary.h") + loops, "this test")
+    library = cpp.build(cpp.headers() + loops, "this test")
     assert library is not None
     return library
 

@@ -16,7 +16,7 @@ struct Pending {
 
   Pending(const uint64_t* blocks, int count) : count(count) {
     for (int i = 0; i < TILE<T>; ++i) index[i] = i;
-    std::copy_n(blocks, TILE<T>, block);
+    copy_n(blocks, TILE<T>, block);
   }
 
   // Keeps the elements for which `rejected` is not 0.
@@ -60,7 +60,7 @@ inline void candidates(uint64_t seed, const Pending<float>& pending, uint32_t at
 
 inline void candidates(uint64_t seed, const Pending<double>& pending, uint32_t attempt, uint32_t stream,
                        Candidates<double>& out) {
-  using V = at::vec::Vectorized<double>;
+  using V = Vector<double>;
   uint32_t words[4 * TILE<double>], more[4 * TILE<double>];
   attempt_words<double>(seed, pending.block, pending.count, attempt, stream, words);
   attempt_words<double>(seed, pending.block, pending.count, attempt, stream + 1, more);
@@ -140,12 +140,14 @@ inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* given, u
     ratio[i] = d[i] / a[i] * (root * root * root);
   }
   std::fill_n(power, n, T(0));
-  if (std::any_of(a, a + n, [](T x) { return x < T(1); })) {
+  bool any_below_one = false;
+  for (int i = 0; i < n; ++i) any_below_one |= a[i] < T(1);
+  if (any_below_one) {
     const Pending<T> all(blocks, n);
     uint32_t words[4 * SIZE], own[TILE_WORDS] = {};
     attempt_words<T>(seed, all.block, n, ONCE, stream, words);
     constexpr int WORDS = sizeof(T) / 4;  // of an element, as `exponential` takes them
-    for (int i = 0; i < n; ++i) std::copy_n(words + 4 * i, WORDS, own + WORDS * i);
+    for (int i = 0; i < n; ++i) copy_n(words + 4 * i, WORDS, own + WORDS * i);
     exponential::fill(own, 0, power);
     for (int i = 0; i < n; ++i) power[i] = a[i] < T(1) ? -power[i] / a[i] : T(0);
   }
@@ -203,7 +205,7 @@ struct polar {
     const Pending<double> all(blocks, n);
     uint32_t words[4 * TILE<double>], own[TILE_WORDS] = {};
     attempt_words<double>(seed, all.block, n, 0, 0, words);
-    for (int i = 0; i < n; ++i) std::copy_n(words + 4 * i, 2, own + 2 * i);
+    for (int i = 0; i < n; ++i) copy_n(words + 4 * i, 2, own + 2 * i);
     exponential::fill(own, 0, noise);
     for (int i = 0; i < n; ++i) {
       const uint32_t* w = words + 4 * i + 2;

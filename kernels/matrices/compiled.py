@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +15,8 @@ from ..hugepages import empty
 from ..layout import collapse
 from ..maps.normal import NORMAL_MAP
 from ..noise import compute_dtype
-from . import reference
+from . import library, reference
 from .kind import Kind
-from .library import library
 
 
 def forward(
@@ -29,7 +28,7 @@ def forward(
     if 1 not in operands[1].stride()[-2:]:
         operands[1] = operands[1].contiguous()
     plan = forward_plan(kind, tuple(shape), *[(p.shape, p.stride()) for p in operands])
-    built = None if plan is None else library()
+    built = None if plan is None else library.forward(compute)
     if plan is None or built is None:
         return reference.forward(kind, "compiled", key, params, shape, dtype)
     draw, *steps = plan
@@ -40,7 +39,7 @@ def forward(
         fields += (p.data_ptr(), *step)
     if len(operands) == 2:
         fields += (0,) * 5
-    _call(built, "forward", compute, fields)
+    built.forward((ctypes.c_int64 * len(fields))(*fields))
     sample = out if dtype == compute else out.to(dtype)
     return (sample,) if norm is None else (sample, norm if dtype == compute else norm.to(dtype))
 
@@ -58,22 +57,16 @@ def backward(kind: Kind, key: Tensor, grad: Tensor, like: Sequence[Tensor], need
 
 
 def _of_factor(kind: Kind, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
+    compute = compute_dtype(grad.dtype)
     draw = backward_plan(kind, grad.shape, factor.shape)
-    built = None if draw is None else library()
+    built = None if draw is None else library.backward(compute)
     if draw is None or built is None:
         return reference.of_factor(kind, "compiled", key, grad, factor)
-    compute = compute_dtype(grad.dtype)
     out = empty(factor.shape, compute)
     dense = (grad if grad.dtype == compute else grad.to(compute)).contiguous()
     fields = (*key.view(torch.int64).tolist(), *draw, out.data_ptr(), dense.data_ptr())
-    _call(built, "backward", compute, fields)
+    built.backward((ctypes.c_int64 * len(fields))(*fields))
     return out if out.dtype == factor.dtype else out.to(factor.dtype)
-
-
-def _call(built: Any, name: str, compute: torch.dtype, fields: Sequence[int]) -> None:
-    """Calls a function of product.h, which takes one struct of fields of 8 bytes."""
-    function = getattr(built, f"{name}_double" if compute == torch.float64 else f"{name}_float")
-    function((ctypes.c_int64 * len(fields))(*fields))
 
 
 class Rows(NamedTuple):

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from .. import native_core
 from ..autograd import AffineDraw
-from . import compiled
+from . import compiled, library
 from .kind import KINDS, Kind
-from .library import library
 from .ops import OPERATORS
 
 
@@ -46,15 +45,16 @@ class Product:
         """Tells the core how a draw is made, where product.h multiplies."""
         forward = backward = None
         factor = params[1]
-        built = library() if 1 in factor.stride()[-2:] else None
-        if built is not None:
+        parts = [None]
+        if 1 in factor.stride()[-2:]:
+            parts = [library.forward(factor.dtype), library.backward(factor.dtype)]
+        if None not in parts:
             plan = compiled.forward_plan(self.kind, shape, *[(p.shape, p.stride()) for p in params])
             forward = None if plan is None else [number for part in plan for number in part]
             backward = compiled.backward_plan(self.kind, torch.Size(shape), factor.shape)
-            of_double = factor.dtype == torch.float64
-            ends = ("forward", "backward", "stream_normal")
-            functions = [getattr(built, f"{end}_{'double' if of_double else 'float'}") for end in ends]
-            core.learn_loops(self._handle, of_double, *(ctypes.cast(f, ctypes.c_void_p).value for f in functions))
+            functions = (parts[0].forward, parts[1].backward, parts[0].stream_normal)
+            addresses = (ctypes.cast(f, ctypes.c_void_p).value for f in functions)
+            core.learn_loops(self._handle, factor.dtype == torch.float64, *addresses)
         core.learn_product(self._handle, params, shape, forward, backward)
 
     def gradients(

@@ -9,7 +9,7 @@ template <class T>
 class Normals {
  public:
   // Elements first .. first + n of a stream, valid until the next call, and a vector beyond that may be read.
-  const T* of(uint64_t seed, uint64_t offset, uint64_t stream, int64_t first, int64_t n) {
+  __attribute__((noinline)) const T* of(uint64_t seed, uint64_t offset, uint64_t stream, int64_t first, int64_t n) {
     constexpr int64_t PER_BLOCK = 16 / sizeof(T), SIZE = TILE<T>;
     const int64_t lead = first % PER_BLOCK, tiles = (lead + n + SIZE - 1) / SIZE;
     if (static_cast<int64_t>(buffer.size()) < (tiles + 1) * SIZE) buffer.resize((tiles + 1) * SIZE);
@@ -31,23 +31,15 @@ template <class T>
 void stream_normal(T* out, int64_t n, uint64_t seed, uint64_t offset, uint32_t stream) {
   constexpr int64_t SIZE = TILE<T>;
   const int64_t tiles = (n + SIZE - 1) / SIZE;
-  at::parallel_for(0, tiles, units(GRAIN, SIZE), [&](int64_t begin, int64_t end) {
+  parallel_for(0, tiles, units(GRAIN, SIZE), [&](int64_t begin, int64_t end) {
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[SIZE];
     for (int64_t tile = begin; tile < end; ++tile) {
       philox4x32_10(seed, offset + static_cast<uint64_t>(tile) * TILE_BLOCKS, words, stream);
       normal::fill(words, 0, noise);
-      std::copy_n(noise, std::min<int64_t>(n - tile * SIZE, SIZE), out + tile * SIZE);
+      copy_n(noise, std::min<int64_t>(n - tile * SIZE, SIZE), out + tile * SIZE);
     }
   });
 }
 
 }  // namespace rsample
-
-extern "C" void stream_normal_float(float* out, int64_t n, uint64_t seed, uint64_t offset, uint32_t stream) {
-  rsample::stream_normal(out, n, seed, offset, stream);
-}
-
-extern "C" void stream_normal_double(double* out, int64_t n, uint64_t seed, uint64_t offset, uint32_t stream) {
-  rsample::stream_normal(out, n, seed, offset, stream);
-}

@@ -12,7 +12,7 @@ from ..hugepages import empty
 from ..noise import NORMAL, compute_dtype, elements_per_block
 from ..philox import philox_blocks
 from ..reference import eager_noise
-from .library import library
+from . import library
 
 # Philox blocks made at a time: the words of one are 64-bit integers in some twenty temporaries.
 CHUNK = 2**14
@@ -30,12 +30,11 @@ def normal_noise(
         stream: counter word 3; 0 is the stream of the draw's own elements.
     """
     compute = compute_dtype(dtype)
-    built = library() if backend == "compiled" else None
+    built = library.forward(compute) if backend == "compiled" else None
     if built is not None:
         out = empty(shape, compute)
         seed, offset = key.view(torch.int64).tolist()
-        fill = built.stream_normal_double if compute == torch.float64 else built.stream_normal_float
-        fill(out.data_ptr(), out.numel(), seed, offset, stream)
+        built.stream_normal(out.data_ptr(), out.numel(), seed, offset, stream)
         return out
     if stream != 0:
         return stream_noise(key.to(like.device), shape, dtype, stream)

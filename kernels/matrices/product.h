@@ -5,12 +5,8 @@
 // together, one in a lane of a vector; others row by row. Work is cut by row number only, and sums add up in that order:
 // the threads' number changes no bit.
 
-#include <ATen/cpu/vec/functional.h>
-
 namespace rsample {
 
-template <class T>
-using Vector = at::vec::Vectorized<T>;
 template <class T>
 constexpr int LANES = Vector<T>::size();
 constexpr int VECTORS = 4;  // of the registers' block: VECTORS vectors by BLOCK numbers
@@ -27,7 +23,7 @@ constexpr int64_t PARTIAL = 1 << 22;      // elements of all partial sums, at mo
 
 template <class T>
 inline T sum_of_lanes(const Vector<T>& x) {
-  return at::vec::vec_reduce_all<T>([](const Vector<T>& a, const Vector<T>& b) { return a + b; }, x);
+  return reduced([](const Vector<T>& a, const Vector<T>& b) { return a + b; }, x);
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -87,9 +83,9 @@ inline T dot(const T* a, const T* b, int64_t n) {
   Vector<T> sum(T(0));
   int64_t i = 0;
   for (; i + LANES<T> <= n; i += LANES<T>) {
-    sum = at::vec::fmadd(Vector<T>::loadu(a + i), Vector<T>::loadu(b + i), sum);
+    sum = fmadd(Vector<T>::loadu(a + i), Vector<T>::loadu(b + i), sum);
   }
-  if (i < n) sum = at::vec::fmadd(Vector<T>::loadu(a + i, n - i), Vector<T>::loadu(b + i, n - i), sum);
+  if (i < n) sum = fmadd(Vector<T>::loadu(a + i, n - i), Vector<T>::loadu(b + i, n - i), sum);
   return sum_of_lanes(sum);
 }
 
@@ -115,7 +111,7 @@ inline void lanes_block(const Draw& draw, const Factor<T>& factor, const T* matr
     for (int r = 0; r < N; ++r) {
       const Vector<T> number(from[r * factor.row + j * factor.column]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sums[r][v] = at::vec::fmadd(number, e[v], sums[r][v]);
+      for (int v = 0; v < V; ++v) sums[r][v] = fmadd(number, e[v], sums[r][v]);
     }
   }
   if (draw.triangular) {
@@ -125,7 +121,7 @@ inline void lanes_block(const Draw& draw, const Factor<T>& factor, const T* matr
         const Vector<T> number(from[r * factor.row + j * factor.column]);
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) {
-          sums[r][v] = at::vec::fmadd(number, Vector<T>::loadu(eps + j * ROWS<T> + v * LANES<T>), sums[r][v]);
+          sums[r][v] = fmadd(number, Vector<T>::loadu(eps + j * ROWS<T> + v * LANES<T>), sums[r][v]);
         }
       }
     }
@@ -186,7 +182,7 @@ template <class T>
 void forward_lanes(const Forward<T>& f) {
   const Draw& d = f.draw;
   const int64_t tiles = ceil_div(d.rows.after, ROWS<T>), runs = d.rows.before * d.rows.factors;
-  at::parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
+  parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
     Normals<T> normals, own_normals;
     std::vector<T> turned(ROWS<T> * d.k);
     alignas(64) T x[BLOCK * ROWS<T>];
@@ -216,7 +212,7 @@ void forward_lanes(const Forward<T>& f) {
             x[r] = multiply_add(turned[j * ROWS<T> + r], turned[j * ROWS<T> + r], x[r]);
           }
         }
-        std::copy_n(x, rows, f.norm + row);
+        copy_n(x, rows, f.norm + row);
       }
     }
   });
@@ -256,7 +252,7 @@ inline void add_columns(Vector<T> (&sums)[N][V], const T* columns, int64_t width
     for (int r = 0; r < N; ++r) {
       const Vector<T> e(eps[r * k + j]);
 #pragma GCC unroll 4
-      for (int v = FIRST; v < V; ++v) sums[r][v] = at::vec::fmadd(e, column[v], sums[r][v]);
+      for (int v = FIRST; v < V; ++v) sums[r][v] = fmadd(e, column[v], sums[r][v]);
     }
   }
 }
@@ -302,7 +298,7 @@ inline void columns_rows(const Draw& d, const Columns<T>& columns, const T* eps,
 
 // out[i] = loc[i] + x[i] + scale[i] own[i] for i in [begin, end) of row (s, b, t), the last term where there is one.
 template <class T>
-inline void write_row(const Forward<T>& f, int64_t s, int64_t b, int64_t t, int64_t begin, int64_t end, const T* x,
+__attribute__((noinline)) void write_row(const Forward<T>& f, int64_t s, int64_t b, int64_t t, int64_t begin, int64_t end, const T* x,
                       const T* own, T* out) {
   const T* loc = f.loc.at(s, b, t);
   if (f.loc.step == 1) {
@@ -320,7 +316,7 @@ template <class T>
 void forward_columns(const Forward<T>& f) {
   const Draw& d = f.draw;
   const int64_t tiles = ceil_div(d.rows.after, ROWS<T>), runs = d.rows.before * d.rows.factors;
-  at::parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
+  parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
     Normals<T> normals, own_normals;
     Columns<T> columns(d);
     std::vector<T> x(BLOCK * columns.width);
@@ -371,7 +367,7 @@ inline void product_by_rows(const Draw& d, const Factor<T>& factor, const T* mat
     for (; j + LANES<T> <= length; j += LANES<T>) {
       const Vector<T> e = Vector<T>::loadu(eps + j);
 #pragma GCC unroll 4
-      for (int r = 0; r < BLOCK; ++r) sums[r] = at::vec::fmadd(Vector<T>::loadu(from + r * factor.row + j), e, sums[r]);
+      for (int r = 0; r < BLOCK; ++r) sums[r] = fmadd(Vector<T>::loadu(from + r * factor.row + j), e, sums[r]);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < BLOCK; ++r) {
@@ -403,7 +399,7 @@ inline void product_by_columns(const Draw& d, const Factor<T>& factor, const T* 
       const int64_t count = std::min<int64_t>(end - i, LANES<T>);
       Vector<T> sum = Vector<T>::loadu(x + i, count);
       for (int c = 0; c < BLOCK; ++c) {
-        sum = at::vec::fmadd(Vector<T>::loadu(from + c * factor.column + i, count), Vector<T>(eps[j + c]), sum);
+        sum = fmadd(Vector<T>::loadu(from + c * factor.column + i, count), Vector<T>(eps[j + c]), sum);
       }
       sum.store(x + i, count);
     }
@@ -443,7 +439,7 @@ void forward_rows(const Forward<T>& f) {
                         : f.factor.row == 1    ? product_by_columns<T>
                                                : short_product<T>;
   const int64_t grain = units(GRAIN, work(d, rows_per_task) / parts);
-  at::parallel_for(0, ceil_div(rows, rows_per_task) * parts, grain, [&](int64_t task_begin, int64_t task_end) {
+  parallel_for(0, ceil_div(rows, rows_per_task) * parts, grain, [&](int64_t task_begin, int64_t task_end) {
     Normals<T> normals, own_normals;
     std::vector<T> x(d.n);
     for (int64_t task = task_begin; task < task_end; ++task) {
@@ -496,7 +492,7 @@ inline void outer_block(const T* grad, int64_t n, const T* eps, int64_t k, int64
     for (int i = 0; i < N; ++i) {
       const Vector<T> g(grad[r * n + i]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[i][v] = at::vec::fmadd(g, e[v], sum[i][v]);
+      for (int v = 0; v < V; ++v) sum[i][v] = fmadd(g, e[v], sum[i][v]);
     }
   }
 #pragma GCC unroll 4
@@ -547,7 +543,7 @@ struct ColumnSums {
 
   void finish() {
     for (int64_t i = 0; i < d.n; ++i) {
-      if (sums != out) std::copy_n(sums + i * width, d.end(i), out + i * d.k);
+      if (sums != out) copy_n(sums + i * width, d.end(i), out + i * d.k);
       std::fill(out + i * d.k + d.end(i), out + (i + 1) * d.k, T(0));
     }
   }
@@ -582,7 +578,7 @@ struct LaneSums {
         Vector<T> sum = Vector<T>::loadu(at);
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; ++v) {
-          sum = at::vec::fmadd(g[v], Vector<T>::loadu(noise.data() + j * ROWS<T> + v * LANES<T>), sum);
+          sum = fmadd(g[v], Vector<T>::loadu(noise.data() + j * ROWS<T> + v * LANES<T>), sum);
         }
         sum.store(at);
       }
@@ -610,7 +606,7 @@ void backward_shared(const Backward<T>& f) {
   const int64_t parts = ceil_div(tiles, tiles_of_part);
   std::vector<T> partial(parts > 1 ? parts * d.rows.factors * size : 0);
   const int64_t rows_of_part = std::min(tiles_of_part * ROWS<T>, d.rows.before * d.rows.after);
-  at::parallel_for(0, d.rows.factors * parts, units(GRAIN, work(d, rows_of_part)), [&](int64_t begin, int64_t end) {
+  parallel_for(0, d.rows.factors * parts, units(GRAIN, work(d, rows_of_part)), [&](int64_t begin, int64_t end) {
     Normals<T> normals;
     Sums sums(d);
     for (int64_t task = begin; task < end; ++task) {
@@ -628,7 +624,7 @@ void backward_shared(const Backward<T>& f) {
   });
   if (parts == 1) return;
   for (int64_t b = 0; b < d.rows.factors; ++b) {
-    at::parallel_for(0, size, units(GRAIN, parts), [&](int64_t begin, int64_t end) {
+    parallel_for(0, size, units(GRAIN, parts), [&](int64_t begin, int64_t end) {
       for (int64_t e = begin; e < end; ++e) {
         double total = 0;
         for (int64_t part = b * parts; part < (b + 1) * parts; ++part) total += partial[part * size + e];
@@ -668,7 +664,7 @@ void backward_rows(const Backward<T>& f) {
   std::memset(masks, 0xFF, sizeof masks / 2);
   std::memset(masks + LANES<T>, 0, sizeof masks / 2);
   const int64_t grain = units(GRAIN, work(d, factors_of_task * rows.before * rows.after) / parts);
-  at::parallel_for(0, ceil_div(rows.factors, factors_of_task) * parts, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, ceil_div(rows.factors, factors_of_task) * parts, grain, [&](int64_t begin, int64_t end) {
     Normals<T> normals;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task / parts * factors_of_task, last = std::min(first + factors_of_task, rows.factors);
@@ -695,8 +691,3 @@ void backward(const Backward<T>& f) {
 }
 
 }  // namespace rsample
-
-extern "C" void forward_float(const rsample::Forward<float>* f) { rsample::forward(*f); }
-extern "C" void forward_double(const rsample::Forward<double>* f) { rsample::forward(*f); }
-extern "C" void backward_float(const rsample::Backward<float>* f) { rsample::backward(*f); }
-extern "C" void backward_double(const rsample::Backward<double>* f) { rsample::backward(*f); }

@@ -114,7 +114,7 @@ def _is_looped(grad: Tensor | None, *params: Tensor) -> bool:
         return False
     if not is_plain((grad, *params)) or backend_for(grad.device, grad.numel(), (grad, *params)) != "compiled":
         return False
-    return compiled.available(params[0].dtype)
+    return compiled.gradients_available(compute_dtype(params[0].dtype))
 
 
 def _winners(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, weights: Tensor, sample: Tensor | None) -> Tensor:
@@ -138,7 +138,7 @@ def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
     compute = compute_dtype(weights.dtype)
     g = _sum_to(grad.to(compute), weights.shape)
     if _is_looped(g, weights):
-        looped = compiled.probs_gradient(weights.to(compute), g, weights.dtype, from_probs=kind.from_probs)
+        looped = compiled.probs_gradient(weights.to(compute), g, from_probs=kind.from_probs)
         return looped.to(weights.dtype)
     probs, total = _probs(kind, weights.to(compute))
     centred = g - (g * probs).sum(-1, keepdim=True)
@@ -217,7 +217,7 @@ class RelaxedDraw(LeanFunction):
             assert grad is not None
             needed = ctx.needs_input_grad[-1]
             of_scores, moved = compiled.relaxed_gradient(
-                sample, grad.to(compute), t, logits.dtype, exponentiated=kind.exponentiated, of_temperature=needed
+                sample, grad.to(compute), t, exponentiated=kind.exponentiated, of_temperature=needed
             )
             of_logits = _sum_to(of_scores, logits.shape).to(logits.dtype)
             of_t = None if moved is None else moved.reshape(temperature.shape).to(temperature.dtype)

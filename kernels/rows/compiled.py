@@ -27,8 +27,8 @@ from .inversion import describe_walk
 _CPP_TYPES = {
     torch.float32: "float",
     torch.float64: "double",
-    torch.bfloat16: "c10::BFloat16",
-    torch.float16: "c10::Half",
+    torch.bfloat16: "rsample::BFloat16",
+    torch.float16: "rsample::Half",
 }
 
 _ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # data, rank, sizes, strides
@@ -42,15 +42,22 @@ def available(dtype: torch.dtype) -> bool:
     return _library(dtype) is not None
 
 
-# The functions that the native core calls, in its order.
-_FUNCTIONS = ("race", "inversion", "relaxed_scores", "relaxed_gradient", "probs_gradient")
+def gradients_available(compute: torch.dtype) -> bool:
+    """Whether gradients computed in a dtype run compiled here; builds their library if that is still to be seen."""
+    return _gradients(compute) is not None
+
+
+# The functions that the native core calls, in its order: of draws, and of gradients.
+_FUNCTIONS = (("race", "inversion", "relaxed_scores"), ("relaxed_gradient", "probs_gradient"))
 
 
 def addresses(dtype: torch.dtype) -> tuple[int, ...] | None:
-    """Where the functions of the library for weights of `dtype` lie, or None where there is none."""
+    """Where the functions for weights of `dtype` lie, or None where these cannot be built."""
     if dtype not in _addresses:
-        library = _library(dtype) if dtype in _CPP_TYPES else None
-        functions = () if library is None else (getattr(library, name) for name in _FUNCTIONS)
+        libraries = (_library(dtype), _gradients(compute_dtype(dtype))) if dtype in _CPP_TYPES else (None,)
+        functions: list[Any] = []
+        if None not in libraries:
+            functions = [getattr(built, f) for built, own in zip(libraries, _FUNCTIONS, strict=True) for f in own]
         _addresses[dtype] = tuple(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions)
     return _addresses[dtype] or None
 
@@ -174,20 +181,18 @@ def relaxed_gradient(
     sample: Tensor,
     grad: Tensor,
     temperature: Tensor,
-    dtype: torch.dtype,
     *,
     exponentiated: bool,
     of_temperature: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of a relaxed draw's logits, before any sum over rows, and of its temperature, for the sample's.
 
-    Args:
-        dtype: of the weights, which are :func:`available`; tensors are of the one to compute in.
+    All tensors are of a dtype to compute in, whose :func:`gradients_available`.
     """
     sample, grad = sample.contiguous(), grad.contiguous()
     result, moved = empty(sample.shape, sample.dtype), ctypes.c_double()
     k = sample.shape[-1]
-    _library(dtype).relaxed_gradient(
+    _gradients(sample.dtype).relaxed_gradient(
         *(sample.data_ptr(), grad.data_ptr(), sample.numel() // k, k, float(temperature), exponentiated),
         *(result.data_ptr(), ctypes.byref(moved) if of_temperature else None),
     )
@@ -196,14 +201,11 @@ def relaxed_gradient(
     return result, torch.tensor(moved.value, dtype=sample.dtype, device=CPU)
 
 
-def probs_gradient(weights: Tensor, grad: Tensor, dtype: torch.dtype, *, from_probs: bool) -> Tensor:
-    """The gradient of probabilities or logits for that of the normalised probabilities, of one shape.
-
-    Arguments are those of :func:`relaxed_gradient`.
-    """
+def probs_gradient(weights: Tensor, grad: Tensor, *, from_probs: bool) -> Tensor:
+    """The gradient of probabilities or logits for that of the normalised ones, of one shape, and dtypes as there."""
     weights, grad = weights.contiguous(), grad.contiguous()
     result, k = empty(weights.shape, weights.dtype), weights.shape[-1]
-    _library(dtype).probs_gradient(
+    _gradients(weights.dtype).probs_gradient(
         weights.data_ptr(), grad.data_ptr(), weights.numel() // k, k, from_probs, result.data_ptr()
     )
     return result
@@ -241,7 +243,7 @@ def _library(dtype: torch.dtype) -> Any:
 
 
 def _build(dtype: torch.dtype) -> Any:
-    library = cpp.build(_source(dtype), "draws")
+    library = cpp.build(_source(dtype), "draws", dtype if dtype in cpp.TYPES else None)
     if library is None:
         return None
     for function, more in ((library.race, (ctypes.c_bool,)), (library.relaxed_scores, (ctypes.c_double,))):
@@ -249,16 +251,23 @@ def _build(dtype: torch.dtype) -> Any:
         function.argtypes = (*_ROWS, *_DRAW, *more, *(ctypes.c_void_p,) * 3)
     library.inversion.restype = None
     library.inversion.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_bool, ctypes.c_void_p)
-    rows = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-    library.relaxed_gradient.restype = library.probs_gradient.restype = None
-    library.relaxed_gradient.argtypes = (*rows, ctypes.c_double, ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
-    library.probs_gradient.argtypes = (*rows, ctypes.c_bool, ctypes.c_void_p)
+    return library
+
+
+@functools.cache
+def _gradients(compute: torch.dtype) -> Any:
+    """The library of gradients in a dtype, or None where it cannot be built."""
+    library = cpp.build(_gradient_source(compute), "draws", compute) if cpp.compiler_works() else None
+    if library is not None:
+        rows = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        library.relaxed_gradient.restype = library.probs_gradient.restype = None
+        library.relaxed_gradient.argtypes = (*rows, ctypes.c_double, ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
+        library.probs_gradient.argtypes = (*rows, ctypes.c_bool, ctypes.c_void_p)
     return library
 
 
 def _source(dtype: torch.dtype) -> str:
-    names = ("elementary.h", "noise.h", "rows/race.h", "rows/inversion.h", "rows/gradients.h")
-    headers = "".join(map(cpp.header, names))
+    headers = cpp.headers("rows/race.h", "rows/inversion.h")
     weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
     return f"""{headers}
 using Weight = {weight};
@@ -267,11 +276,8 @@ using Compute = {compute};
 extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* sizes, const std::int64_t* strides,
                      std::int64_t rows, std::int64_t k, std::uint64_t seed, std::uint64_t offset, bool from_probs,
                      std::int64_t* index, Weight* one_hot, Compute* log_total) {{
-  const auto run = from_probs ? (log_total ? rsample::race<Weight, Compute, true, true>
-                                           : rsample::race<Weight, Compute, true, false>)
-                              : (log_total ? rsample::race<Weight, Compute, false, true>
-                                           : rsample::race<Weight, Compute, false, false>);
-  run({{data, rank, sizes, strides}}, rows, k, seed, offset, index, one_hot, log_total);
+  rsample::race<Weight, Compute>({{data, rank, sizes, strides}}, rows, k, seed, offset, from_probs, index, one_hot,
+                                 log_total);
 }}
 
 extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, const std::uint64_t* key, bool from_probs,
@@ -283,8 +289,7 @@ extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, co
   const std::int64_t inner = *dimensions++;
   const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner,
                                   dimensions + 3 * inner}};
-  const auto run = from_probs ? rsample::inversion<Weight, Compute, true> : rsample::inversion<Weight, Compute, false>;
-  run(data, k, rows, draws, key[0], key[1], lead, index);
+  rsample::inversion<Weight, Compute>(data, k, rows, draws, key[0], key[1], lead, from_probs, index);
 }}
 
 extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,
@@ -294,6 +299,12 @@ extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std:
   rsample::relaxed_scores<Weight, Compute>({{data, rank, sizes, strides}}, rows, k, seed, offset, temperature, scores,
                                            sums_of_logs, totals);
 }}
+"""
+
+
+def _gradient_source(compute: torch.dtype) -> str:
+    return f"""{cpp.headers("rows/gradients.h")}
+using Compute = {cpp.TYPES[compute]};
 
 extern "C" void relaxed_gradient(const Compute* samples, const Compute* grads, std::int64_t rows, std::int64_t k,
                                  double temperature, bool exponentiated, Compute* results, double* of_temperature) {{
@@ -307,3 +318,7 @@ extern "C" void probs_gradient(const Compute* weights, const Compute* grads, std
   run(weights, grads, rows, k, results);
 }}
 """
+
+
+cpp.AHEAD.append(_source)
+cpp.GRADIENTS_AHEAD.append(_gradient_source)

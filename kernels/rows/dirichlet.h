@@ -8,7 +8,7 @@ namespace rsample {
 // What the shares of a row have in common. What is left beside the greatest one, and how it moves, keep their precision.
 template <class T>
 struct Simplex {
-  using V = at::vec::Vectorized<T>;
+  using V = Vector<T>;
   int64_t top;            // the greatest share
   double concentration;   // in all
   T grad, mean;           // of the sample: at the greatest share; and, beside it, the mean of the others, by their shares
@@ -16,7 +16,7 @@ struct Simplex {
 
   // `shares` is memory for a row.
   Simplex(const T* logs, const T* grads, const T* concentrations, int64_t k, T* shares)
-      : top(std::max_element(logs, logs + k) - logs), grad(grads[top]) {
+      : top(greatest(logs, k)), grad(grads[top]) {
     write_over(k, shares, [&](int64_t i, int64_t n) { return vectors::exp(read(logs + i, n) - V(logs[top])); });
     shares[top] = 0;
     const T rest = static_cast<T>(sum_over<T>(k, [&](int64_t i, int64_t n) { return read(shares + i, n); }));
@@ -26,7 +26,8 @@ struct Simplex {
     mean = static_cast<T>(moved) / (T(1) + rest);
     log_total = logs[top] + log_sum;
     log_rest = log(std::max(rest, std::numeric_limits<T>::min())) - log_sum;
-    concentration = std::accumulate(concentrations, concentrations + k, 0.0);
+    concentration = 0;
+    for (int64_t i = 0; i < k; ++i) concentration += concentrations[i];
   }
 };
 
@@ -61,7 +62,7 @@ struct Shares {
     const T* in[] = {inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]};
     T* out[] = {outputs};
     map.tile(in[0], in, out, count);
-    std::copy_n(outputs, count, results + end - count);
+    copy_n(outputs, count, results + end - count);
     count = 0;
   }
 };
@@ -75,7 +76,7 @@ void dirichlet_gradient(const Map& map, const T* grads, const T* concentrations,
     return Simplex<T>(logs + at, grads + at, concentrations + at, k, results + at);
   };
   if (k <= GRAIN_OF_LOOPS) {
-    at::parallel_for(0, rows, units(GRAIN_OF_LOOPS, k), [&](int64_t begin, int64_t end) {
+    parallel_for(0, rows, units(GRAIN_OF_LOOPS, k), [&](int64_t begin, int64_t end) {
       Shares<T, Map> shares{map, grads, concentrations, logs, results};
       for (int64_t row = begin; row < end; ++row) shares.add(simplex(row), row * k, (row + 1) * k);
       shares.flush(end * k);
@@ -84,7 +85,7 @@ void dirichlet_gradient(const Map& map, const T* grads, const T* concentrations,
   }
   for (int64_t row = 0; row < rows; ++row) {
     const Simplex<T> own = simplex(row);
-    at::parallel_for(row * k, (row + 1) * k, GRAIN_OF_LOOPS, [&](int64_t begin, int64_t end) {
+    parallel_for(row * k, (row + 1) * k, GRAIN_OF_LOOPS, [&](int64_t begin, int64_t end) {
       Shares<T, Map> shares{map, grads, concentrations, logs, results};
       shares.add(own, begin, end);
       shares.flush(end);

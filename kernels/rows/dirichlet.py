@@ -9,6 +9,7 @@ sample, which backward draws again from the key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,11 +19,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import Parameter
 
-from .. import compiled, native_core
+from .. import compiled, cpp, native_core
 from ..backend import backend_for, forced
 from ..devicemath import exp, expm1, log, log1p
 from ..draw import Sampler
-from ..interpreter import CPP_TYPES
 from ..language import tl, triton
 from ..loops.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
 from ..loops.noise import NOTHING
@@ -234,29 +234,30 @@ class DirichletLaw(native_core.Law):
 
     def __init__(self, operators: MapOperators) -> None:
         super().__init__(operators)
-        # By dtype: where the loops for gamma numbers and for gradients lie, 0 as long as the latter is not built.
-        self._loops: dict[torch.dtype, tuple[int, int]] = {}
+        # By dtype, and for few numbers and for many: where the function for gamma numbers lies, its program, and where
+        # that for gradients lies, 0 as long as it is not built.
+        self._functions: dict[tuple[torch.dtype, bool], tuple[int, int, int]] = {}
 
     def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
         (concentration,) = params
         core = None if torch.compiler.is_dynamo_compiling() else native_core.CORE
         if core is None or type(concentration) not in (Tensor, Parameter) or not concentration.is_cpu:
             return None
-        dtype = concentration.dtype
-        loops = self._loops.get(dtype)
-        if loops is None or (not loops[1] and GRADIENT.built(dtype)):
-            loops = self._found(dtype)
-        return None if loops is None else core.dirichlet(self, *loops, concentration, shape, differentiable)
+        dtype, numel = concentration.dtype, math.prod(shape)
+        functions = self._functions.get((dtype, numel >= compiled.INTERPRETED_NUMEL))
+        if functions is None or (not functions[-1] and GRADIENT.built(dtype)):
+            functions = self._found(dtype, numel)
+        return None if functions is None else core.dirichlet(self, *functions, concentration, shape, differentiable)
 
-    def _found(self, dtype: torch.dtype) -> tuple[int, int] | None:
-        if forced() is not None or dtype not in CPP_TYPES:
+    def _found(self, dtype: torch.dtype, numel: int) -> tuple[int, int, int] | None:
+        if forced() is not None or dtype not in cpp.TYPES:
             return None
-        functions = compiled.functions(LOG_GAMMA_MAP, dtype, 0)
+        functions = compiled.functions(LOG_GAMMA_MAP, dtype, numel)
         if functions is None:
             return None
-        log_gamma, gradient = (native_core.addresses(f)[0] for f in (functions.forward, GRADIENT.built(dtype)))
-        self._loops[dtype] = log_gamma, gradient
-        return log_gamma, gradient
+        found = (*native_core.addresses(functions.forward), native_core.addresses(GRADIENT.built(dtype))[0])
+        self._functions[dtype, numel >= compiled.INTERPRETED_NUMEL] = found
+        return found
 
     def gradients(
         self,

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from .. import cpp
 from ..hugepages import empty
-from ..interpreter import CPP_TYPES
 from ..translate import printed, traced
 
 # What gives (gradient of a share, concentration, the others' sum, log(share), log(1 - share)) the concentration's.
@@ -54,10 +53,10 @@ class DirichletGradient:
         return self._functions.get(dtype)
 
     def _source(self, dtype: torch.dtype) -> str:
-        names = ("elementary.h", "noise.h", "elementwise.h", "rows/gradients.h", "rows/dirichlet.h")
+        headers = cpp.headers("elementwise.h", "rows/gradients.h", "rows/dirichlet.h")
         share = traced(lambda _, *operands: self._of_share(*operands), 5, dtype)
-        cpp_type = CPP_TYPES[dtype]
-        return f"""{"".join(map(cpp.header, names))}{printed("of_share", share)}
+        cpp_type = cpp.TYPES[dtype]
+        return f"""{headers}{printed("of_share", share)}
 extern "C" void gradient(const {cpp_type}* grads, const {cpp_type}* concentrations, const {cpp_type}* logs,
                          std::int64_t rows, std::int64_t k, {cpp_type}* results) {{
   rsample::dirichlet_gradient(of_share{{}}, grads, concentrations, logs, rows, k, results);

@@ -2,8 +2,6 @@
 //
 // compiled.py puts elementary.h, noise.h and race.h before this. inversion.py is the specification: all bits are the same.
 
-#include <memory>
-
 namespace rsample {
 
 // ------------------------------------------------------------------------------------------------------ running sums
@@ -120,7 +118,7 @@ inline void relative(const T* w, int64_t n, T top, T* result) {
 
 template <class W, class T>
 inline T largest(const W* weights, int64_t k) {
-  using V = at::vec::Vectorized<T>;
+  using V = Vector<T>;
   T buffer[UNITS];
   T top = -std::numeric_limits<T>::infinity();
   if (k < 2 * V::size()) {
@@ -140,14 +138,14 @@ inline T largest(const W* weights, int64_t k) {
     for (; j < n; ++j) top = w[j] > top ? w[j] : top;
   }
   const auto of_two = [](const V& a, const V& b) { return larger(a, b); };
-  return std::max(top, at::vec::vec_reduce_all<T>(of_two, of_two(of_two(most[0], most[1]), of_two(most[2], most[3]))));
+  return std::max(top, reduced(of_two, of_two(of_two(most[0], most[1]), of_two(most[2], most[3]))));
 }
 
 // Makes tables of running sums, of which each has `stride` numbers. Short rows become units together.
-template <class W, class T, bool FROM_PROBS>
+template <class W, class T>
 class Tables {
  public:
-  Tables(int64_t k, int64_t stride) : k(k), stride(stride) {
+  Tables(int64_t k, int64_t stride, bool from_probs) : k(k), stride(stride), from_probs(from_probs) {
     int digits = 0;
     while ((int64_t{1} << digits) < k) ++digits;
     bits = static_cast<T>(62 - digits);
@@ -156,7 +154,7 @@ class Tables {
   void add(const W* weights, int64_t* sums) {
     const T top = largest<W, T>(weights, k);
     if (k > UNITS / 2) return make_long(weights, top, sums);
-    relative<T, FROM_PROBS>(widened(weights, k, buffer), k, top, pending + count);
+    make_relative(widened(weights, k, buffer), k, top, pending + count);
     if (count == 0) first = sums;
     count += static_cast<int>(k);
     if (count + k > UNITS) flush();
@@ -186,7 +184,7 @@ class Tables {
   }
 
   void flush() {
-    units<T, FROM_PROBS>(pending, count, bits, in_units);
+    make_units(count);
     for (int done = 0; done < count; done += static_cast<int>(k), first += stride) {
       int64_t total = 0;
       for (int64_t j = 0; j < k; ++j) first[j] = total += in_units[done + j];
@@ -197,16 +195,23 @@ class Tables {
 
  private:
   int64_t k, stride;
+  bool from_probs;
   T bits;
   int count = 0;
   int64_t* first = nullptr;
   alignas(64) T buffer[UNITS], pending[UNITS];
   alignas(64) int64_t in_units[UNITS];
 
+  void make_relative(const T* w, int64_t n, T top, T* result) const {
+    from_probs ? relative<T, true>(w, n, top, result) : relative<T, false>(w, n, top, result);
+  }
+
+  void make_units(int n) { from_probs ? units<T, true>(pending, n, bits, in_units) : units<T, false>(pending, n, bits, in_units); }
+
   int block(const W* weights, T top, int64_t begin) {
     const int n = static_cast<int>(std::min<int64_t>(k - begin, UNITS));
-    relative<T, FROM_PROBS>(widened(weights + begin, n, buffer), n, top, pending);
-    units<T, FROM_PROBS>(pending, n, bits, in_units);
+    make_relative(widened(weights + begin, n, buffer), n, top, pending);
+    make_units(n);
     return n;
   }
 
@@ -259,7 +264,7 @@ struct Draws {
       x[i] = static_cast<int64_t>(static_cast<unsigned __int128>(u) * total >> 64);
     }
     std::fill(x + count, x + SIZE, int64_t{0});
-    std::copy_n(first, SIZE, at);
+    copy_n(first, SIZE, at);
     for (int64_t left = length; left > 1;) {
       const int64_t half = left / 2;
       for (int i = 0; i < SIZE; ++i) at[i] += sums[at[i] + half - 1] <= x[i] ? half : 0;
@@ -315,15 +320,25 @@ inline void each(const Dimensions& dims, int64_t begin, int64_t end, const Body&
   }
 }
 
+// Numbers that are not set yet.
+template <class T>
+struct Array {
+  T* numbers;
+  explicit Array(int64_t n) : numbers(new T[n]) {}
+  Array(const Array&) = delete;
+  ~Array() { delete[] numbers; }
+  T& operator[](int64_t i) const { return numbers[i]; }
+};
+
 // The sums that draws look up lie in the first-level cache, unless a row has more, and the draws of neighbouring rows,
 // at least so many, are written together.
 constexpr int64_t TABLE = 1 << 12, NEIGHBOURS = 8;
 constexpr int64_t TASK_NANOSECONDS = 200000;  // that are worth a thread
 
 // The category of each draw.
-template <class W, class T, bool FROM_PROBS>
+template <class W, class T>
 void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dimensions& draws_of, uint64_t seed,
-               uint64_t offset, int64_t lead, int64_t* index) {
+               uint64_t offset, int64_t lead, bool from_probs, int64_t* index) {
   const int64_t rows = rows_of.count(), draws = draws_of.count();
   // Rows vary faster than their draws, in the sample, or slower.
   const bool rows_inside = rows_of.rank > 0 && draws_of.rank > 0 &&
@@ -337,25 +352,25 @@ void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dim
   const int64_t length = blocks ? (k + UNITS - 1) / UNITS : k;
   const int64_t stride = length % 16 == 0 ? length + 8 : length;  // or rows would share a few sets of the cache
   const int64_t grain = std::max<int64_t>(TASK_NANOSECONDS / (group * (2 * k + 8 * std::min(draws, chunk))), 1);
-  at::parallel_for(0, groups * chunks, grain, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<int64_t[]> sums(new int64_t[group * stride]);
-    const std::unique_ptr<Place[]> places(new Place[group]);
-    const std::unique_ptr<T[]> tops(new T[group]);
-    Tables<W, T, FROM_PROBS> tables(k, stride);
+  parallel_for(0, groups * chunks, grain, [&](int64_t begin, int64_t end) {
+    const Array<int64_t> sums(group * stride);
+    const Array<Place> places(group);
+    const Array<T> tops(group);
+    Tables<W, T> tables(k, stride, from_probs);
     const auto category = [&](int64_t table, int64_t found, int64_t x) {
       if (!blocks) return found;
       const int64_t row = table / stride, before = found > 0 ? sums[table + found - 1] : 0;
       return tables.find(weights + places[row].weights, tops[row], found * UNITS, before, x);
     };
-    Draws<decltype(category)> at_hand{seed, offset, sums.get(), length, index, category};
+    Draws<decltype(category)> at_hand{seed, offset, &sums[0], length, index, category};
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first_row = task / chunks * group, count = std::min(group, rows - first_row);
       for (int64_t row = 0; row < count; ++row) {
         places[row] = place_of(rows_of, first_row + row);
         if (blocks) {
-          tops[row] = tables.add_blocks(weights + places[row].weights, sums.get() + row * stride);
+          tops[row] = tables.add_blocks(weights + places[row].weights, &sums[row * stride]);
         } else {
-          tables.add(weights + places[row].weights, sums.get() + row * stride);
+          tables.add(weights + places[row].weights, &sums[row * stride]);
         }
       }
       if (!blocks) tables.flush();

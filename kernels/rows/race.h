@@ -3,17 +3,55 @@
 // compiled.py puts elementary.h and noise.h before this and compiles them for one dtype W of the weights. Noise is made
 // a tile at a time in the order of the draw's elements, whatever rows a tile touches. Work is cut by element number
 // only, winners are compared exactly, and sums add up in element order: the threads' number changes no bit.
-
-#include <ATen/cpu/vec/functional.h>
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
 namespace rsample {
+
+// ---------------------------------------------------------------------------------------------------------- weights
+
+// Weights that are half as wide as float, in which all computation with them is.
+struct BFloat16 {
+  static constexpr uint16_t ONE = 0x3F80;
+  uint16_t bits;
+};
+
+struct Half {
+  static constexpr uint16_t ONE = 0x3C00;
+  uint16_t bits;
+};
+
+inline float wide(BFloat16 x) { return as_float(static_cast<uint32_t>(x.bits) << 16); }
+
+inline float wide(Half x) {
+  const uint32_t size = x.bits & 0x7FFFu, sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+  const float normal = as_float((size << 13) + (112u << 23)), infinite_or_nan = as_float((size << 13) | 0x7F800000u);
+  const float subnormal = static_cast<float>(static_cast<int32_t>(size)) * 0x1p-24f;
+  const float magnitude = select(size < 0x400u, subnormal, select(size < 0x7C00u, normal, infinite_or_nan));
+  return as_float(as_bits(magnitude) | sign);
+}
+
+// The n weights from `weights` on, in the compute dtype; narrow ones are widened into `buffer`.
+template <class W, class T>
+inline const T* widened(const W* weights, int64_t n, T* buffer) {
+  if constexpr (std::is_same_v<W, T>) {
+    return weights;
+  } else {
+    for (int64_t i = 0; i < n; ++i) buffer[i] = wide(weights[i]);
+    return buffer;
+  }
+}
+
+template <class W>
+constexpr W one() {
+  if constexpr (sizeof(W) == 2) {
+    return {W::ONE};
+  } else {
+    return 1;
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------- rows
 
 // Elements of a task: several short rows, or a part of a long one.
 constexpr int64_t TASK = 1 << 14;
-
-// ------------------------------------------------------------------------------------------------------------- rows
 
 // Rows of K weights side by side; rows begin where sizes and strides, outermost first, say.
 template <class W>
@@ -57,17 +95,23 @@ struct Cut {
   int64_t slot(int64_t number, int64_t row) const { return parts == 1 ? row : number; }
 };
 
+// The standard exponential noise of a tile. Not inlined, as all draws share it.
+template <class T>
+__attribute__((noinline)) void exponential_tile(uint64_t seed, uint64_t block, T* noise) {
+  alignas(64) uint32_t words[TILE_WORDS];
+  philox4x32_10(seed, block, words);
+  exponential::fill(words, std::numeric_limits<T>::digits, noise);
+}
+
 // Calls body(row, first category, n, noise of these n elements) for every run of elements that share a row and a tile.
 template <class T, class Body>
 void walk(const Task& task, int64_t k, uint64_t seed, uint64_t offset, const Body& body) {
   constexpr int SIZE = TILE<T>;
-  alignas(64) uint32_t words[TILE_WORDS];
-  alignas(64) T noise[SIZE + at::vec::Vectorized<T>::size()] = {};  // vectors may begin anywhere
+  alignas(64) T noise[SIZE + Vector<T>::size()] = {};  // vectors may begin anywhere
   int64_t row = task.begin / k, category = task.begin % k;
   for (int64_t at = task.begin; at < task.end;) {
     const int64_t tile = at / SIZE, stop = std::min((tile + 1) * SIZE, task.end);
-    philox4x32_10(seed, offset + static_cast<uint64_t>(tile) * TILE_BLOCKS, words);
-    exponential::fill(words, std::numeric_limits<T>::digits, noise);
+    exponential_tile(seed, offset + static_cast<uint64_t>(tile) * TILE_BLOCKS, noise);
     body.prepare(noise);
     while (at < stop) {
       const int64_t n = std::min(stop - at, k - category);
@@ -83,24 +127,13 @@ void walk(const Task& task, int64_t k, uint64_t seed, uint64_t offset, const Bod
 }
 
 // log(E) of a tile of standard exponential noise.
-inline void log_of_noise(const float* noise, float* result) {
+__attribute__((noinline)) void log_of_noise(const float* noise, float* result) {
   for (int i = 0; i < TILE<float>; ++i) result[i] = log_unit(noise[i]);
 }
 
-inline void log_of_noise(const double* noise, double* result) {
-  using V = at::vec::Vectorized<double>;
+__attribute__((noinline)) void log_of_noise(const double* noise, double* result) {
+  using V = Vector<double>;
   for (int i = 0; i < TILE<double>; i += V::size()) vectors::log(V::loadu(noise + i)).store(result + i);
-}
-
-// The n weights from `weights` on, in the compute dtype; narrow ones are widened into `buffer`.
-template <class W, class T>
-inline const T* widened(const W* weights, int64_t n, T* buffer) {
-  if constexpr (std::is_same_v<W, T>) {
-    return weights;
-  } else {
-    at::vec::convert<W, T>(weights, buffer, n);
-    return buffer;
-  }
 }
 
 template <class V>
@@ -137,17 +170,18 @@ struct Winner {
   static double scaled(double total, T top, T new_top) { return top == new_top ? total : total * std::exp(top - new_top); }
 };
 
-template <class W, class T, bool FROM_PROBS, bool LOG_PROB>
+template <class W, class T>
 struct Race {
-  using V = at::vec::Vectorized<T>;
+  using V = Vector<T>;
   const Rows<W>& weights;
+  bool from_probs, log_prob;
   Winner<T>* winners;  // of the row that is first in the task, and the following ones
   int64_t first_row;
   T* noise;
 
   void prepare(T* exponential) const {
-    if constexpr (FROM_PROBS) {
-      std::copy_n(exponential, TILE<T>, noise);
+    if (from_probs) {
+      copy_n(exponential, TILE<T>, noise);
     } else {
       log_of_noise(exponential, noise);
     }
@@ -156,16 +190,23 @@ struct Race {
   void operator()(int64_t row, int64_t category, int64_t n, int64_t at) const {
     T buffer[TILE<T>];
     const T* w = widened(weights.row(row) + category, n, buffer);
+    Winner<T>& winner = winners[row - first_row];
     const T* e = noise + at;
+    from_probs ? follow_all<true>(w, e, category, n, winner) : follow_all<false>(w, e, category, n, winner);
+    if (log_prob) from_probs ? add_weights<true>(w, n, winner) : add_weights<false>(w, n, winner);
+  }
+
+ private:
+  template <bool FROM_PROBS>
+  static void follow_all(const T* w, const T* e, int64_t category, int64_t n, Winner<T>& winner) {
     V best(-std::numeric_limits<T>::infinity()), step(T(0));
     int64_t j = 0;
-    for (; j + V::size() <= n; j += V::size()) follow(score(V::loadu(w + j), V::loadu(e + j)), j, best, step);
+    for (; j + V::size() <= n; j += V::size()) follow(score<FROM_PROBS>(V::loadu(w + j), V::loadu(e + j)), j, best, step);
     if (j < n) {
-      const V rest = score(V::loadu(w + j, n - j), V::loadu(e + j));
+      const V rest = score<FROM_PROBS>(V::loadu(w + j, n - j), V::loadu(e + j));
       follow(V::set(V(-std::numeric_limits<T>::infinity()), rest, n - j), j, best, step);
     }
-    Winner<T>& winner = winners[row - first_row];
-    const T top = at::vec::vec_reduce_all<T>([](const V& a, const V& b) { return larger(a, b); }, best);
+    const T top = reduced([](const V& a, const V& b) { return larger(a, b); }, best);
     if (top > winner.score) {
       T scores[V::size()], steps[V::size()];
       best.store(scores);
@@ -178,10 +219,9 @@ struct Race {
       winner.score = top;
       winner.category = category + static_cast<int64_t>(lowest);
     }
-    if constexpr (LOG_PROB) add_weights(w, n, winner);
   }
 
- private:
+  template <bool FROM_PROBS>
   static V score(const V& w, const V& e) {
     if constexpr (FROM_PROBS) {
       return w / e;
@@ -196,6 +236,7 @@ struct Race {
     step = V::blendv(step, V(static_cast<T>(j)), better);
   }
 
+  template <bool FROM_PROBS>
   static void add_weights(const T* w, int64_t n, Winner<T>& winner) {
     const auto sum = [](const V& a, const V& b) { return a + b; };
     const V nothing(FROM_PROBS ? T(0) : -std::numeric_limits<T>::infinity());
@@ -203,14 +244,14 @@ struct Race {
     T shift = 0;
     if constexpr (!FROM_PROBS) {
       for (int64_t j = 0; j < n; j += V::size()) top = larger(top, loaded(w, j, n, nothing));
-      shift = at::vec::vec_reduce_all<T>([](const V& a, const V& b) { return larger(a, b); }, top);
+      shift = reduced([](const V& a, const V& b) { return larger(a, b); }, top);
       if (shift == -std::numeric_limits<T>::infinity()) return;
     }
     for (int64_t j = 0; j < n; j += V::size()) {
       const V x = loaded(w, j, n, nothing);
       total = total + (FROM_PROBS ? x : vectors::exp(x - V(shift)));
     }
-    const double sum_of_all = at::vec::vec_reduce_all<T>(sum, total);
+    const double sum_of_all = reduced(sum, total);
     if constexpr (FROM_PROBS) {
       winner.total += sum_of_all;
       winner.top = 0;
@@ -225,27 +266,27 @@ struct Race {
 };
 
 // For each row the winner's category; and, where asked for, the sample as one-hot rows and top + log(total).
-template <class W, class T, bool FROM_PROBS, bool LOG_PROB>
-void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64_t offset, int64_t* index, W* one_hot,
-          T* log_total) {
+template <class W, class T>
+void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64_t offset, bool from_probs,
+          int64_t* index, W* one_hot, T* log_total) {
   const Cut cut{rows, k};
   const auto finish = [&](int64_t row, const Winner<T>& winner) {
     // Nobody ran where no weight was a number above -inf.
     index[row] = winner.category < k ? winner.category : 0;
-    if (one_hot) one_hot[row * k + index[row]] = W(1.0f);
-    if (LOG_PROB) log_total[row] = winner.top + static_cast<T>(std::log(winner.total));
+    if (one_hot) one_hot[row * k + index[row]] = one<W>();
+    if (log_total) log_total[row] = winner.top + static_cast<T>(std::log(winner.total));
   };
   std::vector<Winner<T>> parts(cut.parts == 1 ? 0 : cut.tasks());
-  at::parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
-    alignas(64) T noise[TILE<T> + at::vec::Vectorized<T>::size()] = {};
+  parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
+    alignas(64) T noise[TILE<T> + Vector<T>::size()] = {};
     std::vector<Winner<T>> winners;
     for (int64_t number = task_begin; number < task_end; ++number) {
       const Task task = cut.task(number);
       if (task.begin == task.end) continue;
-      if (one_hot) std::fill(one_hot + task.begin, one_hot + task.end, W(0.0f));
+      if (one_hot) std::fill(one_hot + task.begin, one_hot + task.end, W{});
       const int64_t first_row = task.begin / k, last_row = (task.end - 1) / k;
       winners.assign(last_row - first_row + 1, {});
-      walk<T>(task, k, seed, offset, Race<W, T, FROM_PROBS, LOG_PROB>{weights, winners.data(), first_row, noise});
+      walk<T>(task, k, seed, offset, Race<W, T>{weights, from_probs, log_total != nullptr, winners.data(), first_row, noise});
       for (int64_t row = first_row; row <= last_row; ++row) {
         if (cut.parts == 1) {
           finish(row, winners[row - first_row]);
@@ -267,7 +308,7 @@ void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64
 
 template <class W, class T>
 struct Scores {
-  using V = at::vec::Vectorized<T>;
+  using V = Vector<T>;
   const Rows<W>& logits;
   int64_t k;
   T inverse_temperature;
@@ -277,7 +318,7 @@ struct Scores {
   T *noise, *log_noise;
 
   void prepare(T* exponential) const {
-    std::copy_n(exponential, TILE<T>, noise);
+    copy_n(exponential, TILE<T>, noise);
     log_of_noise(exponential, log_noise);
   }
 
@@ -294,8 +335,8 @@ struct Scores {
       total = total + V::set(V(T(0)), V::loadu(noise + at + j), count);
       sum_of_logs = sum_of_logs + V::set(V(T(0)), V::loadu(log_noise + at + j), count);
     }
-    totals[row - first_row] += at::vec::vec_reduce_all<T>(sum, total);
-    sums_of_logs[row - first_row] += at::vec::vec_reduce_all<T>(sum, sum_of_logs);
+    totals[row - first_row] += reduced(sum, total);
+    sums_of_logs[row - first_row] += reduced(sum, sum_of_logs);
   }
 };
 
@@ -309,8 +350,8 @@ void relaxed_scores(const Rows<W>& logits, int64_t rows, int64_t k, uint64_t see
     partial_logs.resize(cut.tasks());
     partial_totals.resize(cut.tasks());
   }
-  at::parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
-    alignas(64) T noise[TILE<T> + at::vec::Vectorized<T>::size()] = {}, log_noise[TILE<T> + at::vec::Vectorized<T>::size()] = {};
+  parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
+    alignas(64) T noise[TILE<T> + Vector<T>::size()] = {}, log_noise[TILE<T> + Vector<T>::size()] = {};
     for (int64_t number = task_begin; number < task_end; ++number) {
       const Task task = cut.task(number);
       if (task.begin == task.end) continue;

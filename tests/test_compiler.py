@@ -1,0 +1,145 @@
+"""How libraries are built: by our own call of the compiler, each once a machine; by Inductor where that does not do."""
+
+import os
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+import rsample.distributions as dist
+from rsample.kernels import compiler, cpp, interpreter
+
+pytestmark = pytest.mark.skipif(compiler.vectors() is None, reason="only Inductor knows how to build here")
+
+KEY = torch.tensor([5, 6], dtype=torch.uint64)
+
+
+def script(folder, body):
+    """A compiler that is a shell script; it finds the real one as $real."""
+    file = folder / "compiler"
+    real = shlex.join(compiler.found())
+    file.write_text(f"#!/bin/sh\nreal={shlex.quote(real)}\n{textwrap.dedent(body)}")
+    file.chmod(0o755)
+    return str(file)
+
+
+def start(source, **environment):
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    env = {**os.environ, "PYTHONPATH": path, **{name: str(value) for name, value in environment.items()}}
+    env.pop("RSAMPLE_BACKEND", None)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def printed(process):
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    return out.split("\n")[:-1]
+
+
+EVERY_SMALL_DRAW = """
+    import math, sys, warnings
+    import torch
+    from every_class import EVERY_CLASS
+    from rsample.kernels import native_core
+
+    warnings.simplefilter("error", RuntimeWarning)
+    native_core.begin = lambda: None  # whose build is another
+
+    def parameter(low, high, *event):
+        numbers = torch.linspace(low, high, 2 * math.prod(event)).reshape(2, *event)
+        return numbers.requires_grad_()
+
+    for make in EVERY_CLASS.values():
+        d = make(parameter)
+        d.sample((3,))
+        if d.has_rsample:
+            d.rsample((3,)).sum().backward()
+    print([name for name in sys.modules if name.startswith("torch._inductor")])
+"""
+
+
+def test_two_processes_that_draw_everything_build_each_library_once_without_inductor(tmp_path):
+    cxx = script(tmp_path, f'case "$*" in *" -o "*) echo built >> {tmp_path}/calls;; esac\nexec $real "$@"')
+    processes = [start(EVERY_SMALL_DRAW, CXX=cxx, RSAMPLE_CACHE_DIR=tmp_path / "cache") for _ in range(2)]
+    assert [printed(process) for process in processes] == [["[]"]] * 2
+    # What is begun ahead, and the gradient of Dirichlet draws, which is built when it is needed.
+    libraries = len(cpp.AHEAD) + len(cpp.GRADIENTS_AHEAD) + 1
+    assert (tmp_path / "calls").read_text().split() == ["built"] * libraries
+    assert len(list((tmp_path / "cache").glob("*.so"))) == libraries
+
+
+def test_cxx_may_have_arguments(tmp_path, monkeypatch):
+    monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CXX", shlex.join([*compiler.found(), "-DRSAMPLE_GIVEN=19"]))
+    library = cpp.build('extern "C" int rsample_given() { return RSAMPLE_GIVEN; }\n', "a test")
+    assert library.rsample_given() == 19
+
+
+@pytest.mark.parametrize("cxx", ["no-such-compiler", "", "'"])
+def test_what_cannot_be_found(cxx, monkeypatch):
+    monkeypatch.setenv("CXX", cxx)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FileNotFoundError):
+        compiler.found()
+
+
+FOUR_DRAWS = """
+    import sys, warnings
+    import torch
+    import rsample.distributions as dist
+
+    key, one = torch.tensor([5, 6], dtype=torch.uint64), torch.ones(3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        draws = [
+            dist.Normal(one, one).sample((7,), key=key),
+            dist.Categorical(logits=one).sample((7,), key=key),
+            dist.Gamma(one, one).sample((7,), key=key),
+            dist.MultivariateNormal(one, scale_tril=torch.eye(3)).sample((7,), key=key),
+        ]
+    print([str(w.message) for w in caught if "rsample" in str(w.message)])
+    print("torch._inductor.codecache" in sys.modules)
+    if len(sys.argv) > 1:
+        torch.save(draws, sys.argv[1])
+"""
+
+
+def test_a_compiler_that_fails_is_told_of_once(tmp_path):
+    cxx = script(tmp_path, 'echo "this one is out of order" >&2\nexit 1')
+    warned, _ = printed(start(FOUR_DRAWS, CXX=cxx, RSAMPLE_CACHE_DIR=tmp_path, TORCHINDUCTOR_CACHE_DIR=tmp_path))
+    assert warned.count("rsample runs small draws on the CPU without compiled code") == 1
+    assert "this one is out of order" in warned
+
+
+@pytest.mark.parametrize("body", ["exit 1", "echo no library > ${last}"])
+def test_where_our_own_call_fails_inductors_gives_the_same_bits(body, tmp_path, monkeypatch):
+    # Ours is the one that says which libraries are needed whatever comes before them.
+    body = f'for last; do :; done\ncase "$*" in *--no-as-needed*) {body}; exit;; esac\nexec $real "$@"'
+    file, cache, cxx = tmp_path / "draws", tmp_path / "cache", script(tmp_path, body)
+    source = FOUR_DRAWS.replace("sys.argv[1])", f"{str(file)!r})").replace("len(sys.argv) > 1", "True")
+    process = start(source, CXX=cxx, RSAMPLE_CACHE_DIR=cache, TORCHINDUCTOR_CACHE_DIR=tmp_path)
+    assert printed(process) == ["[]", "True"]
+    one = torch.ones(3)
+    laws = [
+        dist.Normal(one, one),
+        dist.Categorical(logits=one),
+        dist.Gamma(one, one),
+        dist.MultivariateNormal(one, scale_tril=torch.eye(3)),
+    ]
+    for theirs, law in zip(torch.load(file), laws, strict=True):
+        assert torch.equal(theirs, law.sample((7,), key=KEY))
+    # What could not be loaded is not kept.
+    monkeypatch.setenv("CXX", cxx)
+    monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(cache))
+    kept = cpp.whole(cpp.place(interpreter._source(torch.float32, loops=False)))
+    assert kept.read_bytes()[:4] == b"\x7fELF"
