@@ -85,7 +85,9 @@ def test_what_counts_in_no_lane_is_left_out(name, least, dtype, monkeypatch):
     chosen = [i // apart for i in range(apart * len(cases))]
     chosen += [(7 * i + i // 5) % len(cases) for i in range(NUMEL - len(chosen))]
     params = [torch.tensor([cases[c][j] for c in chosen], dtype=dtype) for j in range(len(map.parameters))]
-    assert "if (rsample::vectors" in compiled._source(map, dtype)
+    # The cases of generalized Pareto are too cheap to be worth a jump.
+    jumps = "if (rsample::vectors" in compiled._source(map, dtype)
+    assert jumps == (least == 1 or name != "generalized_pareto")
     runs = [compiled._interpret(map, dtype), compiled._build(map, dtype)]
     monkeypatch.setattr(translate, "_WORTH_A_JUMP", 10**9)
     runs.append(compiled._interpret(map, dtype))
