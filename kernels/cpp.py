@@ -257,7 +257,8 @@ def place(source: str) -> Path | None:
         folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
     except RuntimeError:  # nobody's process
         return None
-    made_by = (source, torch.__version__, os.environ.get("CXX"), compiler.machine(), compiler.vectors())
+    options = (compiler.OPTIMISED, compiler.vectors())
+    made_by = (source, torch.__version__, os.environ.get("CXX"), compiler.machine(), options)
     return folder / hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
 
 
