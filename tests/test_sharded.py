@@ -17,6 +17,7 @@ from sharded_cases import CASES, KEY, run_cases, values
 from rsample.distributions import Exponential, Gamma, Normal
 from rsample.kernels import use_backend
 from rsample.kernels.launch import group_size
+from rsample.kernels.philox_key import Key
 from rsample.kernels.rows.ops import Race
 from rsample.kernels.sharded import Box, draw_box, draw_box_by_inversion
 
@@ -41,7 +42,9 @@ def test_any_box_is_part_of_the_sample(family, dtype, backend):
         group = 1 if looping else group_size(dtype)
         with use_backend(backend):
             whole = sampler(params, shape, key=KEY)
-            (part,) = draw_box(draw_part, (KEY,), [p[cut] for p in params], Box(shape, starts, sizes), per_block, group)
+            (part,) = draw_box(
+                draw_part, Key((KEY,)), [p[cut] for p in params], Box(shape, starts, sizes), per_block, group
+            )
         assert torch.equal(part, whole[cut]), (shape, starts, sizes)
 
 
@@ -65,7 +68,9 @@ def test_any_box_of_draws_from_the_same_rows_is_one_draw(backend):
         local = weights[tuple(at if n > 1 else slice(None) for at, n in zip(cut, weights.shape, strict=False))]
         with use_backend(backend):
             whole = kind.from_key((KEY,), [weights], (*batch, 7), torch.float32, False)
-            (part,) = draw_box_by_inversion(draw_part, (KEY,), [local], Box((*batch, 7), (*starts, 0), (*sizes, 7)))
+            (part,) = draw_box_by_inversion(
+                draw_part, Key((KEY,)), [local], Box((*batch, 7), (*starts, 0), (*sizes, 7))
+            )
         assert torch.equal(part, whole[cut]), (number, batch, starts, sizes)
     assert len(drawn) > 10
 
