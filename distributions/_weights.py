@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.distributions.utils import logits_to_probs, probs_to_logits
 from torch.nn import Parameter
 
+from rsample.kernels import native_core
+
 from ._sampling import is_overridden, unexpanded
 
 NAMES = ("logits", "probs")
@@ -104,8 +106,12 @@ def in_force(distribution: Any, is_binary: bool = False) -> tuple[str, Tensor]:
     seen = _seen.get(distribution)
     if seen is not None and seen[0] is logits and seen[1] is probs and seen[2] is given and seen[3] == counts:
         return seen[4]
-    with torch.no_grad():
-        found = _of_both(logits, probs, given, is_binary)
+    core = None if is_binary else native_core.CORE
+    if core is not None and (given is logits or given is probs) and core.follow(logits, probs):
+        found = ("logits" if given is logits else "probs", given.detach())
+    else:
+        with torch.no_grad():
+            found = _of_both(logits, probs, given, is_binary)
     if None not in counts and not found[1].is_inference():
         _seen[distribution] = (logits, probs, given, counts, found)
     return found

@@ -42,7 +42,6 @@ from ._validation import PENDING, runs_behind
 from ._weights import in_force, valid_rows
 from .categorical import Categorical
 from .multinomial import draw_counts
-from .one_hot_categorical import OneHotCategorical
 from .relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCategorical
 
 if TYPE_CHECKING:
@@ -325,8 +324,14 @@ def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> T
 
 
 def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    twin = _twin(d._categorical) if _draws_as(td.Categorical, d._categorical) else None
-    return None if twin is None else OneHotCategorical._of(twin).sample(sample_shape)
+    if not _draws_as(td.Categorical, d._categorical):
+        return None
+    given = _accepted_weights(d._categorical)
+    if given is None:
+        return None
+    name, weights = given
+    shape = checked_sample_shape(sample_shape) + d._batch_shape + d._event_shape
+    return draw_rows(race(name == "probs", True, False, False), {name: weights}, shape)[0]
 
 
 def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
@@ -347,12 +352,6 @@ def _logistic_normal(d: Any, sample_shape: Sequence[int], differentiable: bool) 
         return stick_breaking(d.base_dist.rsample(sample_shape))
     with torch.set_grad_enabled(False):
         return stick_breaking(d.base_dist.sample(sample_shape))
-
-
-def _twin(categorical: Any) -> Categorical | None:
-    """Our distribution of what torch's is drawn from; None where that is left to torch."""
-    given = _accepted_weights(categorical)
-    return None if given is None else Categorical._of(given[1], from_probs=given[0] == "probs")
 
 
 def _accepted_weights(categorical: Any) -> tuple[str, Tensor] | None:

@@ -38,13 +38,6 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
     ) -> None:
         self._set_categorical(Categorical(probs, logits, validate_args=validate_args), validate_args)
 
-    @classmethod
-    def _of(cls, categorical: Categorical) -> OneHotCategorical:
-        """A distribution for one draw: unchecked, of a categorical one that it does not copy."""
-        new = object.__new__(cls)
-        new._set_categorical(categorical, False)
-        return new
-
     def _set_categorical(self, categorical: Categorical, validate_args: bool | None) -> None:
         self._categorical = categorical
         initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)

@@ -40,6 +40,21 @@ bool all_below(const Tensor& low, const Tensor& high) {
   return valid;
 }
 
+// Whether probabilities are those of normalised logits, to rounding: that of a logit counts as often as it is great, but
+// for logits whose probability is 0.
+template <class T>
+bool all_follow(const Tensor& logits, const Tensor& probs) {
+  constexpr T EPS = std::numeric_limits<T>::epsilon();
+  const T* x = static_cast<const T*>(logits.const_data_ptr());
+  const T* p = static_cast<const T*>(probs.const_data_ptr());
+  bool same = true;
+  for (int64_t i = 0, n = logits.numel(); i < n; ++i) {
+    const T q = std::exp(x[i]);
+    same &= q == p[i] || std::abs(q - p[i]) <= EPS * (8 + 2 * std::min(std::abs(x[i]), T(1000))) * p[i];
+  }
+  return same;
+}
+
 template <class T>
 bool are_weights(const Tensor& t, bool are_probs) {
   const T* x = static_cast<const T*>(t.const_data_ptr());
@@ -123,6 +138,21 @@ PyObject* weighs(PyObject*, PyObject* const* args, Py_ssize_t) {
   const bool are_probs = args[1] == Py_True;
   return PyBool_FromLong(t.scalar_type() == at::kFloat ? are_weights<float>(t, are_probs)
                                                        : are_weights<double>(t, are_probs));
+  END_HANDLE_TH_ERRORS
+}
+
+// follow(logits, probs): whether a look shows that each is made of the other. Logits that are not normalised have no such
+// probabilities.
+PyObject* follow(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  if (!THPVariable_Check(args[0]) || !THPVariable_Check(args[1])) Py_RETURN_FALSE;
+  const Tensor &logits = THPVariable_Unpack(args[0]), &probs = THPVariable_Unpack(args[1]);
+  for (const Tensor* t : {&logits, &probs}) {
+    if (!unwatched() || !is_seen(*t) || !t->is_contiguous()) Py_RETURN_FALSE;
+  }
+  if (logits.sizes() != probs.sizes() || logits.scalar_type() != probs.scalar_type()) Py_RETURN_FALSE;
+  return PyBool_FromLong(logits.scalar_type() == at::kFloat ? all_follow<float>(logits, probs)
+                                                            : all_follow<double>(logits, probs));
   END_HANDLE_TH_ERRORS
 }
 

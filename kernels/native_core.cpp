@@ -145,6 +145,7 @@ PyMethodDef methods[] = {
     {"below", fast(below), METH_FASTCALL, nullptr},
     {"are_matrices", fast(are_matrices), METH_FASTCALL, nullptr},
     {"weighs", fast(weighs), METH_FASTCALL, nullptr},
+    {"follow", fast(follow), METH_FASTCALL, nullptr},
     {"race", fast(race), METH_FASTCALL, nullptr},
     {"counts", fast(counts), METH_FASTCALL, nullptr},
     {"relaxed", fast(relaxed), METH_FASTCALL, nullptr},

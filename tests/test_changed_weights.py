@@ -11,6 +11,7 @@ from torch.distributions import kl_divergence
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 
 import rsample.distributions as dist
+from rsample.distributions._weights import in_force
 
 KEY = torch.tensor([20_26, 2**32 - 5], dtype=torch.uint64)
 P = torch.tensor([0.1, 0.2, 0.3, 0.4])
@@ -323,3 +324,24 @@ def test_asking_for_attributes_changes_no_accelerated_draw(name):
         _ = d.entropy(), d.logits, d.probs
         torch.manual_seed(1)
         assert torch.equal(d.sample((50,)), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("name", "other"), [("logits", "probs"), ("probs", "logits")])
+def test_what_differs_by_more_than_rounding_has_been_edited(name, other, dtype):
+    weights = torch.rand((5, 40), generator=torch.Generator().manual_seed(0), dtype=dtype) * 20 + 0.01
+    d = td.Categorical(**{name: weights})
+    _ = d.logits, d.probs
+    found = in_force(d)
+    assert found[0] == name
+    assert torch.equal(found[1], getattr(d, name))
+    d = td.Categorical(**{name: weights})
+    edited = getattr(d, other)
+    edited.data[2, 7] += 100 * torch.finfo(dtype).eps * edited[2, 7].abs()  # which no version tells of
+    found = in_force(d)
+    assert found[0] == name
+    of_other = {"logits": torch.softmax, "probs": lambda p, _: p.log()}[name](found[1], -1)
+    # Rows but the edited one are the given ones, and that one is the other attribute to rounding.
+    assert torch.equal(found[1][[0, 1, 3, 4]], getattr(d, name)[[0, 1, 3, 4]])
+    assert not torch.equal(found[1][2], getattr(d, name)[2])
+    torch.testing.assert_close(of_other[2], edited[2], rtol=40 * torch.finfo(dtype).eps, atol=0)
