@@ -2,7 +2,8 @@
 
 python bench/calls.py [--device cuda] [--shown] [--number N] [--rounds N] [--require] [--results FOLDER]
 
-Measured as host_time.py says.
+Every class of this library against torch's; and torch's own, accelerated, against themselves as they are. Measured as
+host_time.py says.
 """
 
 from __future__ import annotations
@@ -19,27 +20,12 @@ from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
 from results import size_label
 
+import rsample.distributions
+
 SIZES = ((1,), (8,), (2048,))
 ROWS = ((1, 4), (8, 4), (64, 128))
 # Against torch, at most: 1, and room for the noise of some hundred measurements on a busy machine.
 REQUIRED = 1.5
-# Draws over rows, products and draws made of others: they are measured, and nothing is required of them.
-WITHOUT_REQUIREMENT = {
-    "Dirichlet",
-    "ExpRelaxedCategorical",
-    "Independent",
-    "LKJCholesky",
-    "LogisticNormal",
-    "LowRankMultivariateNormal",
-    "MixtureSameFamily",
-    "Multinomial",
-    "MultivariateNormal",
-    "OneHotCategoricalStraightThrough",
-    "RelaxedOneHotCategorical",
-    "TransformedDistribution",
-    "TruncatedNormal",
-    "Wishart",
-}
 # The draws of the table, of the middle size.
 SHOWN = (
     "Normal.rsample",
@@ -105,16 +91,42 @@ def set_up(library: str, draw: cases.Draw, shape: cases.Shape, device: torch.dev
     return lambda: torch.autograd.grad(sample(), leaves, grad, retain_graph=True, allow_unused=True)
 
 
+def set_up_torchs(draw: cases.Draw, shape: cases.Shape, device: torch.device) -> Callable[[], object] | None:
+    """What is timed of torch's class of the same name, accelerated or not; None where there is none.
+
+    The method is looked up in each call.
+    """
+    parameters = draw.parameters_of(shape, torch.float32, device)
+    distribution = draw.distribution_of("torch", parameters)
+    cls = type(distribution)
+    if not (cls.__module__.startswith("torch.") and cls.__name__ == draw.distribution):
+        return None
+    if draw.work == "construct":
+        return lambda: getattr(draw.distribution_of("torch", parameters), draw.method)()
+    if draw.work != "backward":
+        return lambda: getattr(distribution, draw.method)()
+    grad, leaves = torch.ones_like(distribution.rsample()), list(parameters.values())
+    return lambda: torch.autograd.grad(
+        getattr(distribution, draw.method)(), leaves, grad, retain_graph=True, allow_unused=True
+    )
+
+
 def measure(device: torch.device, only_shown: bool, number: int, rounds: int) -> list[Call]:
     names = machine.describe(device, get_cpu_info().get("brand_raw", "CPU"))
     names.pop("threads")
     calls = []
     for draw, shape in draws(only_shown):
+        # torch's constructor waits for the GPU, which costs no CPU time.
+        required = 0.0 if device.type != "cpu" and draw.work == "construct" else REQUIRED
         ours, theirs = (set_up(library, draw, shape, device) for library in ("rsample", "torch"))
-        us, torch_us, ratio = host_time.paired_us(ours, theirs, number, rounds)
-        free = draw.distribution in WITHOUT_REQUIREMENT
-        free |= device.type != "cpu" and draw.work == "construct"  # torch's waits for the GPU, which costs no CPU time
-        calls.append(Call(draw.name, str(shape), us, torch_us, ratio, 0.0 if free else REQUIRED, **names))
+        times = host_time.paired_us(ours, theirs, number, rounds)
+        calls.append(Call(draw.name, str(shape), *times, required, **names))
+        if only_shown or draw.work == "graph" or shape not in (SIZES[1], ROWS[1]):
+            continue
+        torchs = set_up_torchs(draw, shape, device)
+        if torchs is not None:
+            times = host_time.paired_us(torchs, torchs, number, rounds, rsample.distributions.accelerate)
+            calls.append(Call(f"{draw.name}, accelerated", str(shape), *times, required, **names))
     return calls
 
 
