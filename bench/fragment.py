@@ -1,4 +1,4 @@
-"""The results of one device as the piece of Markdown that README.md shows."""
+"""The results of one device as the piece of Markdown that bench/README.md shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
     """Tables of the results.
 
     Args:
-        plot, data: where the plot and the CSV file are, as links.
+        plot, data: where the plot and the CSV file are, as links from there.
     """
     row = pairs[0].rsample
     lines = [

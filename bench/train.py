@@ -129,10 +129,10 @@ def table(pairs: list[tuple[Row, Row]]) -> Table:
 
 
 def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
-    """The piece of Markdown that README.md shows.
+    """The piece of Markdown that bench/README.md shows.
 
     Args:
-        plot, data: where the plot and the CSV file are, as links.
+        plot, data: where the plot and the CSV file are, as links from there.
     """
     first = pairs[0][1]
     busy = f" Other programs were running: load average {first.load:.1f} before the start." if first.load > 0.5 else ""
@@ -221,7 +221,7 @@ def main() -> None:
     csv, png, md = (options.results / f"{stem}.{suffix}" for suffix in ("csv", "png", "md"))
     write_csv([row for pair in pairs for row in pair], csv)
     draw_curves(runs, options.length, png)
-    md.write_text(fragment(pairs, f"bench/results/{png.name}", f"bench/results/{csv.name}"))
+    md.write_text(fragment(pairs, f"results/{png.name}", f"results/{csv.name}"))
 
     console = Console()
     if not console.is_terminal:

@@ -147,7 +147,7 @@ def base(tmp_path):
 
 
 def test_markdown_shows_every_part(base):
-    text = fragment(Results.read(base), "bench/results/nvidia-h200-gpu")
+    text = fragment(Results.read(base), "results/nvidia-h200-gpu")
     assert text.startswith("NVIDIA H200; 2026-11-29; torch 2.11.0, triton 3.6.0, rsample 0.1.0, Python 3.12.3;")
     assert "tests cut off in 120 s" in text
     assert "1 of 2 checks pass" in text
