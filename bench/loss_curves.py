@@ -21,7 +21,7 @@ def draw_curves(runs: dict[Model, dict[str, Run]], length: int, path: Path) -> N
     """Write a PNG.
 
     Args:
-        length: steps a slice.
+        length: steps per slice.
     """
     style = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
     with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True}):

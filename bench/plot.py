@@ -17,7 +17,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Colours that the colour-blind tell apart (Okabe and Ito), one a swept draw.
+# Colours that the colour-blind tell apart (Okabe and Ito), one per swept draw.
 PALETTE = ("#0072b2", "#56b4e9", "#332288", "#d55e00", "#e69f00", "#009e73", "#cc79a7")
 BAR, INK, FAINT = "#0b6e99", "#2f3437", "#dcdfe3"
 SWEPT = [draw.name for draw in DRAWS if draw.sweep == FULL]
@@ -64,7 +64,7 @@ def _draw_sweeps(figure: SubFigure, pairs: list[Pair]) -> None:
     reference = Line2D([], [], color=INK, ls=":", lw=1.3, label="torch.distributions")
     handles = [*times.get_legend_handles_labels()[0], reference]
     figure.legend(handles=handles, ncols=3, frameon=False, fontsize=7.5, loc="outside lower left")
-    times.set_title("nanoseconds a sample", loc="left", fontweight="bold", fontsize=10)
+    times.set_title("nanoseconds per sample", loc="left", fontweight="bold", fontsize=10)
     ratios.set_title("times faster than torch.distributions", loc="left", fontweight="bold", fontsize=10)
     ratios.set_xlabel("samples (line: median, band: from 20% to 80% of the rounds)")
     for axes, unit in ((times, ""), (ratios, "x")):

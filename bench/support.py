@@ -23,7 +23,7 @@ HEAD = (
     "log-prob",
     "bytes kept",
     "with log-prob",
-    "instructions a sample",
+    "instructions per sample",
     "times faster on the CPU",
 )
 

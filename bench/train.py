@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 class Row:
     """One library's training of one model.
 
-    Times are seconds a step: of all of it, and of its draws alone. Ratios are torch's time over this library's: the
+    Times are seconds per step: of all of it, and of its draws alone. Ratios are torch's time over this library's: the
     median over the slices of the quotient of two neighbouring slices, with its quantiles beside it; `best` is the
     quotient of the two fastest slices, which other programs disturb least. `peak` counts bytes. `loss` is the mean of
     the last tenth of the steps, `loss_deviation` their standard deviation.
@@ -153,7 +153,7 @@ def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
         "of the last tenth of the steps, plus or minus their standard deviation.",
         "",
         *pipe_table(
-            ("model", "step", "ms a step", "torch's", "draws", "share", "peak MiB", "torch's", "loss", "torch's"),
+            ("model", "step", "ms per step", "torch's", "draws", "share", "peak MiB", "torch's", "loss", "torch's"),
             [_cells(*pair) for pair in pairs],
         ),
         "",
@@ -198,7 +198,7 @@ def measure_all(device: torch.device, slices: int, length: int, budget: float) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=40, help="of each training")
-    parser.add_argument("--length", type=int, default=5, help="steps a slice")
+    parser.add_argument("--length", type=int, default=5, help="steps per slice")
     parser.add_argument("--budget", type=float, default=0.5, help="seconds of timing the draws of a model")
     parser.add_argument("--threads", type=int, default=THREADS, help="of the CPU")
     parser.add_argument("--device", help="where to train; the GPU if there is one, else the CPU")

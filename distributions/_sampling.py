@@ -50,7 +50,7 @@ def _sample_by_rsample(self: Any, sample_shape: Sequence[int] = torch.Size(), **
 class KeyedSampling(CheckedArguments):
     """Mixin: `sample` and `rsample` take `generator=` and `key=`. Stands before the torch.distributions class.
 
-    A class gives `_draw`.
+    Subclasses implement `_draw`.
 
     A subclass may override `sample`, `rsample` and `log_prob` as one of torch's class may: whatever calls another of
     them there calls the override here.
@@ -192,7 +192,7 @@ class KeyedSampling(CheckedArguments):
 class FusedSampling(KeyedSampling):
     """Mixin: draws through one kernel. Stands before the torch.distributions class among the bases.
 
-    A class gives `_samplers`, has torch's constructor initialise it unchecked, and calls `_accept` at the end of its
+    A class sets `_samplers`, has torch's constructor initialise it unchecked, and calls `_accept` at the end of its
     own, so that gradients are reduced to the parameters' own shapes inside the kernel: torch.distributions broadcasts
     parameters against each other, and the backward of that broadcast would want a gradient of the sample's size.
     """

@@ -1,6 +1,6 @@
 """Checks of a distribution's parameters: torch.distributions' own, in less time on the CPU, without waiting on a GPU.
 
-torch.distributions' constructors wait for a GPU once a parameter. Here, unless validation is asked for in so many words
+torch.distributions' constructors wait for a GPU once per parameter. Here, unless validation is asked for explicitly
 (`validate_args=True`), the check of a GPU tensor is only started: its outcome travels to the host behind the work that
 is queued already, and the first construction or draw that finds it there raises what torch would have raised.
 """

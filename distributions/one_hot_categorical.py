@@ -85,8 +85,8 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
 class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.OneHotCategoricalStraightThrough):
     r"""One-hot categorical distribution with the straight-through gradient (Bengio, Léonard and Courville 2013).
 
-    The value is that of :class:`OneHotCategorical`; the gradient is, by decree, that of `probs`: biased, but of low
-    variance: as of sample + probs - probs.detach(), which torch.distributions writes, and this does not.
+    The value is that of :class:`OneHotCategorical`. The gradient is defined as that of `probs`, without forming
+    sample + probs - probs.detach() as torch.distributions does: biased, but of low variance.
 
     Example::
 

@@ -278,7 +278,7 @@ class AffineDrawBackward(LeanFunction):
 class MovingNoise(Function):
     """The noise of a draw as a function of the parameters that its law depends on: apply(kind, *values, *params).
 
-    Its values are given, with shapes that the parameters have, too; its derivatives are those of `kind.slopes`.
+    Its values are given, already broadcast to the parameters' shape; its derivatives are those of `kind.slopes`.
     """
 
     generate_vmap_rule = True

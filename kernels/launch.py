@@ -160,7 +160,7 @@ def launch_elements(
 
     Args:
         tensors: the kernel's leading pointer arguments.
-        group: elements a lane, see :func:`group_size`.
+        group: elements per lane, see :func:`group_size`.
         constants: the kernel's compile-time arguments that are not set here.
         tune: whether a large launch on a GPU may time the configurations, once for each kind of call.
         config: use this configuration.

@@ -279,10 +279,10 @@ def test_support_table_takes_its_numbers_from_the_results(bench, tmp_path):
             for row in csv.DictReader(file)
             if (row["draw"], row["library"], row["n"]) == ("Normal.rsample", "rsample", "1024")
         )
-    assert shown["Normal"]["instructions a sample"] == "18.2"
+    assert shown["Normal"]["instructions per sample"] == "18.2"
     assert shown["Normal"]["times faster on the CPU"] == f"{ratio:.1f}"
-    assert shown["Bernoulli"]["instructions a sample"] == "13.5, 17.0"
-    assert shown["Uniform"]["instructions a sample"] == ""
+    assert shown["Bernoulli"]["instructions per sample"] == "13.5, 17.0"
+    assert shown["Uniform"]["instructions per sample"] == ""
     # Of torch: eps; and what log_prob is made of. Bernoulli has no rsample.
     assert [shown[name]["bytes kept"] for name in ("Normal", "Bernoulli")] == ["0 (4)", ""]
     assert [shown[name]["with log-prob"] for name in ("Normal", "Bernoulli")] == ["0 (12)", ""]

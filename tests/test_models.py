@@ -63,7 +63,7 @@ def test_training_learns(model, library):
 
 @every_model
 def test_both_libraries_train_alike(model):
-    """Paired by seed, which gives the weights; p of a false alarm is 1e-4 a model."""
+    """Paired by seed, which gives the weights; p of a false alarm is 1e-4 per model."""
     steps, seeds = 12, range(8)
     late = {
         library: torch.stack([losses(model, library, steps, seed)[-4:].mean() for seed in seeds])

@@ -5,7 +5,7 @@
 
 namespace rsample {
 
-constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what is drawn once an element
+constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what is drawn once per element
 
 // Some elements of a tile, at most TILE<T>, and where they stand in it.
 template <class T>

@@ -91,7 +91,7 @@ class RaceDraw(LeanFunction):
 def _copied(sample: Tensor) -> Tensor | None:
     """The sample in memory that nobody else has, or None where it is rather drawn again.
 
-    Of categories there is one number a row, and a race has many. A compiler sees that the second draw is the first.
+    Of categories there is one number per row, and a race has many. A compiler sees that the second draw is the first.
     """
     small = is_plain((sample,)) and (not sample.is_floating_point() or sample.numel() <= COPIED)
     return sample.detach().clone() if small else None
@@ -146,7 +146,7 @@ def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
 
 
 def _race_log_prob_backward(kind: Race, grad: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """The gradient of the weights for that of the log-probability; summed over rows before it has K elements a row."""
+    """The weights' gradient from that of the log-probability; summed over rows before it has K elements per row."""
     compute = compute_dtype(weights.dtype)
     w, g = weights.to(compute), grad.to(compute)
     if kind.from_probs:

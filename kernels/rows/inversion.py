@@ -1,4 +1,4 @@
-"""Several draws from each row of weights: prefix sums once a row, then a search for each draw.
+"""Several draws from each row of weights: prefix sums once per row, then a search for each draw.
 
 A race of a row's categories goes over all of them for each draw. Where a row is drawn from more than once, its weights
 become whole numbers, in units of a small fraction of the largest one, and the draw of number x below their sum is the

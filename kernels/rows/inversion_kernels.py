@@ -210,7 +210,7 @@ def search_kernel(
     """A draw a lane. `strides` are those of the draws' numbers, of the table's rows and of the weights.
 
     Where BLOCK is not 1, the table has the sums at the end of blocks of so many categories, and the block in which a
-    draw ends is added up again. One-hot samples are written TILE categories a program; of these the first stores the
+    draw ends is added up again. One-hot samples are written TILE categories per program; of these the first stores the
     log-probability.
     """
     INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32

@@ -196,7 +196,7 @@ def relaxed_kernel(
                 row_times = tl.sum(tl.reshape(sum_of_times, (ROWS, LPR)), axis=1)
                 row_logs = tl.sum(tl.reshape(sum_of_logs, (ROWS, LPR)), axis=1)
                 row_scores = tl.sum(tl.reshape(sum_of_scores, (ROWS, LPR)), axis=1)
-            # One number a row: float64 costs nothing. The mean keeps the terms small.
+            # One number per row: float64 costs nothing. The mean keeps the terms small.
             n = k.to(tl.float64)
             logs = row_logs.to(tl.float64) - n * tl.log2(row_times.to(tl.float64) / n)
             if EXPONENTIATED:
