@@ -93,7 +93,7 @@ class Draw:
         parameters: the names of its arguments, with blanks between them.
         method: "rsample", or "sample" where there is no other or it is the one to time.
         variant: which intervals the parameters' numbers lie in, see VARIANTS; or A_FACTOR_PER_ROW.
-        work: what is timed beside the draw: "" for nothing; "construct" for the distribution's construction, with its
+        work: what is timed besides the draw: "" for nothing; "construct" for the distribution's construction, with its
             default validation; "graph" for the recording of a graph; "backward" for the parameters' gradients, given
             the sample's; "log_prob" for the sample's log-density.
         sweep: dtypes and shapes.

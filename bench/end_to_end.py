@@ -38,7 +38,7 @@ class Model:
     Attributes:
         module: its file, in which `draw` is the name of the function that draws.
         loss: what its losses are.
-        options: arguments of the module's `train`, beside the library, the device and the seed.
+        options: arguments of the module's `train`, besides the library, the device and the seed.
     """
 
     name: str

@@ -143,7 +143,7 @@ def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
         "",
         f"![losses of both libraries by step and by time]({plot})",
         "",
-        "**Whole trainings**, the code the same for both libraries but for the class that is drawn from "
+        "**Whole trainings**, the code the same for both libraries except for the class that is drawn from "
         "(`bench/models/`). Both start at the same weights and are trained in alternating slices; `step` is how many "
         "times faster a step is: the median quotient of neighbouring slices, from 20% to 80% of them, and the quotient "
         "of the two fastest. `draws`: the same of making the distribution and drawing, forward and backward, timed "

@@ -72,7 +72,7 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
             outputs = categorical._race(
                 sample_shape, generator, key, one_hot=True, log_prob=log_prob, straight_through=fused
             )
-        else:  # somebody has put another distribution in its place
+        else:  # another distribution has been put in its place
             index = draw(categorical, checked_sample_shape(sample_shape), generator, key, differentiable=False)
             probs = categorical.probs
             outputs = (torch.nn.functional.one_hot(index, probs.shape[-1]).to(probs),)

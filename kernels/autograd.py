@@ -178,7 +178,7 @@ class PathwiseDrawBackward(LeanFunction):
 class AffineDraw(LeanFunction):
     """A draw that is affine in its parameters: apply(operators, key, marker, shape, dtype, *params).
 
-    What it gives beside the sample does not depend on them.
+    What it gives besides the sample does not depend on them.
     """
 
     forward = Draw.forward

@@ -82,7 +82,7 @@ def _backend(device: torch.device) -> str:
         try:
             compiler.found()
         except FileNotFoundError:
-            return "reference, but for what has been compiled before"
+            return "reference, except for what has been compiled before"
     return name
 
 

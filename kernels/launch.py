@@ -31,7 +31,7 @@ class Config:
 
     Attributes:
         warps: of a program; a tile is one group of elements for each of its lanes.
-        unroll: tiles in one pass of the hot loop; a pass costs about ten instructions beside its tiles.
+        unroll: tiles in one pass of the hot loop; a pass costs about ten instructions besides its tiles.
         passes: the most passes of a program.
     """
 

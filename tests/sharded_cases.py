@@ -68,7 +68,7 @@ def values(*shape, dtype=torch.float32, seed=0):
 
 
 def check(mesh, make, params, placements, sample_shape=(), expected=None, method="rsample"):
-    """The gathered sample is that of one device, bit for bit, and so are the gradients but for the order of sums.
+    """The gathered sample is that of one device, bit for bit, and so are the gradients except for the order of sums.
 
     Args:
         expected: the placements of the sample and of each parameter's gradient; not checked where None.

@@ -29,7 +29,7 @@ COLUMNS |= {"torch", "triton", "rsample", "python", "timestamp"}
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # A pytest of its own, which must not take itself for a worker of this one; and nothing is to be compiled.
+    # A pytest of its own, which must not take itself for a worker of this one; and nothing must be compiled.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     return subprocess.run(
         [sys.executable, str(BENCH / script), *arguments],
@@ -251,7 +251,7 @@ def support_rows(text):
 
 
 def test_every_distribution_is_listed():
-    """`make readme` writes the table anew."""
+    """`make readme` writes the table again."""
     page = ROOT / "distributions" / "README.md"
     text = page.read_text().partition("<!-- support:begin -->")[2].partition("<!-- support:end -->")[0]
     shown = support_rows(text)

@@ -57,7 +57,7 @@ def test_backends_are_told():
     if os.environ.get("RSAMPLE_BACKEND") is None:
         assert info.info()["device cpu"].split("; ")[0] in (
             "compiled",
-            "reference, but for what has been compiled before",
+            "reference, except for what has been compiled before",
         )
     with use_backend("reference"):
         assert info.info()["device cpu"].startswith("reference, as RSAMPLE_BACKEND or use_backend asks")

@@ -1,6 +1,6 @@
 // Noise that loops, on the CPU: the elements of a tile whose attempt was rejected move up and try again together.
 //
-// noise.h goes before this. loops/noise.py says which block an attempt takes; the functions beside it are the
+// noise.h goes before this. loops/noise.py says which block an attempt takes; the functions next to it are the
 // specification.
 
 namespace rsample {

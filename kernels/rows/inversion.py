@@ -7,7 +7,7 @@ and the numbers come of additions, multiplications and conversions that IEEE 754
 categories, to the last one.
 
 The largest weight of a row of K categories is 2**s units, s = 62 - ceil(log2(K)); another is rounded down to a whole
-unit. So each is off by less than K * 2**-61 of the largest, which is 2**-45 for K = 50,000, beside its rounding in the
+unit. So each is off by less than K * 2**-61 of the largest, which is 2**-45 for K = 50,000, besides its rounding in the
 compute dtype; what is less than a unit, and so a probability of 0, is never drawn.
 """
 

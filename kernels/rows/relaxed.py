@@ -98,7 +98,7 @@ def relaxed_kernel(
 ):
     """One launch of PHASE "tile" or "row", where programs see whole rows; or "sums" and then "write".
 
-    log_prob_constant is what the log-density needs beside sums and the temperature: lgamma(k) - k log(k).
+    log_prob_constant is what the log-density needs besides sums and the temperature: lgamma(k) - k log(k).
     """
     DTYPE: tl.constexpr = logits_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
