@@ -1,4 +1,4 @@
-"""Write the generated parts of the pages: what is supported, one device's results, trainings, calls, and a GPU's.
+"""Write what is generated of the pages: what is supported, one device's results, trainings, calls, a GPU's; a picture.
 
 python bench/readme.py [FRAGMENT] [--root FOLDER] [--instructions FILE]
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import instructions
 from markers import inserted
-from summary import accelerated, summary
+from summary import accelerated, draw_picture, summary
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
@@ -81,6 +81,7 @@ def main() -> None:
     # All or none of them.
     for name, document in documents.items():
         (options.root / name).write_text(document, encoding="utf-8")
+    draw_picture(fragment.with_suffix(".csv"), options.root)
     print(f"{', '.join(PAGES)} show {fragment}")
 
 

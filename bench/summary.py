@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from markdown_table import pipe_table
+from plot import draw_bars
 from results import size_label
 
 TEN = (
@@ -23,6 +24,9 @@ TEN = (
 )
 # The shapes of small calls.
 SMALL = {"(8,)", "(8, 4)"}
+
+# Of the picture, from the folder of the first page.
+PICTURE = "bench/results/first-page.png"
 
 Row = dict[str, str]
 
@@ -43,6 +47,8 @@ def summary(sweep: Path, calls: Iterable[Path]) -> str:
             is_cpu = "cores" in next(iter(small.values()))["device"]
             on_cpu, on_host = (small, on_host) if is_cpu else (on_cpu, small)
     lines = [
+        f"![how many times faster than torch.distributions ten draws are]({PICTURE})",
+        "",
         f"Large draws of float32 numbers on the CPU ({_device(large)}): times faster than `torch.distributions`, and "
         "nanoseconds per number. Small draws, of 8 numbers or of 8 rows of 4: microseconds of CPU time per call, on "
         f"the CPU ({_device(on_cpu)}) and on the host of a GPU ({_device(on_host)}). In brackets torch's. Empty: not "
@@ -64,6 +70,21 @@ def summary(sweep: Path, calls: Iterable[Path]) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def draw_picture(sweep: Path, root: Path) -> None:
+    """Draw the ten ratios of large draws.
+
+    Args:
+        sweep: the CSV file of run.py.
+        root: the first page's folder.
+    """
+    large = _large(_rows(sweep))
+    rows = [(f"{name}, {size_label(large[name]['shape'])}", large[name]) for name in TEN if name in large]
+    bars = [(name, *(float(row[column]) for column in ("ratio", "ratio_p20", "ratio_p80"))) for name, row in rows]
+    if bars:
+        (root / PICTURE).parent.mkdir(parents=True, exist_ok=True)
+        draw_bars(bars, f"{_device(large)}; float32 on the CPU", root / PICTURE)
 
 
 def accelerated(programs: Iterable[Path]) -> str:

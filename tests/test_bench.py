@@ -16,7 +16,7 @@ from calls import SHOWN
 from instructions import Count, write_counts
 from programs import PROGRAMS
 from readme import PAGES
-from summary import TEN, accelerated, summary
+from summary import PICTURE, TEN, accelerated, summary
 from support import HEAD, measured, support_table
 
 import rsample.distributions
@@ -188,6 +188,9 @@ def test_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(b
     assert "<!-- accelerated:end -->\n\n<!-- summary:begin -->\n" in first
     assert first.endswith("<!-- summary:end -->\n\nafter\n")
     assert "| Normal.rsample | 2^10 | **" in first
+    header = (tmp_path / PICTURE).read_bytes()[:24]
+    assert header.startswith(b"\x89PNG\r\n\x1a\n")
+    assert int.from_bytes(header[16:20], "big") == 800
     assert "| Normal | yes | yes | fused |" in supported
     assert "old" not in supported
     assert f"<!-- bench:begin -->\n{fragment.read_text()}<!-- bench:end -->" in measured_page
