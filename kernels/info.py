@@ -87,7 +87,7 @@ def _backend(device: torch.device) -> str:
 
 
 def _launches() -> str:
-    """Which configurations kernels are launched in: no GPU has a table of its own that would be known beforehand."""
+    """Which configurations kernels are launched in: no GPU has a table of its own."""
     timed = f"from {launch.TUNED_NUMEL} numbers on the fastest of {len(launch.CONFIGS)}, timed in each process"
     return f"one configuration on every GPU; {timed}"
 
