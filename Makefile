@@ -43,7 +43,7 @@ help:
 	@echo "make calls    what calling a draw costs, and programs that draw little: the last parts of make bench"
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
 	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
-	@echo "make readme   put what is supported, and the tables of the last bench, into README.md"
+	@echo "make readme   put what is supported, and the tables of the last measurements, into the pages"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make clean    remove .venv, build folders and caches"
@@ -53,6 +53,7 @@ help:
 test: $(VENV)/test.stamp
 	$(PYTEST) --ignore=tests/field $(PYTEST_ARGS)
 	TRITON_INTERPRET=1 $(PYTEST) --ignore=tests/field -m kernel $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
+	@echo "Not run by this command: GPU tests (make gpu), models of other libraries (make field), the oldest torch (make oldest)."
 
 oldest:
 	$(MAKE) VENV=$(VENV)-oldest CONSTRAINTS=tests/oldest.txt versioned

@@ -51,7 +51,7 @@ RANGES = {
 }
 # Other intervals, where another algorithm is at work.
 VARIANTS = {"large rate": {"rate": (80.0, 120.0)}}
-A_FACTOR_A_ROW = "a factor a row"  # the variant with a matrix of its own for every row
+A_FACTOR_PER_ROW = "a factor per row"  # the variant with a matrix of its own for every row
 # Parameters with one value for all samples, or one matrix.
 SHARED = {"temperature", "scale_tril", "cov_factor", "cov_diag"}
 TEMPERATURE = 0.5
@@ -92,8 +92,8 @@ class Draw:
         distribution: a class of rsample.distributions.
         parameters: the names of its arguments, with blanks between them.
         method: "rsample", or "sample" where there is no other or it is the one to time.
-        variant: which intervals the parameters' numbers lie in, see VARIANTS; or A_FACTOR_A_ROW.
-        work: what is timed beside the draw: "" for nothing; "construct" for the distribution's construction, with its
+        variant: which intervals the parameters' numbers lie in, see VARIANTS; or A_FACTOR_PER_ROW.
+        work: what is timed besides the draw: "" for nothing; "construct" for the distribution's construction, with its
             default validation; "graph" for the recording of a graph; "backward" for the parameters' gradients, given
             the sample's; "log_prob" for the sample's log-density.
         sweep: dtypes and shapes.
@@ -114,10 +114,10 @@ class Draw:
 
     @property
     def moved(self) -> int:
-        """Numbers a sample that must cross memory whatever the implementation.
+        """Numbers per sample that must cross memory whatever the implementation.
 
         Parameters are read and the sample is written; of a backward pass the gradient is read and the parameters' are
-        written. A category's number, one a row, does not count, nor does a row's matrix.
+        written. A category's number, one per row, does not count, nor does a row's matrix.
         """
         dense = len([name for name in self.parameters.split() if name not in SHARED])
         written = 0 if self.distribution == "Categorical" else 1
@@ -129,7 +129,7 @@ class Draw:
         parameters: dict[str, Any] = {
             name: _parameter(name, ranges, shape, dtype, device) for name in self.parameters.split()
         }
-        if self.variant == A_FACTOR_A_ROW:
+        if self.variant == A_FACTOR_PER_ROW:
             factor = parameters["scale_tril"]
             parameters["scale_tril"] = factor.expand(*shape[:-1], *factor.shape).contiguous()
         if self.distribution == "Multinomial":
@@ -249,8 +249,8 @@ DRAWS = (
     Draw("Multinomial", "logits", "sample", sweep=SHORT_ROWS),
     Draw("MultivariateNormal", "loc scale_tril", sweep=PRODUCTS),
     Draw("MultivariateNormal", "loc scale_tril", work="backward", sweep=PRODUCTS),
-    Draw("MultivariateNormal", "loc scale_tril", sweep=FACTORS, variant=A_FACTOR_A_ROW),
-    Draw("MultivariateNormal", "loc scale_tril", work="backward", sweep=FACTORS, variant=A_FACTOR_A_ROW),
+    Draw("MultivariateNormal", "loc scale_tril", sweep=FACTORS, variant=A_FACTOR_PER_ROW),
+    Draw("MultivariateNormal", "loc scale_tril", work="backward", sweep=FACTORS, variant=A_FACTOR_PER_ROW),
     Draw("LowRankMultivariateNormal", "loc cov_factor cov_diag", sweep=SHORT_ROWS),
     Draw("LogisticNormal", "loc scale", sweep=SHORT_ROWS),
 )

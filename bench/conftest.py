@@ -59,7 +59,7 @@ def device(pytestconfig):
 
 @pytest.fixture(scope="session")
 def paired_times(pytestconfig, device):
-    """Seconds a call in each round of both libraries, measured when the first of the two asks."""
+    """Seconds per call in each round of both libraries, measured when the first of the two asks."""
     timer, budget = timer_for(device), pytestconfig.getoption("budget")
     known = {}
 

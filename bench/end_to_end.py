@@ -38,7 +38,7 @@ class Model:
     Attributes:
         module: its file, in which `draw` is the name of the function that draws.
         loss: what its losses are.
-        options: arguments of the module's `train`, beside the library, the device and the seed.
+        options: arguments of the module's `train`, besides the library, the device and the seed.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Run:
 
     Attributes:
         losses: of each step.
-        steps: seconds a step, in each slice; slice i of one library was beside slice i of the other.
+        steps: seconds per step, in each slice; slice i of one library was beside slice i of the other.
         draws: seconds that drawing takes of a step, in rounds that alternate likewise.
         peak: the most bytes of tensors that a step holds at once, beyond what it begins with.
     """
@@ -84,7 +84,7 @@ def measure(
     """Train with both libraries from the same weights.
 
     Args:
-        slices, length: how many slices a training has, and how many steps a slice.
+        slices, length: how many slices a training has, and how many steps per slice.
         budget: seconds for timing the draws.
         done: called after each slice of either library.
     """

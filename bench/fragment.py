@@ -1,4 +1,4 @@
-"""The results of one device as the piece of Markdown that README.md shows."""
+"""The results of one device as the piece of Markdown that bench/README.md shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
     """Tables of the results.
 
     Args:
-        plot, data: where the plot and the CSV file are, as links.
+        plot, data: where the plot and the CSV file are, as links from there.
     """
     row = pairs[0].rsample
     lines = [
@@ -25,8 +25,8 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
         "",
         f"![times faster than torch.distributions, by distribution and by number of samples]({plot})",
         "",
-        "**Times faster than `torch.distributions`**, and rsample's nanoseconds a sample; float32, one parameter of "
-        "each kind a sample. The libraries are timed in alternating rounds; the ratio is the median quotient of "
+        "**Times faster than `torch.distributions`**, and rsample's nanoseconds per sample; float32, one parameter of "
+        "each kind per sample. The libraries are timed in alternating rounds; the ratio is the median quotient of "
         "neighbouring rounds. `backward`: a draw and the parameters' gradients for a given gradient of the sample. "
         "`construct`: making the distribution too. `graph`: a draw that records a graph. `log_prob`: a draw and its "
         "log-density. Where torch has no class of its own, what users write instead (`bench/counterparts.py`). On the "
@@ -40,7 +40,7 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
         ("", _sizes([p for p in flat if p.rsample.draw in SWEPT])),
         ("Other dtypes, 2^20 samples or the nearest size measured:", _dtypes(others)),
         ("The other distributions:", _sizes([p for p in flat if p.rsample.draw not in SWEPT])),
-        ("Rows x categories, and nanoseconds a category:", _sizes([p for p in float32 if p not in flat])),
+        ("Rows x categories, and nanoseconds per category:", _sizes([p for p in float32 if p not in flat])),
         _requirements(pairs),
     )
     for heading, table in tables:
@@ -76,7 +76,7 @@ def _dtypes(pairs: list[Pair]) -> list[str]:
 
 
 def _requirements(pairs: list[Pair]) -> tuple[str, list[str]]:
-    """One line a draw: what is required and what was measured, at each size."""
+    """One line per draw: what is required and what was measured, at each size."""
     checked = verdicts(pairs)
     cells: dict[str, list[str]] = {}
     for v in checked:

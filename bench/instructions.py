@@ -32,7 +32,7 @@ from rsample.kernels.loops.noise import LoopNoise
 HERE = Path(__file__).resolve().parent
 TARGET = "sm_90"
 # Where there is no budget, which holds for the default configuration, to compile sooner the shortest one that a launch
-# may choose: the loop itself then costs up to half an instruction a sample more.
+# may choose: the loop itself then costs up to half an instruction per sample more.
 SHORTEST = min(launch.CONFIGS, key=lambda config: config.unroll)
 NAME = f"instructions-{TARGET}.csv"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from end_to_end import Model, Run
-from plot import BAR, FAINT, INK, PALETTE
+from plot import BAR, FAINT, PALETTE, STYLE
 
 matplotlib.use("Agg")
 
@@ -21,10 +21,9 @@ def draw_curves(runs: dict[Model, dict[str, Run]], length: int, path: Path) -> N
     """Write a PNG.
 
     Args:
-        length: steps a slice.
+        length: steps per slice.
     """
-    style = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
-    with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True}):
+    with plt.rc_context(STYLE):
         figure, rows = plt.subplots(2, len(runs), figsize=(13, 5.6), sharey="col", layout="constrained")
         for (model, found), (by_step, by_time) in zip(runs.items(), rows.T, strict=True):
             for library, run in found.items():

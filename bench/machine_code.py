@@ -111,5 +111,5 @@ def backward_code(
 
 
 def cost(sass: Sass, dtype: torch.dtype, config: Config = launch.CONFIGS[0]) -> float:
-    """Instructions a sample of the hot loop."""
+    """Instructions per sample of the hot loop."""
     return len(sass.hot_loop) / (config.unroll * launch.group_size(dtype))

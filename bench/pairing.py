@@ -20,7 +20,7 @@ def interleaved(
     budget: float,
     min_rounds: int = MIN_ROUNDS,
 ) -> dict[str, list[float]]:
-    """Seconds a call in each round of each run; round i of one was beside round i of the others.
+    """Seconds per call in each round of each run; round i of one was beside round i of the others.
 
     Args:
         runs: what to time. Each is called first outside of any timing, which compiles, tunes and fills caches.
@@ -62,7 +62,7 @@ def no_garbage_collection() -> Iterator[None]:
 class ReplayClock:
     """Tells pytest-benchmark times measured elsewhere: each call of `advance` passes the next of them.
 
-    pytest-benchmark times one function a test, from beginning to end. Alternating rounds and device events need
+    pytest-benchmark times one function per test, from beginning to end. Alternating rounds and device events need
     another loop, and this carries its result into pytest-benchmark's statistics, options and files.
     """
 

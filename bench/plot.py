@@ -1,7 +1,8 @@
-"""The results as a plot: the sweep of sizes on the left, every draw's ratio at one size on the right."""
+"""The results as plots: the sweep of sizes next to every draw's ratio at one size; a few ratios for the first page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -17,19 +18,23 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Colours that the colour-blind tell apart (Okabe and Ito), one a swept draw.
+# Colours that the colour-blind tell apart (Okabe and Ito), one per swept draw.
 PALETTE = ("#0072b2", "#56b4e9", "#332288", "#d55e00", "#e69f00", "#009e73", "#cc79a7")
 BAR, INK, FAINT = "#0b6e99", "#2f3437", "#dcdfe3"
 SWEPT = [draw.name for draw in DRAWS if draw.sweep == FULL]
 # Where ratios are compared; draws over rows stand at a size of their own.
 COMPARED = 2**20
+STYLE = {
+    "font.size": 9,
+    "axes.axisbelow": True,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+}
 
 
 def draw_plot(pairs: list[Pair], path: Path) -> None:
     """Write a PNG of the float32 results."""
     float32 = [pair for pair in pairs if pair.rsample.dtype == "float32"]
-    style = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
-    with plt.rc_context({**style, "axes.edgecolor": INK, "axes.axisbelow": True}):
+    with plt.rc_context(STYLE):
         compared = _compared(float32)
         figure = plt.figure(figsize=(13, max(6.5, 1.7 + 0.19 * len(compared))), layout="constrained")
         if any(pair.rsample.draw in SWEPT for pair in float32):
@@ -42,6 +47,32 @@ def draw_plot(pairs: list[Pair], path: Path) -> None:
         heading = f"{row.device}, {row.threads} threads, torch {row.torch}, {row.timestamp[:10]}; float32"
         figure.suptitle(heading, fontsize=9, x=0.01, ha="left")
         figure.savefig(path, dpi=150)
+        plt.close(figure)
+
+
+def draw_bars(bars: Sequence[tuple[str, float, float, float]], heading: str, path: Path) -> None:
+    """Write a PNG of 800 pixels' width.
+
+    Args:
+        bars: of each draw its name, how many times faster it is, and from where to where 20% to 80% of the rounds lie.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 0.9 + 0.26 * len(bars)), layout="constrained")
+        names, ratios, low, high = zip(*bars, strict=True)
+        axes.barh(names, ratios, color=BAR, alpha=0.85, height=0.72)
+        axes.hlines(names, low, high, color=INK, lw=1)
+        for name, ratio, end in zip(names, ratios, high, strict=True):
+            axes.annotate(f"{ratio:.1f}x", (max(ratio, end), name), (4, 0), textcoords="offset points", va="center")
+        axes.axvline(1, color=INK, lw=1, ls=(0, (4, 3)))
+        axes.invert_yaxis()
+        axes.margins(x=0.08)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}x"))
+        axes.grid(visible=True, axis="x", color=FAINT, lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_title("times faster than torch.distributions", loc="left", fontweight="bold", fontsize=10)
+        figure.supxlabel(f"{heading}; line: from 20% to 80% of the rounds", x=0.01, ha="left", fontsize=8)
+        figure.savefig(path, dpi=100)
         plt.close(figure)
 
 
@@ -64,7 +95,7 @@ def _draw_sweeps(figure: SubFigure, pairs: list[Pair]) -> None:
     reference = Line2D([], [], color=INK, ls=":", lw=1.3, label="torch.distributions")
     handles = [*times.get_legend_handles_labels()[0], reference]
     figure.legend(handles=handles, ncols=3, frameon=False, fontsize=7.5, loc="outside lower left")
-    times.set_title("nanoseconds a sample", loc="left", fontweight="bold", fontsize=10)
+    times.set_title("nanoseconds per sample", loc="left", fontweight="bold", fontsize=10)
     ratios.set_title("times faster than torch.distributions", loc="left", fontweight="bold", fontsize=10)
     ratios.set_xlabel("samples (line: median, band: from 20% to 80% of the rounds)")
     for axes, unit in ((times, ""), (ratios, "x")):

@@ -172,7 +172,7 @@ def measure(number: int, rounds: int) -> list[Program]:
 def table(programs: Sequence[Program]) -> str:
     rows = [(p.program, f"{p.us:.0f}", f"{p.torch_us:.0f}", f"{p.ratio:.2f}") for p in programs]
     caption = (
-        f"Programs on torch.distributions, with `accelerate()` and as they are: microseconds of CPU time a step "
+        f"Programs on torch.distributions, with `accelerate()` and as they are: microseconds of CPU time per step "
         f"({programs[0].device}; torch {programs[0].torch}), measured in the same way."
     )
     return "\n".join([caption, "", *pipe_table(("program", "accelerated", "as it is", "ratio"), rows), ""])

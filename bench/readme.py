@@ -1,6 +1,6 @@
-"""Write the generated parts of README.md: what is supported, one device's results, trainings, calls, and a GPU's.
+"""Write what is generated of the pages: what is supported, one device's results, trainings, calls, a GPU's; a picture.
 
-python bench/readme.py [FRAGMENT] [--readme FILE] [--instructions FILE]
+python bench/readme.py [FRAGMENT] [--root FOLDER] [--instructions FILE]
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ from pathlib import Path
 
 import instructions
 from markers import inserted
+from summary import accelerated, draw_picture, summary
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
 # What the names of train.py's, gpu/run.py's, calls.py's and programs.py's files end in, before the suffix.
 MODELS, GPU, CALLS, PROGRAMS = "-models", "-gpu", "-calls", "-programs"
+# The pages, and their generated parts.
+PAGES = {
+    "README.md": ("accelerated", "summary"),
+    "distributions/README.md": ("support",),
+    "bench/README.md": ("bench", "calls", "models", "gpu"),
+}
 
 
 def newest(paths: Iterable[Path]) -> Path | None:
@@ -29,29 +36,53 @@ def newest_fragment() -> Path:
     return found
 
 
+def generated(fragment: Path, counts: Path) -> dict[str, str]:
+    """The text of each part that there are results for.
+
+    Args:
+        fragment: the Markdown of a sweep; the other results lie beside it.
+        counts: the file of instructions.
+    """
+    folder, sweep = fragment.parent, fragment.with_suffix(".csv")
+    calls = sorted(folder.glob(f"*{CALLS}.md"), key=lambda path: "gpu" in path.stem)
+    programs = sorted(folder.glob(f"*{PROGRAMS}.md"))
+    texts = {
+        "summary": summary(sweep, [path.with_suffix(".csv") for path in calls]),
+        "support": support_table(measured(counts, sweep)),
+        "bench": fragment.read_text(),
+    }
+    if programs:
+        texts["accelerated"] = accelerated(path.with_suffix(".csv") for path in programs)
+    if calls or programs:
+        texts["calls"] = "\n".join(path.read_text() for path in (*calls, *programs))
+    models = fragment.with_stem(f"{fragment.stem}{MODELS}")
+    if models.exists():
+        texts["models"] = models.read_text()
+    if gpu := newest(folder.glob(f"*{GPU}.md")):
+        texts["gpu"] = gpu.read_text()
+    return texts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fragment", type=Path, nargs="?", help="default: the newest in bench/results")
-    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    parser.add_argument("--root", type=Path, default=HERE.parent, help="the folder that the pages are in")
     parser.add_argument("--instructions", type=Path, default=HERE / "results" / instructions.NAME)
     options = parser.parse_args()
     fragment = options.fragment or newest_fragment()
-    document = options.readme.read_text()
-    document = inserted(
-        document, "support", support_table(measured(options.instructions, fragment.with_suffix(".csv")))
-    )
-    document = inserted(document, "bench", fragment.read_text())
-    models = fragment.with_stem(f"{fragment.stem}{MODELS}")
-    if models.exists():
-        document = inserted(document, "models", models.read_text())
-    calls = sorted(fragment.parent.glob(f"*{CALLS}.md"), key=lambda path: "gpu" in path.stem)
-    calls += sorted(fragment.parent.glob(f"*{PROGRAMS}.md"))
-    if calls:
-        document = inserted(document, "calls", "\n".join(path.read_text() for path in calls))
-    if gpu := newest(fragment.parent.glob(f"*{GPU}.md")):
-        document = inserted(document, "gpu", gpu.read_text())
-    options.readme.write_text(document)
-    print(f"{options.readme} shows {fragment}")
+    texts = generated(fragment, options.instructions)
+    documents = {}
+    for name, parts in PAGES.items():
+        document = (options.root / name).read_text(encoding="utf-8")
+        for part in parts:
+            if part in texts:
+                document = inserted(document, part, texts[part])
+        documents[name] = document
+    # All or none of them.
+    for name, document in documents.items():
+        (options.root / name).write_text(document, encoding="utf-8")
+    draw_picture(fragment.with_suffix(".csv"), options.root)
+    print(f"{', '.join(PAGES)} show {fragment}")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ ROWS = {
     (4096, 128): {"Categorical(logits).sample": 9.0, "Dirichlet.rsample": 4.0},
     (4096, 3): {"MultivariateNormal.rsample": 1.0, "MultivariateNormal.rsample, backward": 1.0},
     (4096, 16): {
-        "MultivariateNormal.rsample, a factor a row": 1.0,
-        "MultivariateNormal.rsample, backward, a factor a row": 1.0,
+        "MultivariateNormal.rsample, a factor per row": 1.0,
+        "MultivariateNormal.rsample, backward, a factor per row": 1.0,
     },
     (4096, 64): {"MultivariateNormal.rsample": 1.0, "MultivariateNormal.rsample, backward": 1.0},
     (1, 1024): {"MultivariateNormal.rsample": 1.0, "MultivariateNormal.rsample, backward": 1.0},

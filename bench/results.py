@@ -18,11 +18,11 @@ import numpy as np
 class Row:
     """One library's time for one case.
 
-    p50, p20 and p80 are seconds a call. `ratio` is torch's time over this library's: the median over the rounds of the
-    quotient of two neighbouring rounds, with its quantiles beside it; `ratio_best` is the quotient of the two fastest
-    rounds, which other programs disturb least. `n` counts the numbers in `shape`, which are categories where a draw
-    picks one a row. `gbps` counts the bytes that must move. `load` is the load average before the start: above 0, other
-    programs were running.
+    p50, p20 and p80 are seconds per call. `ratio` is torch's time over this library's: the median over the rounds of
+    the quotient of two neighbouring rounds, with its quantiles beside it; `ratio_best` is the quotient of the two
+    fastest rounds, which other programs disturb least. `n` counts the numbers in `shape`, which are categories where a
+    draw picks one per row. `gbps` counts the bytes that must move. `load` is the load average before the start: above
+    0, other programs were running.
     """
 
     draw: str

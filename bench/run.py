@@ -73,7 +73,7 @@ def render(json_path: Path, folder: Path) -> None:
     csv, png, md = (base.with_suffix(suffix) for suffix in (".csv", ".png", ".md"))
     results.write_csv(rows, csv)
     plot.draw_plot(pairs, png)
-    md.write_text(fragment(pairs, f"bench/results/{png.name}", f"bench/results/{csv.name}"))
+    md.write_text(fragment(pairs, f"results/{png.name}", f"results/{csv.name}"))
 
     console = Console()
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""Memory that draws keep for their backward pass, beside torch.distributions: bytes a number of the sample.
+"""Memory that draws keep for their backward pass, beside torch.distributions: bytes per number of the sample.
 
 It is what one more number adds, counted at two sizes of sample_shape. What hangs on the parameters alone, such as a
 key or the logarithm of a scale, drops out. It is decided above the backends and so the same on every device.

@@ -1,4 +1,4 @@
-"""What each distribution offers, and what it costs, as the table that README.md shows."""
+"""What each distribution offers, and what it costs, as the table that distributions/README.md shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEAD = (
     "log-prob",
     "bytes kept",
     "with log-prob",
-    "instructions a sample",
+    "instructions per sample",
     "times faster on the CPU",
 )
 
@@ -56,11 +56,11 @@ def support_table(known: Measured) -> str:
     lines = [
         "**What is supported.** `log-prob`: `sample_with_log_prob` and `rsample_with_log_prob` make the sample and "
         "its log-density in one kernel (fused), or the density after the sample. Bytes kept: what `rsample`, and what "
-        "`rsample_with_log_prob`, saves for backward for each float32 number of a sample, beside the parameters, "
+        "`rsample_with_log_prob`, saves for backward for each float32 number of a sample, besides the parameters, "
         "which all samples share, and the outputs themselves; in brackets what `torch.distributions` saves. "
         "Instructions: of the machine code of sm_90, forward, dense float32 parameters; of draws that loop, where the "
         "first round is accepted. Times faster than `torch.distributions`, or than what its users write instead: 2^20 "
-        "float32 samples on the machine below. Two numbers: from probs, from logits.",
+        "float32 samples, as measured in [bench/README.md](../bench/README.md). Two numbers: from probs, from logits.",
         "",
         *pipe_table(HEAD, [_row(name, known) for name in FAMILIES], left=4),
     ]

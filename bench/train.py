@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 class Row:
     """One library's training of one model.
 
-    Times are seconds a step: of all of it, and of its draws alone. Ratios are torch's time over this library's: the
+    Times are seconds per step: of all of it, and of its draws alone. Ratios are torch's time over this library's: the
     median over the slices of the quotient of two neighbouring slices, with its quantiles beside it; `best` is the
     quotient of the two fastest slices, which other programs disturb least. `peak` counts bytes. `loss` is the mean of
     the last tenth of the steps, `loss_deviation` their standard deviation.
@@ -129,10 +129,10 @@ def table(pairs: list[tuple[Row, Row]]) -> Table:
 
 
 def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
-    """The piece of Markdown that README.md shows.
+    """The piece of Markdown that bench/README.md shows.
 
     Args:
-        plot, data: where the plot and the CSV file are, as links.
+        plot, data: where the plot and the CSV file are, as links from there.
     """
     first = pairs[0][1]
     busy = f" Other programs were running: load average {first.load:.1f} before the start." if first.load > 0.5 else ""
@@ -143,7 +143,7 @@ def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
         "",
         f"![losses of both libraries by step and by time]({plot})",
         "",
-        "**Whole trainings**, the code the same for both libraries but for the class that is drawn from "
+        "**Whole trainings**, the code the same for both libraries except for the class that is drawn from "
         "(`bench/models/`). Both start at the same weights and are trained in alternating slices; `step` is how many "
         "times faster a step is: the median quotient of neighbouring slices, from 20% to 80% of them, and the quotient "
         "of the two fastest. `draws`: the same of making the distribution and drawing, forward and backward, timed "
@@ -153,7 +153,7 @@ def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
         "of the last tenth of the steps, plus or minus their standard deviation.",
         "",
         *pipe_table(
-            ("model", "step", "ms a step", "torch's", "draws", "share", "peak MiB", "torch's", "loss", "torch's"),
+            ("model", "step", "ms per step", "torch's", "draws", "share", "peak MiB", "torch's", "loss", "torch's"),
             [_cells(*pair) for pair in pairs],
         ),
         "",
@@ -198,7 +198,7 @@ def measure_all(device: torch.device, slices: int, length: int, budget: float) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=40, help="of each training")
-    parser.add_argument("--length", type=int, default=5, help="steps a slice")
+    parser.add_argument("--length", type=int, default=5, help="steps per slice")
     parser.add_argument("--budget", type=float, default=0.5, help="seconds of timing the draws of a model")
     parser.add_argument("--threads", type=int, default=THREADS, help="of the CPU")
     parser.add_argument("--device", help="where to train; the GPU if there is one, else the CPU")
@@ -221,7 +221,7 @@ def main() -> None:
     csv, png, md = (options.results / f"{stem}.{suffix}" for suffix in ("csv", "png", "md"))
     write_csv([row for pair in pairs for row in pair], csv)
     draw_curves(runs, options.length, png)
-    md.write_text(fragment(pairs, f"bench/results/{png.name}", f"bench/results/{csv.name}"))
+    md.write_text(fragment(pairs, f"results/{png.name}", f"results/{csv.name}"))
 
     console = Console()
     if not console.is_terminal:

@@ -1,6 +1,6 @@
 """Drop-in replacement of torch.distributions: each class that can be drawn from draws in one kernel.
 
-Whatever torch.distributions has beside those classes is here too, and is torch's: `kl_divergence`, `constraints`,
+Whatever else torch.distributions has is here too, and is torch's: `kl_divergence`, `constraints`,
 transforms, `Distribution`. So it is enough to change the import.
 
 >>> import rsample.distributions as dist

@@ -11,10 +11,10 @@ from torch.distributions.utils import lazy_property
 
 
 class Alternative(lazy_property[Any, Tensor]):
-    """One of the two, in the place of torch's lazy property, which computes it once and for all.
+    """One of the two, in place of torch's lazy property, which computes it only once.
 
     The one that was given counts, until the other is assigned, or edited in place (`d.probs[0] = 0.0`); from then on
-    that one does. What does not count is made of what does, and anew where that has changed. So a draw and a density
+    that one does. What does not count is made of what does, and again where that has changed. So a draw and a density
     agree, whichever of the two each of them reads.
     """
 
@@ -60,7 +60,7 @@ class Derived:
         return _version(self.value) - self._versions[0], _version(self.source) - self._versions[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy of a tensor counts its edits anew.
+        # A copy of a tensor counts its edits from 0 again.
         return Derived, (self.name, self.value, self.of, self.source, self.edits())
 
 

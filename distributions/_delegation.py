@@ -1,4 +1,4 @@
-"""Draws of distributions that are made of others: `generator=` and `key=` pass through to whoever draws."""
+"""Draws of distributions that are made of others: `generator=` and `key=` pass through to what draws."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _draw_mixture(
 def _rsample_with_log_prob(
     distribution: Distribution, sample_shape: Sequence[int], generator: torch.Generator | None, key: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """A pathwise draw of any distribution and its log-density, from the kernel of whoever draws at the bottom."""
+    """A pathwise draw of any distribution and its log-density, from the kernel that draws at the bottom."""
     if isinstance(distribution, KeyedSampling):
         return distribution.rsample_with_log_prob(sample_shape, **source(generator, key))
     cls = type(distribution)

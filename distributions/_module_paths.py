@@ -16,7 +16,7 @@ def add_module_paths(package: ModuleType) -> None:
     """Make `from <package>.<module> import <name>` work wherever torch.distributions has that module and name.
 
     A class that `package` replaces is `package`'s, all else is torch's. So a module in which nothing is replaced, such
-    as `constraints`, is torch's own; the others give torch's names, private helpers too, beside ours.
+    as `constraints`, is torch's own; the others give torch's names, private helpers too, next to ours.
     """
     for module in pkgutil.iter_modules(td.__path__):
         theirs = sys.modules[f"{td.__name__}.{module.name}"]

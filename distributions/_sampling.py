@@ -29,7 +29,7 @@ WHOLE_GRADIENTS = 2**15
 
 
 def is_overridden(cls: type[Distribution], name: str) -> bool:
-    """Whether a class that is neither ours nor torch's gives an attribute."""
+    """Whether a class that is neither ours nor torch's defines an attribute."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), Distribution)
     return not owner.__module__.startswith(("torch.", f"{__name__.partition('.')[0]}."))
 
@@ -50,7 +50,7 @@ def _sample_by_rsample(self: Any, sample_shape: Sequence[int] = torch.Size(), **
 class KeyedSampling(CheckedArguments):
     """Mixin: `sample` and `rsample` take `generator=` and `key=`. Stands before the torch.distributions class.
 
-    A class gives `_draw`.
+    Subclasses implement `_draw`.
 
     A subclass may override `sample`, `rsample` and `log_prob` as one of torch's class may: whatever calls another of
     them there calls the override here.
@@ -71,7 +71,7 @@ class KeyedSampling(CheckedArguments):
         generator: torch.Generator | None = None,
         key: Tensor | None = None,
     ) -> Tensor:
-        """Draw without gradient: the result never requires grad. What score-function estimators use.
+        """Draw without gradient: the result never requires grad. This is what score-function estimators use.
 
         Args:
             sample_shape: leading dimensions; the sample has shape `sample_shape + batch_shape + event_shape`.
@@ -192,7 +192,7 @@ class KeyedSampling(CheckedArguments):
 class FusedSampling(KeyedSampling):
     """Mixin: draws through one kernel. Stands before the torch.distributions class among the bases.
 
-    A class gives `_samplers`, has torch's constructor initialise it unchecked, and calls `_accept` at the end of its
+    A class sets `_samplers`, has torch's constructor initialise it unchecked, and calls `_accept` at the end of its
     own, so that gradients are reduced to the parameters' own shapes inside the kernel: torch.distributions broadcasts
     parameters against each other, and the backward of that broadcast would want a gradient of the sample's size.
     """
@@ -273,7 +273,7 @@ class FusedSampling(KeyedSampling):
         params = []
         for name, (broadcast, given) in self._given.items():
             current = getattr(self, name)
-            # An attribute that somebody has set since then counts, not what the constructor was given.
+            # An attribute that has been set since then counts, not what the constructor was given.
             kept = current is broadcast and (type(given) is not Parameter or _is_of(current, given))
             params.append(given if kept else current)
         sampler = self._samplers[0]
@@ -404,7 +404,7 @@ def broadcastable(**parameters: Any) -> Iterable[Any]:
     first = None
     for p in parameters.values():
         if isinstance(p, Tensor):
-            # Comparing keeps symbolic sizes symbolic; hashing them would compile anew for each size.
+            # Comparing keeps symbolic sizes symbolic; hashing them would compile again for each size.
             if first is None:
                 first = p
             elif p.shape != first.shape or p.device != first.device:

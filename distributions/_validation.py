@@ -1,6 +1,6 @@
 """Checks of a distribution's parameters: torch.distributions' own, in less time on the CPU, without waiting on a GPU.
 
-torch.distributions' constructors wait for a GPU once a parameter. Here, unless validation is asked for in so many words
+torch.distributions' constructors wait for a GPU once per parameter. Here, unless validation is asked for explicitly
 (`validate_args=True`), the check of a GPU tensor is only started: its outcome travels to the host behind the work that
 is queued already, and the first construction or draw that finds it there raises what torch would have raised.
 """
@@ -126,7 +126,7 @@ def _later(cls: type, name: str, value: Tensor, constraint: Any) -> Callable[[],
 
 
 def _described(constraint: Any) -> str:
-    """A constraint with its bounds, but for the values of tensors: to show these would wait for a GPU."""
+    """A constraint with its bounds, except for the values of tensors: to show these would wait for a GPU."""
     parts = vars(constraint)
     if not any(isinstance(part, (Tensor, constraints.Constraint)) for part in parts.values()):
         return repr(constraint)
@@ -160,7 +160,7 @@ def runs_behind(value: Tensor) -> bool:
 def is_out_of_reach(value: object) -> bool:
     """Whether a parameter cannot be checked: on the meta device, or on a GPU while a graph is captured.
 
-    The graph would hold the check and replay it for ever, and nothing can be read before it is replayed.
+    The graph would hold the check and replay it forever, and nothing can be read before it is replayed.
     """
     return isinstance(value, Tensor) and (value.is_meta or (value.is_cuda and _capturing()))
 
@@ -240,7 +240,7 @@ class PendingChecks:
         self._of_parents: list[Any] = []
 
     def leave_to_parent(self) -> None:
-        """Start anew in a forked process, which cannot free its parent's pinned memory."""
+        """Start again in a forked process, which cannot free its parent's pinned memory."""
         self._of_parents.append((self.checks, self._outcomes))
         self.checks, self._outcomes = deque(), None
         self._lock = threading.Lock()
@@ -281,7 +281,7 @@ class PendingChecks:
                 raise ValueError(check.message())
 
     def warn_of_failures(self) -> None:
-        """Wait for all that is left, and warn of what nobody would hear of otherwise."""
+        """Wait for all that is left, and warn of what would go unnoticed otherwise."""
         while self.checks:
             check = self.checks.popleft()
             check.arrived.synchronize()

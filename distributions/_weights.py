@@ -1,7 +1,7 @@
-"""Which tensor a categorical distribution is drawn from: what it was given, or what somebody has made of it since.
+"""Which tensor a categorical distribution is drawn from: what it was given, or what it has been changed to since.
 
 torch.distributions has two attributes, `logits` and `probs`. The given one is normalised at once, the other one follows
-from it when somebody asks; draws read `probs`, densities `logits`. Both can be assigned and edited in place, which does
+from it when asked for; draws read `probs`, densities `logits`. Both can be assigned and edited in place, which does
 not reach the other one. Here draws follow whatever has been changed last, as far as it can be told.
 """
 
@@ -70,7 +70,7 @@ def valid_rows(weights: Tensor, name: str) -> Tensor:
 
 
 def version(tensor: Tensor) -> int | None:
-    """How often a tensor has been edited in place; None where nobody counts."""
+    """How often a tensor has been edited in place; None where edits are not counted."""
     if torch.compiler.is_compiling():
         return 0
     return None if tensor.is_inference() else tensor._version
@@ -82,14 +82,14 @@ def _edited_later(tensor: Tensor, other: Tensor) -> bool:
 
 
 def rows_alike(a: Tensor, b: Tensor) -> Tensor:
-    """Which rows are equal, of shape (..., 1): on the device, where nobody has to wait for it."""
+    """Which rows are equal, of shape (..., 1): on the device, without waiting for it."""
     return (a == b).all(-1, keepdim=True)
 
 
 def in_force(distribution: Any, is_binary: bool = False) -> tuple[str, Tensor]:
     """What a distribution made by torch's own constructor is drawn from: its name, `logits` or `probs`, and the tensor.
 
-    Where it has both, nobody knows which of them was made of the other, or edited: their numbers tell it, row by row
+    Where it has both, it is unknown which of them was made of the other, or edited: their numbers tell it, row by row
     and without a gradient, or one by one where `is_binary`, of probabilities of 1.
     """
     own = distribution.__dict__

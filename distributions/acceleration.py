@@ -1,4 +1,4 @@
-"""torch.distributions' own classes, drawn through this package for as long as somebody asks for it."""
+"""torch.distributions' own classes, drawn through this package for as long as it is asked for."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def accelerate() -> Acceleration:
     Left to torch are a subclass that overrides `sample` or `rsample`, whose calls of `super()` are accelerated; one
     that overrides what torch's draw is made of, such as `probs` or the list of transforms; parameters that are not
     plain tensors of one dtype among float16, bfloat16, float32 and float64; meta tensors; calls with an argument that
-    torch's method has beside `sample_shape`, such as Gamma's `generator`; and what `torch.jit.trace` records.
+    torch's method has besides `sample_shape`, such as Gamma's `generator`; and what `torch.jit.trace` records.
 
     Where validation is off, what stops torch's draw on the CPU stops this one too, with torch's own error: weights that
     are NaN, negative or without a sum (Categorical and what is made of it), a negative scale (`sample` of Normal,
@@ -91,7 +91,7 @@ def accelerate() -> Acceleration:
 
 
 class Acceleration:
-    """One caller's wish that torch.distributions be accelerated, which :func:`accelerate` makes."""
+    """One caller's request that torch.distributions be accelerated, made by :func:`accelerate`."""
 
     def __init__(self) -> None:
         self._lasts = True
@@ -102,7 +102,7 @@ class Acceleration:
                 _replace()
 
     def restore(self) -> None:
-        """Take the wish back. A second call does nothing."""
+        """End this request. A second call does nothing."""
         with _lock:
             if self._lasts:
                 self._lasts = False
@@ -182,7 +182,7 @@ def _method(theirs: type[td.Distribution], name: str) -> Callable[..., Tensor]:
     @functools.wraps(torchs)
     def method(self: Any, sample_shape: Sequence[int] = torch.Size(), *args: Any, **options: Any) -> Tensor:
         plain = not (args or options) or all(option is None for option in (*args, *options.values()))
-        # Compiled code asks whether it lasts too, and is compiled anew where the answer is another one.
+        # Compiled code asks whether it lasts too, and is compiled again where the answer is another one.
         if _lasting and plain and not torch._C._get_tracing_state():
             if PENDING.checks:
                 PENDING.raise_arrived()
@@ -271,7 +271,7 @@ _SEEN = {(0.0, 1.0): UNIT_INTERVAL, (0.0, math.inf): NONNEGATIVE, (-math.inf, ma
 
 
 def _is_within_limits(d: Any, law: Map, params: list[Tensor]) -> bool:
-    """Whether torch's draw would take parameters that nobody has validated."""
+    """Whether torch's draw would take parameters that have not been validated."""
     theirs = next(cls for cls in type(d).__mro__ if cls in _LIMITS)
     for name, (lowest, highest) in _LIMITS[theirs].items():
         if name in law.parameters:

@@ -33,8 +33,8 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
     A draw is the winner of an exponential race (the Gumbel-max trick): :math:`\arg\max_k (\ell_k - \log E_k)`, or
     :math:`\arg\max_k p_k / E_k`, with standard exponential :math:`E_k` made in the kernel. Where one row of weights is
     drawn from more than once, by shapes alone, draws look up a random number of 64 bits in the row's running sum of
-    whole numbers instead: each weight is off by less than K / 2**61 of the largest one, beside its rounding. Weights
-    are never normalised; `logits` and `probs`, normalised as in torch.distributions, are computed when somebody asks
+    whole numbers instead: each weight is off by less than K / 2**61 of the largest one, besides its rounding. Weights
+    are never normalised; `logits` and `probs`, normalised as in torch.distributions, are computed when asked for
     for them. There is no limit on the number of categories, and none of probability 0 is ever drawn: where validation
     is off, a row without any other gives 0, and weights that are NaN are never drawn. Samples are int64. There is no
     reparameterisation: gradients need a score-function estimator or a relaxation.
@@ -61,7 +61,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
     """
 
     # What draws read, of shape (..., K) and unexpanded. Where `_is_assigned`, it is the attribute of its name, as
-    # somebody has set or edited it; otherwise that attribute is computed from it.
+    # it has been set or edited; otherwise that attribute is computed from it.
     _weights: Tensor
     _from_probs: bool
     _is_assigned = False
@@ -174,7 +174,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         return "logits" if self._from_probs else "probs"
 
     def _made(self, name: str) -> Tensor:
-        """The attribute of this name, which nobody has asked for before."""
+        """The attribute of this name, which has not been asked for before."""
         if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
             with torch.inference_mode(False):  # inference tensors have no version counter to tell that they are edited
                 return self._made(name)
@@ -227,7 +227,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         return torch._C._are_functorch_transforms_active() and any(map(is_functorch_wrapped_tensor, present))
 
     def _settle_by_value(self) -> None:
-        """The same where nobody counts versions: each row is that of the attribute that does not follow."""
+        """The same where versions are not counted: each row is that of the attribute that does not follow."""
         own, given, other = self.__dict__, self._given, self._other
         first = self._reference
         if first is None:
@@ -252,7 +252,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
 
     @property
     def _is_as_given(self) -> bool:
-        """Whether the attributes are the weights that draws read, normalised: nobody can have set or edited them."""
+        """Whether the attributes are the weights that draws read, normalised: they cannot have been set or edited."""
         if self._is_overridden or self._is_assigned:
             return False
         return not self._is_traced()

@@ -37,7 +37,7 @@ class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
 
     def __init__(self, df1: Tensor | float, df2: Tensor | float, validate_args: bool | None = None) -> None:
         df1, df2 = broadcastable(df1=df1, df2=df2)
-        # torch's constructor validates two gamma distributions beside, which torch.compile cannot trace.
+        # torch's constructor also validates two gamma distributions, which torch.compile cannot trace.
         if not any(isinstance(df, Tensor) and df.is_floating_point() for df in (df1, df2)):
             # Whole numbers alone draw, as in torch, which halves them.
             df1, df2 = (df.to(torch.get_default_dtype()) if isinstance(df, Tensor) else df for df in (df1, df2))

@@ -65,7 +65,7 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
             outputs = categorical._race(
                 sample_shape, generator, key, one_hot=True, log_prob=log_prob, straight_through=fused
             )
-        else:  # somebody has put another distribution in its place
+        else:  # another distribution has been put in its place
             index = draw(categorical, checked_sample_shape(sample_shape), generator, key, differentiable=False)
             probs = categorical.probs
             outputs = (torch.nn.functional.one_hot(index, probs.shape[-1]).to(probs),)
@@ -78,8 +78,8 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
 class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.OneHotCategoricalStraightThrough):
     r"""One-hot categorical distribution with the straight-through gradient (Bengio, Léonard and Courville 2013).
 
-    The value is that of :class:`OneHotCategorical`; the gradient is, by decree, that of `probs`: biased, but of low
-    variance: as of sample + probs - probs.detach(), which torch.distributions writes, and this does not.
+    The value is that of :class:`OneHotCategorical`. The gradient is defined as that of `probs`, without forming
+    sample + probs - probs.detach() as torch.distributions does: biased, but of low variance.
 
     Example::
 

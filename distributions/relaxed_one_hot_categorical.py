@@ -129,7 +129,7 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
         return self
 
     def _logits(self) -> Tensor:
-        """What draws read: normalised only where somebody wants them so."""
+        """What draws read: normalised only where that is needed."""
         if type(self).logits is ExpRelaxedCategorical.logits and isinstance(self._categorical, Categorical):
             return self._categorical.weights_as_logits()
         return self.logits

@@ -46,7 +46,7 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         validate_args: bool | None = None,
     ) -> None:
         df, loc, scale = broadcastable(df=df, loc=loc, scale=scale)
-        # torch's constructor validates a chi-squared distribution beside, which torch.compile cannot trace.
+        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)
         Distribution.__init__(self, self.df.shape, validate_args=False)

@@ -18,7 +18,7 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
     2**-11 or 2**-8 in float64, float32, float16 or bfloat16. `Uniform(0, 1)` equals `torch.func._random.uniform` bit
     for bit. Pathwise gradients are :math:`\partial x/\partial a = 1 - u` and :math:`\partial x/\partial b = u`.
 
-    The sum is kept below `high`, which rounding could otherwise return where the interval is narrow beside its
+    The sum is kept below `high`, which rounding could otherwise return where the interval is narrow compared with its
     position.
 
     Example::

@@ -29,7 +29,7 @@ class VonMises(FusedSampling, _VonMises):
     r"""Von Mises distribution, the circular normal, with density proportional to :math:`e^{\kappa\cos(x - \mu)}`.
 
     A draw is by the rejection of Best and Fisher (1979), put so that nothing cancels at any concentration; the result
-    is in :math:`[-\pi, \pi)`. Other than torch's it has `rsample`: the gradient with respect to `loc` is 1, that with
+    is in :math:`[-\pi, \pi)`. Unlike torch's it has `rsample`: the gradient with respect to `loc` is 1, that with
     respect to `concentration` is implicit (Figurnov, Mohamed and Mnih 2018). A concentration beyond 1e36 draws as 1e36
     does: all angles are `loc` within 1e-17.
 

@@ -35,8 +35,8 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
 
     A draw is :math:`L A A^T L^T` with lower triangular A: roots of chi-squared numbers of :math:`\nu - i` degrees on
     its diagonal, standard normal ones below it (Bartlett, "On the theory of statistical regression", 1933). Pathwise
-    gradients reach `df` and the matrix. Other than torch's, a draw looks at no sample to draw it again, which would
-    wait for the device and change the law: instead a chi-squared number next to which rounding to the dtype could make
+    gradients reach `df` and the matrix. Unlike torch's, a draw never looks at a sample to draw it again, which would
+    wait for the device and change the law. Instead a chi-squared number next to which rounding to the dtype could make
     the sample singular is raised, to 256 p eps times the greatest number on the diagonal of :math:`A A^T`, and as much
     more as the numbers in its row are greater than the roots above them, which carry their errors on to it. Next to its
     least `df` one float32 sample in 10^5 may still be singular.

@@ -1,4 +1,4 @@
-"""Draws whose parameters somebody may also see in the shape that they were broadcast to.
+"""Draws whose parameters can also be seen in the shape that they were broadcast to.
 
 A distribution's attribute (`d.scale`) is the parameter that it was given, expanded. The gradient that a draw's kernel
 gives is reduced to the shape that was given, which is all that a training step reads; but hooks, `retain_grad` and
@@ -77,7 +77,7 @@ def _like(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
 
 
 def _is_seen(attribute: Tensor) -> bool:
-    """Whether somebody may look at the gradient of an attribute, in the backward pass that runs."""
+    """Whether the gradient of an attribute may be looked at, in the backward pass that runs."""
     if attribute._backward_hooks or attribute.retains_grad:
         return True
     # Of the gradients that torch.autograd.grad is asked for, the attribute's may be one.

@@ -178,7 +178,7 @@ class PathwiseDrawBackward(LeanFunction):
 class AffineDraw(LeanFunction):
     """A draw that is affine in its parameters: apply(operators, key, marker, shape, dtype, *params).
 
-    What it gives beside the sample does not depend on them.
+    What it gives besides the sample does not depend on them.
     """
 
     forward = Draw.forward
@@ -278,7 +278,7 @@ class AffineDrawBackward(LeanFunction):
 class MovingNoise(Function):
     """The noise of a draw as a function of the parameters that its law depends on: apply(kind, *values, *params).
 
-    Its values are given, with shapes that the parameters have, too; its derivatives are those of `kind.slopes`.
+    Its values are given, already broadcast to the parameters' shape; its derivatives are those of `kind.slopes`.
     """
 
     generate_vmap_rule = True

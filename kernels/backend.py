@@ -44,7 +44,7 @@ _BLOCKS: ContextVar[tuple[_Block, ...]] = ContextVar(
 )
 
 
-# How many there are in the whole process: where there is none, nobody need look at the context.
+# How many there are in the whole process: where there is none, the context need not be looked at.
 OPEN = ctypes.c_int64(len(_BLOCKS.get()))
 _counting = threading.Lock()
 

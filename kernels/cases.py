@@ -19,7 +19,7 @@ class Case(NamedTuple):
     """A formula, and whose it is.
 
     Attributes:
-        mask: of the elements that take it, but for those of earlier cases; None for the last one, which takes the rest.
+        mask: of the elements that take it, without those of earlier cases; None for the last one, which takes the rest.
         function: of the operands, a tuple.
         operands: tensors of which also the elements of other cases give finite numbers.
     """

@@ -35,7 +35,7 @@ from .translate import Function, printed, traced
 from .window import Window
 
 # Elements laid out at a time where parameters are neither dense nor one number: small enough for a second-level cache
-# a core, large enough to occupy several of them.
+# per core, large enough to occupy several of them.
 CHUNK = 2**18
 
 _MASK64 = 2**64 - 1
@@ -59,7 +59,7 @@ _interpreted: dict[tuple[str, torch.dtype], Functions | None] = {}
 
 
 def available(map: Map, dtype: torch.dtype) -> bool:
-    """Whether draws of `map` and `dtype` run compiled here; builds their library if that is still to be seen."""
+    """Whether draws of `map` and `dtype` run compiled here; builds the library on first use."""
     return _library(map, compute_dtype(dtype)) is not None
 
 

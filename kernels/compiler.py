@@ -76,7 +76,7 @@ OPTIMISED = ("-O3", *ARITHMETIC)
 
 
 def loops(compiler: Sequence[str]) -> list[str]:
-    """The command that makes a library of draws, where `vectors` are known, but for its source and its output."""
+    """The command that makes a library of draws, where `vectors` are known, except for its source and its output."""
     return [
         *(*compiler, "-std=c++20", *OPTIMISED, "-march=native", *(vectors() or ())),
         *("-DNDEBUG", "-DC10_USING_CUSTOM_GENERATED_MACROS", "-fopenmp", *_shared(), "-ltorch_cpu", "-lc10", "-lgomp"),
@@ -84,7 +84,7 @@ def loops(compiler: Sequence[str]) -> list[str]:
 
 
 def extension(compiler: Sequence[str], folder: str, constants: Mapping[str, int]) -> list[str]:
-    """The command that makes an extension of Python, but for its source and its output.
+    """The command that makes an extension of Python, except for its source and its output.
 
     Args:
         folder: of Python's headers.

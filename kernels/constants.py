@@ -16,7 +16,7 @@ from .keys import watched
 def constant(make: Callable[..., Any], like: Tensor, *arguments: int) -> Any:
     """`make(*arguments, dtype=, device=)` for the dtype and device of a tensor.
 
-    On the CPU it is kept for the next draw, unless somebody watches what is made: nobody may write to it.
+    On the CPU it is kept for the next draw, unless what is made is being watched: it must not be written to.
     """
     if like.device == CPU and not watched():
         return _kept(make, like.dtype, *arguments)

@@ -1,8 +1,8 @@
 """Builds C++ libraries at run time, and keeps them for later processes.
 
 They are kept in RSAMPLE_CACHE_DIR, or `rsample` in XDG_CACHE_HOME or ~/.cache. One process at a time makes a library;
-others wait for it. With the first library for small draws of a dtype, the others that these may need are begun, beside
-what the program does. Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing
+others wait for it. With the first library for small draws of a dtype, the others that these may need are begun, while
+the program goes on. Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing
 is tried again for the life of the process.
 
 The compiler is called as :mod:`rsample.kernels.compiler` says. Where that does not do (another system than Linux, an
@@ -152,7 +152,7 @@ def make(kept: Path, command: Sequence[str], outlives: bool = False) -> Path:
     """Has a compiler make the file of a library, unless another process makes it meanwhile.
 
     Args:
-        command: the compiler's, but for its output.
+        command: the compiler's, except for its output.
         outlives: whether the compiler goes on where this process is interrupted.
 
     Raises:
@@ -186,7 +186,7 @@ def _run(command: Sequence[str], **options: Any) -> None:
 
 
 def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
-    """Begins to make the libraries that small draws of a dtype need, where nobody does yet, and leaves them alone."""
+    """Begins to make the libraries that small draws of a dtype need, where no process does yet, and does not wait."""
     for of_dtype, nice in [*((source, 5) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
         source = of_dtype(dtype)
         kept = place(source)
@@ -204,7 +204,7 @@ def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
                 # The shell ends at once, and leaves the files to what it has begun.
                 begin = ("sh", "-c", f'nice -n {nice} "$@" > /dev/null 2>&1 &', "sh", "sh", "-c", _MAKE, str(kept))
                 _run([*begin, *command, "-x", "c++", f"/dev/fd/{files[1]}"], pass_fds=files, start_new_session=True)
-        except OSError:  # somebody makes it, or nothing can be kept
+        except OSError:  # another process makes it, or nothing can be kept
             continue
         LOGGER.info("compiling C++ for small draws in the background; kept in %s", kept)
 
@@ -224,7 +224,7 @@ def _import_inductor() -> Callable[[], bool]:
     level = logger.level
     with _IMPORTING:
         try:
-            # On import it says that it has found no GPU, which nobody has asked for.
+            # On import it says that it has found no GPU, which was not asked for.
             logger.setLevel(logging.ERROR)
             import torch.utils.cpp_extension  # noqa: F401
         finally:
@@ -251,11 +251,11 @@ def _keep(file: Path, kept: Path) -> None:
 
 
 def place(source: str) -> Path | None:
-    """Where the library of a source is kept, for this machine and version of torch, but for the size in its name."""
+    """Where the library of a source is kept, for this machine and version of torch, except for the size in its name."""
     given = os.environ.get("RSAMPLE_CACHE_DIR")
     try:
         folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
-    except RuntimeError:  # nobody's process
+    except RuntimeError:  # a user without a home folder
         return None
     options = (compiler.OPTIMISED, compiler.vectors())
     made_by = (source, torch.__version__, os.environ.get("CXX"), compiler.machine(), options)
@@ -297,11 +297,11 @@ _PAUSE_HARD = 2  # omp_pause_hard
 
 
 def _before_fork() -> None:
-    # A child would wait for ever for a module that another thread of its parent has begun to import, and others would
+    # A child would wait forever for a module that another thread of its parent has begun to import, and others would
     # for a lock that the child has got to hold.
     _IMPORTING.acquire()
     _STARTING.acquire()
-    # A child has none of its parent's threads, but GNU OpenMP would wait for them at its first parallel loop, for ever.
+    # A child has none of its parent's threads, but GNU OpenMP would wait for them at its first parallel loop, forever.
     # Without threads to begin with both start their own when they need them, in 0.1 ms.
     if _pause is not None:
         _pause(_PAUSE_HARD)

@@ -187,7 +187,7 @@ _ARCTANGENT = tl.constexpr(
 
 @triton.jit
 def sin_of_quarter(h):
-    """sin(h) for h in [0, pi / 2], relatively exact next to 0, where the hardware's has but an absolute error."""
+    """sin(h) for h in [0, pi / 2], relatively exact next to 0, where the hardware's bounds only its absolute error."""
     if h.dtype == tl.float64:
         return tl.sin(h)
     else:

@@ -117,7 +117,7 @@ _BY_VALUE = {bool, int, float, str, tuple, type(None)}
 
 
 def launches_directly(device: torch.device) -> bool:
-    """Whether nobody but torch's launcher has to know of a launch on a device, and it is the current one."""
+    """Whether only torch's launcher has to know of a launch on a device, and it is the current one."""
     if _LAUNCHER is None or device.type != "cuda" or device.index != torch._C._cuda_getDevice():
         return False
     hooks = triton.knobs.runtime

@@ -92,7 +92,7 @@ def draw(
 
 
 class Sampler:
-    """Draws of one map. Make one a process for each map: it defines the map's operators, of the type it is told.
+    """Draws of one map. Create one per map and process: it defines the map's operators, of the type it is told.
 
     Args:
         law: how the native core knows the draws of these operators; None where it does not.

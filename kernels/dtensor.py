@@ -28,6 +28,6 @@ def local_part(tensor: Tensor) -> Tensor:
 
 
 def _is_dtensor(value: object) -> bool:
-    # Before somebody has imported their module there are none.
+    # Before their module has been imported there are none.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(value, module.DTensor)

@@ -2,7 +2,7 @@
 
 The kernels know nothing of a distribution: the map's device functions are compile-time arguments. A program walks a
 run of tiles. In the hot loop tiles are full and the counter's second word is the same for all, which spares two of
-Philox's multiplications a block. The full tiles that are left, and all tiles of a small draw, go through a loop that
+Philox's multiplications per block. The full tiles that are left, and all tiles of a small draw, go through a loop that
 carries; only the sample's last tile is masked, element by element.
 """
 
@@ -40,7 +40,7 @@ from .window import Window
 
 @triton.jit
 def store_tile(out_ptr, start, values, U: tl.constexpr):
-    """Stores a full tile, the one U tiles after element `start`, 16 bytes an access."""
+    """Stores a full tile, the one U tiles after element `start`, 16 bytes per access."""
     TILE: tl.constexpr = values.shape[0]
     ptrs = tl.multiple_of(out_ptr + start + tl.arange(0, TILE), 16)
     tl.store(ptrs + U * TILE, values.to(out_ptr.dtype.element_ty))
@@ -227,7 +227,7 @@ def elementwise_backward_kernel(
 ):
     """Gradients of the parameters, in the sample's order or summed over all of it.
 
-    For each parameter OUTPUTS says what is stored: "elements", one gradient an element; "sum", one partial sum a
+    For each parameter OUTPUTS says what is stored: "elements", one gradient per element; "sum", one partial sum per
     program, in the compute dtype; "none". The operands, from `grad_ptr` on, are what :func:`gradients` takes.
     """
     DTYPE: tl.constexpr = grad_ptr.dtype.element_ty
@@ -419,7 +419,7 @@ def launched_backward(
     return [grads[j] for j in wanted], outputs, None if patterns else repeated
 
 
-# What becomes of a parameter's gradient, by number: nothing, one number an element, partial sums.
+# What becomes of a parameter's gradient, by number: nothing, one number per element, partial sums.
 STORED = ("none", "elements", "sum")
 
 
@@ -431,7 +431,7 @@ def _linear_backward(
     wanted: Sequence[int],
     window: Window | None,
 ) -> tuple[dict[int, Tensor], tuple[int, ...], Launched | None]:
-    """Gradients of parameters with one value an element, or one value; the rest as `launched_backward`."""
+    """Gradients of parameters with one value per element, or one value; the rest as `launched_backward`."""
     grad = operands[0]
     group = group_size(grad.dtype)
     n = grad.numel()

@@ -66,7 +66,7 @@ def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_a
 
 
 def available(dtype: torch.dtype) -> bool:
-    """Whether there are interpreters of a dtype; builds them if that is still to be seen."""
+    """Whether there are interpreters of a dtype; builds them on first use."""
     return all(_library(dtype, loops) is not None for loops in (False, True))
 
 

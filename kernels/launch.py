@@ -31,7 +31,7 @@ class Config:
 
     Attributes:
         warps: of a program; a tile is one group of elements for each of its lanes.
-        unroll: tiles in one pass of the hot loop; a pass costs about ten instructions beside its tiles.
+        unroll: tiles in one pass of the hot loop; a pass costs about ten instructions besides its tiles.
         passes: the most passes of a program.
     """
 
@@ -160,7 +160,7 @@ def launch_elements(
 
     Args:
         tensors: the kernel's leading pointer arguments.
-        group: elements a lane, see :func:`group_size`.
+        group: elements per lane, see :func:`group_size`.
         constants: the kernel's compile-time arguments that are not set here.
         tune: whether a large launch on a GPU may time the configurations, once for each kind of call.
         config: use this configuration.

@@ -82,7 +82,7 @@ def row_major_strides(shape: Sequence[int]) -> list[int]:
 def pack(values: Sequence[int], wide: bool) -> tuple[int, ...]:
     """Integers in a form that Triton does not specialise on.
 
-    Triton compiles anew for an integer in a tuple that is 1, or divisible by 16, or of another width. A negative odd
+    Triton compiles again for an integer in a tuple that is 1, or divisible by 16, or of another width. A negative odd
     number is neither of the first two; the bias fixes its width.
     """
     bias = _WIDE_BIAS if wide else 0

@@ -1,4 +1,4 @@
-"""The Triton kernels of draws that loop, and their launchers: one element a lane, whatever the noise and the map.
+"""The Triton kernels of draws that loop, and their launchers: one element per lane, whatever the noise and the map.
 
 A program is one warp, so that a loop ends as soon as the 32 elements in flight are accepted, and asks no other warp.
 """
@@ -163,7 +163,7 @@ def loop_backward_kernel(
     LANES: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Gradients of the parameters, each as OUTPUTS says: "elements", one partial "sum" a program, or "none"."""
+    """Gradients of the parameters, each as OUTPUTS says: "elements", one partial "sum" per program, or "none"."""
     DTYPE: tl.constexpr = grad_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)

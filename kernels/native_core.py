@@ -221,10 +221,20 @@ def wait(again: bool = False) -> bool:
     return CORE is not None
 
 
+def place() -> Path | None:
+    """Where the core is kept, as :func:`rsample.kernels.cpp.place` has it."""
+    headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
+    return cpp.place("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
+
+
+def failure(kept: Path) -> Path:
+    """The file that says why a core could not be built, where that is so."""
+    return Path(f"{kept}.failed")
+
+
 def _load(again: bool) -> None:
     global CORE
-    headers = sorted(path.name for path in Path(__file__).parent.glob("native_*.h"))
-    kept = cpp.place("".join([*map(cpp.header, ("native_core.cpp", *headers)), repr(_CONSTANTS), sys.version]))
+    kept = place()
     if sys.platform != "linux" or kept is None or not cpp.compiler_works():
         return
     try:
@@ -246,7 +256,7 @@ def _load(again: bool) -> None:
 
 def _built(kept: Path, again: bool) -> Path:
     """Has the compiler make the core's file, in a process that outlives this one."""
-    failed = Path(f"{kept}.failed")
+    failed = failure(kept)
     if not again and failed.exists() and time.time() - failed.stat().st_mtime < _REMEMBERED:
         raise cpp.CompilerError(f"their C++ did not compile, see {failed}")
     constants = {f"RSAMPLE_{name}": value for name, value in _CONSTANTS.items()}

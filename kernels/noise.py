@@ -287,5 +287,5 @@ CENTERED = Noise("centered", _from_words(centered_of_element), of_element=center
 EXPONENTIAL = Noise(
     "exponential", _from_words(exponential_of_element), of_element=exponential_of_element, device=_exponential_device
 )
-# The same numbers, at fewer instructions on a GPU, for maps that only their absolute error matters to.
+# The same numbers, at fewer instructions on a GPU, for maps that need only a small absolute error.
 COARSE_EXPONENTIAL = replace(EXPONENTIAL, device=_coarse_exponential_device)

@@ -35,7 +35,7 @@ if HAS_TRITON:
 
 
 class MapOperators(Operators):
-    """Draws of one map. Defined and registered on construction: once a process for each map.
+    """Draws of one map. Defined and registered on construction, once per process and map.
 
     Attributes:
         plans: what runs draws, by their kind.

@@ -19,7 +19,7 @@ bool in_parallel_region();
 namespace rsample {
 
 // Calls body(begin, end) for parts of begin .. end of `grain` numbers at least, one of them a thread. `grain` is positive,
-// and nothing is thrown: nobody would catch it.
+// and nothing is thrown: it could not be caught.
 template <class Body>
 inline void parallel_for(int64_t begin, int64_t end, int64_t grain, const Body& body) {
   if (begin >= end) return;

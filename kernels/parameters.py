@@ -14,7 +14,7 @@ from .noise import SIGNIFICAND_BITS
 def reconciled(names: Sequence[str], params: Sequence[Tensor]) -> tuple[Sequence[Tensor], torch.dtype]:
     """The parameters on one device, and the dtype they promote to, or an error that names what is wrong.
 
-    Integers and bools beside floating-point parameters become these's dtype, as everywhere in torch.
+    Integers and bools next to floating-point parameters take their dtype, as everywhere in torch.
 
     Raises:
         TypeError: no parameter that is floating-point, or one that is neither that nor an integer.

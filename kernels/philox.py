@@ -87,8 +87,9 @@ def philox4x32_words(c0, c1, c2, c3, k0, k1, ROUNDS: tl.constexpr, HARDWARE: tl.
     """Device twin of :func:`philox4x32` on uint32 values of broadcastable shapes.
 
     The product is one 64-bit multiplication, of which both halves are used: `tl.umulhi` beside `*` would compile to
-    two instructions. Scalars stay scalar: a uniform counter word leaves its half of the first rounds out of the lanes.
-    The counter is (c0 + STEP, c1, c2, c3), where the sum must not carry: blocks a constant apart share a first product.
+    two instructions. Scalars stay scalar: where a counter word is uniform, its half of the first rounds is computed
+    once per program, not per lane. The counter is (c0 + STEP, c1, c2, c3), where the sum must not carry: blocks a
+    constant apart share a first product.
     """
     for i in tl.static_range(ROUNDS):
         if i > 0:

@@ -17,7 +17,7 @@ WORDS_PER_BLOCK = 4
 
 
 class Key(tuple[Tensor, ...]):
-    """The tensors of a key: how many there are says what it is, which nobody need know but this class.
+    """The tensors of a key: how many there are says what it is, which only this class needs to know.
 
     Autograd's functions are given a plain tuple of them, in which functorch finds the tensors that it maps.
     """

@@ -55,7 +55,7 @@ class Plans:
         self._plans: dict[Any, Plan | bool | None] = {}
 
     def find(self, params: Sequence[Tensor], shape: Sequence[int]) -> Plan | None:
-        """The plan of a draw that nobody watches; None where it has to go the long way."""
+        """The plan of a draw that is not watched; None where it has to go the long way."""
         kind: list[Any] = [tuple(shape), forced()]
         for p in params:
             kind += (type(p), p.dtype, p.device, p.shape, p.stride())

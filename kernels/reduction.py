@@ -176,7 +176,7 @@ def reduced_backward(
     """Gradients of the parameters numbered `members`, which all have the dimensions marked in `kept` and no others.
 
     Args:
-        operands: what the map's gradient takes beside the noise: gradients of outputs, parameters if it needs them.
+        operands: what the map's gradient takes besides the noise: gradients of outputs, parameters if it needs them.
         window: that of the draw, if it is part of a larger sample.
     """
     grad = operands[0]

@@ -39,8 +39,8 @@ class RowLoops:
     def find(self, *tensors: Tensor) -> Callable[..., None] | None:
         """What runs a function on such tensors, `run(name, *numbers)`; None where that is left to torch operations.
 
-        It is theirs where somebody watches, a derivative may be asked for, the backend is another one than "compiled",
-        or the tensors are not plain ones of one dtype, float32 or float64.
+        It is theirs where the draw is watched, a derivative may be asked for, the backend is not "compiled", or the
+        tensors are not plain ones of one dtype, float32 or float64.
         """
         if not tensors[0].is_cpu or wants_derivative(tensors):
             return None

@@ -1,7 +1,7 @@
 """The pieces of a kernel that walks the elements of a sample: the key, its noise, its operands, their gradients.
 
 A lane handles a group of neighbouring elements: those of one Philox block, or of two neighbouring blocks where the
-sample has 2-byte elements, so that it always stores 16 bytes. A tile is one group a lane.
+sample has 2-byte elements, so that it always stores 16 bytes. A tile is one group per lane.
 """
 
 # Triton's front end knows no starred tuples.
@@ -160,9 +160,9 @@ def load_elements(
     COMPUTE: tl.constexpr,
     OTHER: tl.constexpr = None,
 ):
-    """The operands of the elements numbered `element` (int64), one load an element: the masked path.
+    """The operands of the elements numbered `element` (int64), one load per element: the masked path.
 
-    Where not one value for all, an operand is OTHER beside the mask, or anything.
+    Masked-off lanes read OTHER (undefined if None); scalars are unaffected.
     """
     INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
     values = ()
@@ -204,7 +204,7 @@ def load_tile(
         elif KINDS[j] == "dense":
             ptrs = operands[j] + start
             if operands[j].dtype.element_ty == tl.bfloat16:
-                # Unpacked by shift and mask, one instruction a number where Triton's conversion takes two.
+                # Unpacked by shift and mask, one instruction per number where Triton's conversion takes two.
                 pairs = ptrs.to(tl.pointer_type(tl.uint32), bitcast=True) + tl.arange(0, TILE // 2)
                 pair = tl.load(tl.multiple_of(pairs, 16) + U * (TILE // 2))
                 low = (pair << 16).to(tl.float32, bitcast=True)

@@ -54,7 +54,7 @@ def vmapped_backward(
 
 
 def is_a_draw_an_example(key_dims: Sequence[int | None], marker_dim: int | None) -> bool:
-    """Whether each example starts the stream of its key anew: it has its own key, or the same noise as the others."""
+    """Whether each example starts the stream of its key again: it has its own key, or the same noise as the others."""
     return marker_dim is None or any(dim is not None for dim in key_dims)
 
 

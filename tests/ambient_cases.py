@@ -67,7 +67,7 @@ STATES: dict[str, Any] = {
 # Factories that do not do as they are told. torch's own constructors, densities and operators cannot bear them.
 DISOBEDIENT = {"redirecting mode", "patched empty"}
 # Modes that see operations. What these classes make of several draws, or their gradients, is then put together from
-# torch operations, which round in another order than the loops that take their place where nobody sees them.
+# torch operations, which round in another order than the loops that take their place where they are not seen.
 SEES_OPERATIONS = "dispatch mode"
 PUT_TOGETHER = {"LKJCholesky", "LogisticNormal", "Wishart"}
 PUT_TOGETHER |= {"ExpRelaxedCategorical", "RelaxedOneHotCategorical", "OneHotCategoricalStraightThrough"}

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,14 +47,36 @@ def pytest_report_header(config):
     return f"kernel tests run on: {RUNNER or 'nothing (no interpreter, no GPU, no emulator)'}"
 
 
+NO_GPU = "needs an NVIDIA GPU, and TRITON_INTERPRET unset"
+NO_RUNNER = "nothing runs Triton kernels here: TRITON_INTERPRET unset, no GPU, no emulator"
+NO_STUB = "needs a CUDA build of torch, and the package gpu_host, a stand-in for the driver"
+# What the tests are that were skipped for a reason, and how to run them.
+ELSEWHERE = {
+    NO_GPU: "that need an NVIDIA GPU (make gpu)",
+    NO_RUNNER: "that run kernels (TRITON_INTERPRET=1 pytest -m kernel)",
+    NO_STUB: "on a stand-in for the driver (have the package gpu_host)",
+}
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("cuda") and RUNNER != "cuda":
-            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU, and TRITON_INTERPRET unset"))
+            item.add_marker(pytest.mark.skip(reason=NO_GPU))
         elif item.get_closest_marker("kernel") and RUNNER is None:
-            item.add_marker(
-                pytest.mark.skip(reason="nothing runs Triton kernels here: TRITON_INTERPRET unset, no GPU, no emulator")
-            )
+            item.add_marker(pytest.mark.skip(reason=NO_RUNNER))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    """One line, below the summary, that says what was not run, and how to run it."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    parts = [f"{reasons.pop(reason)} {tests}" for reason, tests in ELSEWHERE.items() if reason in reasons]
+    if reasons:
+        parts.append(f"{reasons.total()} for other reasons (listed above)")
+    if parts:
+        terminalreporter.write_line(f"tests not run: {'; '.join(parts)}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,7 +110,7 @@ def on_a_stub_gpu(tmp_path):
     The script finds it as `stub`, a `gpu_host.Stub`.
     """
     if not _found("gpu_host") or torch.version.cuda is None:
-        pytest.skip("needs a CUDA build of torch, and the package gpu_host, a stand-in for the driver")
+        pytest.skip(NO_STUB)
     from gpu_host import gpu_host
 
     def run(script):

@@ -1,4 +1,4 @@
-"""One row a distribution: valid parameters, its law, its map's formula in float64, and its twin in torch.
+"""One row per distribution: valid parameters, its law, its map's formula in float64, and its twin in torch.
 
 The tests of all families run over this table. The formulas are numpy's and scipy's, on noise in float64, and import
 nothing of ours.

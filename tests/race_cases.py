@@ -45,7 +45,7 @@ def check_winners(index, weights, shape, *, from_probs=False, key=None):
 
 
 def check_inversions(index, weights, shape, *, from_probs=False, key=None):
-    """Each draw is the category whose stretch of [0, 1) its number of 64 bits lies in, but for roundings."""
+    """Each draw is the category whose stretch of [0, 1) its number of 64 bits lies in, except for roundings."""
     *batch, k = shape
     w = weights.detach().cpu().double().numpy()
     with np.errstate(invalid="ignore"):

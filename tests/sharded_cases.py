@@ -44,7 +44,7 @@ def run_cases(rank: int, ranks: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(Path(folder, "store")), ranks)
     torch.distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=120)
+        "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(minutes=15)
     )
     mesh = init_device_mesh("cpu", (2,) if ranks == 2 else (2, 2), mesh_dim_names=("a", "b")[: ranks // 2])
     raised = {}
@@ -68,7 +68,7 @@ def values(*shape, dtype=torch.float32, seed=0):
 
 
 def check(mesh, make, params, placements, sample_shape=(), expected=None, method="rsample"):
-    """The gathered sample is that of one device, bit for bit, and so are the gradients but for the order of sums.
+    """The gathered sample is that of one device, bit for bit, and so are the gradients except for the order of sums.
 
     Args:
         expected: the placements of the sample and of each parameter's gradient; not checked where None.

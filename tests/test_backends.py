@@ -93,14 +93,14 @@ def test_overlapping_blocks_of_two_threads():
         seen.append(chosen())
         with use_backend("reference"):
             inside.set()
-            leave.wait(60)
+            leave.wait(900)
             seen.append(chosen())
         seen.append(chosen())
 
     thread = threading.Thread(target=other)
     with use_backend("reference"):
         thread.start()
-        assert inside.wait(60)
+        assert inside.wait(900)
     assert chosen() == "compiled"
     leave.set()
     thread.join()

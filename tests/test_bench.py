@@ -1,4 +1,4 @@
-"""The benchmark's runner and renderers, on a sweep too short to say anything about speed; and what README.md shows."""
+"""The benchmark's runner and renderers, on a sweep too short to say anything about speed; and what the pages show."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ import torch
 from calls import SHOWN
 from instructions import Count, write_counts
 from programs import PROGRAMS
+from readme import PAGES
+from summary import PICTURE, TEN, accelerated, summary
 from support import HEAD, measured, support_table
 
 import rsample.distributions
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-BENCH = Path(__file__).resolve().parents[1] / "bench"
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = ROOT / "bench"
 
 COLUMNS = {"draw", "library", "dtype", "shape", "n", "p50", "p20", "p80", "ns_per_sample", "gbps", "ratio", "device"}
 COLUMNS |= {"torch", "triton", "rsample", "python", "timestamp"}
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # A pytest of its own, which must not take itself for a worker of this one; and nothing is to be compiled.
+    # A pytest of its own, which must not take itself for a worker of this one; and nothing must be compiled.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     return subprocess.run(
         [sys.executable, str(BENCH / script), *arguments],
@@ -161,32 +163,86 @@ def test_a_selection_without_a_sweep_has_a_plot_too(tmp_path):
     assert next(tmp_path.glob("*.png")).read_bytes().startswith(b"\x89PNG")
 
 
-def test_readme_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(bench, tmp_path):
-    fragment = next(bench[1].glob("*.md"))
-    readme = tmp_path / "README.md"
-    support = "<!-- support:begin -->\nold\n<!-- support:end -->"
-    readme.write_text(f"before\n\n{support}\n\nbetween\n\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n\nafter\n")
+def empty_pages(root):
+    """Pages with markers and nothing else that is true."""
+    for page, parts in PAGES.items():
+        file = root / page
+        file.parent.mkdir(exist_ok=True)
+        between = (f"<!-- {part}:begin -->\nold\n<!-- {part}:end -->" for part in parts)
+        file.write_text("\n\n".join(["before", *between, "after\n"]))
+    return [root / page for page in PAGES]
+
+
+def test_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(bench, tmp_path):
+    fragment = next(path for path in bench[1].glob("*.md"))
+    pages = empty_pages(tmp_path)
     once = None
     for _ in range(2):
-        done = run("readme.py", str(fragment), "--readme", str(readme))
+        done = run("readme.py", str(fragment), "--root", str(tmp_path))
         assert done.returncode == 0, done.stderr
-        assert once in (None, readme.read_text())
-        once = readme.read_text()
-    assert once.startswith("before\n\n<!-- support:begin -->\n")
-    assert "<!-- support:end -->\n\nbetween\n\n<!-- bench:begin -->\n" in once
-    assert once.endswith("<!-- bench:end -->\n\nafter\n")
-    assert fragment.read_text() in once
-    assert "| Normal | yes | yes | fused |" in once
-    assert "old" not in once
+        texts = [page.read_text() for page in pages]
+        assert once in (None, texts)
+        once = texts
+    first, supported, measured_page = once
+    assert first.startswith("before\n\n<!-- accelerated:begin -->\nold\n")  # there are no programs beside this sweep
+    assert "<!-- accelerated:end -->\n\n<!-- summary:begin -->\n" in first
+    assert first.endswith("<!-- summary:end -->\n\nafter\n")
+    assert "| Normal.rsample | 2^10 | **" in first
+    header = (tmp_path / PICTURE).read_bytes()[:24]
+    assert header.startswith(b"\x89PNG\r\n\x1a\n")
+    assert int.from_bytes(header[16:20], "big") == 800
+    assert "| Normal | yes | yes | fused |" in supported
+    assert "old" not in supported
+    assert f"<!-- bench:begin -->\n{fragment.read_text()}<!-- bench:end -->" in measured_page
 
 
-def test_readme_without_markers_is_left_alone(bench, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing to replace\n")
-    done = run("readme.py", str(next(bench[1].glob("*.md"))), "--readme", str(readme))
+def test_pages_without_markers_are_left_alone(bench, tmp_path):
+    pages = empty_pages(tmp_path)
+    pages[-1].write_text("nothing to replace\n")
+    before = [page.read_text() for page in pages]
+    done = run("readme.py", str(next(bench[1].glob("*.md"))), "--root", str(tmp_path))
     assert done.returncode != 0
-    assert "support:begin" in done.stderr
-    assert readme.read_text() == "nothing to replace\n"
+    assert "bench:begin" in done.stderr
+    assert [page.read_text() for page in pages] == before
+
+
+def rows_of_ten(text):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return {cells[0]: cells[1:] for cells in lines[2:]}
+
+
+def test_summary_takes_its_numbers_from_the_results(bench, tmp_path):
+    sweep = next(path for path in bench[1].glob("*.csv"))
+    head = "draw,shape,us,torch_us,ratio,device,torch\n"
+    (tmp_path / "a-calls.csv").write_text(f'{head}Gamma.rsample,"(8,)",1.25,5.5,0.2,"Some CPU, 2 cores",2.15\n')
+    others = 'Gamma.rsample,"(1,)",9,9,1,GPU,2.15\nGamma.rsample,"(8,)",3,4,1,GPU,2.15\n'
+    (tmp_path / "b-calls.csv").write_text(head + others)
+    text = summary(sweep, sorted(tmp_path.glob("*.csv")))
+    shown = rows_of_ten(text)
+    assert list(shown) == list(TEN)
+    assert len(TEN) == 10
+    assert shown["Gamma.rsample"][-2:] == ["1.2 (5.5)", "3.0 (4.0)"]
+    assert shown["Beta.rsample"][-2:] == ["", ""]
+    assert "Some CPU, 2 cores" in text
+    with sweep.open() as file:
+        large = {
+            row["library"]: row
+            for row in csv.DictReader(file)
+            if (row["draw"], row["n"], row["dtype"]) == ("Gamma.rsample", "1024", "float32")
+        }
+    ours, torchs = (float(large[library]["ns_per_sample"]) for library in ("rsample", "torch"))
+    ratio = float(large["rsample"]["ratio"])
+    assert shown["Gamma.rsample"][:3] == ["2^10", f"**{ratio:.1f}**", f"{ours:.2f} ({torchs:.2f})"]
+
+
+def test_every_summarised_draw_is_measured():
+    assert set(TEN) <= {draw.name for draw in cases.DRAWS}
+
+
+def test_programs_are_listed_with_the_fastest_first(tmp_path):
+    file = tmp_path / "x-programs.csv"
+    file.write_text("program,ratio,device,torch\na,1.071,CPU,2.15\nb,0.893,CPU,2.15\n")
+    assert accelerated([file]).endswith("(CPU; torch 2.15):\n\n- 0.89: b\n- 1.07: a\n")
 
 
 def support_rows(text):
@@ -197,9 +253,10 @@ def support_rows(text):
     return {cells[0]: dict(zip(head, cells, strict=True)) for cells in body}
 
 
-def test_readme_lists_every_distribution():
-    """`make readme` writes the table anew."""
-    text = README.read_text().partition("<!-- support:begin -->")[2].partition("<!-- support:end -->")[0]
+def test_every_distribution_is_listed():
+    """`make readme` writes the table again."""
+    page = ROOT / "distributions" / "README.md"
+    text = page.read_text().partition("<!-- support:begin -->")[2].partition("<!-- support:end -->")[0]
     shown = support_rows(text)
     assert list(shown) == cases.FAMILIES
     has_rsample = {name: getattr(rsample.distributions, name).has_rsample for name in shown}
@@ -225,10 +282,10 @@ def test_support_table_takes_its_numbers_from_the_results(bench, tmp_path):
             for row in csv.DictReader(file)
             if (row["draw"], row["library"], row["n"]) == ("Normal.rsample", "rsample", "1024")
         )
-    assert shown["Normal"]["instructions a sample"] == "18.2"
+    assert shown["Normal"]["instructions per sample"] == "18.2"
     assert shown["Normal"]["times faster on the CPU"] == f"{ratio:.1f}"
-    assert shown["Bernoulli"]["instructions a sample"] == "13.5, 17.0"
-    assert shown["Uniform"]["instructions a sample"] == ""
+    assert shown["Bernoulli"]["instructions per sample"] == "13.5, 17.0"
+    assert shown["Uniform"]["instructions per sample"] == ""
     # Of torch: eps; and what log_prob is made of. Bernoulli has no rsample.
     assert [shown[name]["bytes kept"] for name in ("Normal", "Bernoulli")] == ["0 (4)", ""]
     assert [shown[name]["with log-prob"] for name in ("Normal", "Bernoulli")] == ["0 (12)", ""]

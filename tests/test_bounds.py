@@ -90,7 +90,8 @@ BEYOND = {
 }
 
 
-# Of the others in float16 alone, whose greatest number is 65504: a number near it is an instruction a sample to them.
+# The others stay below in float16 alone, whose greatest number is 65504: in wider dtypes the comparison would cost an
+# instruction per sample.
 EVERY_DTYPE = {"GeneralizedPareto", "LogNormal", "Pareto", "Weibull", "StudentT"}
 EVERY_DTYPE |= {"Geometric, logits", "NegativeBinomial", "Poisson", "Binomial"}
 

@@ -1,4 +1,4 @@
-"""What the compiler makes of the kernels: every target, and the instructions a sample on the machine code of sm_90."""
+"""What the compiler makes of the kernels: every target, and the instructions per sample in sm_90 code."""
 
 from functools import partial
 
@@ -92,7 +92,7 @@ def assert_streams(sass, dtype, *, loads=None, stores, shared=False, noise=True,
 
 
 def report(record_property, what, instructions, budget, sass):
-    line = f"{what}: {instructions:.2f} instructions a sample (at most {budget}), {sass.resources['REG']} registers"
+    line = f"{what}: {instructions:.2f} instructions per sample (at most {budget}), {sass.resources['REG']} registers"
     record_property("cost", line)
     print(line)
 
@@ -184,7 +184,7 @@ def test_every_kernel_streams(name):
         assert_streams(sass, F32, stores=stores, noise=i < len(forwards), stack=stack, config=SHORT)
 
 
-# One more dtype a map, each of the three with every third.
+# One more dtype per map, each of the three with every third.
 OTHERS = (("sm_80", F16), ("sm_90", BF16), ("gfx942", F64))
 OTHER = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(MAPS)}
 

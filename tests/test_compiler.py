@@ -1,4 +1,4 @@
-"""How libraries are built: by our own call of the compiler, each once a machine; by Inductor where that does not do."""
+"""How libraries are built: by our own call of the compiler, each once per machine; by Inductor where that fails."""
 
 import os
 import shlex

@@ -38,7 +38,7 @@ def drawn(map, params, shape, dtype):
 
 
 def agree(ours, expected):
-    """Equal, but for those few where a number within rounding of its threshold decided otherwise."""
+    """Equal, except for those few where a number within rounding of its threshold decided otherwise."""
     assert ours.shape == expected.shape
     assert ours.dtype == expected.dtype
     assert ours.isfinite().all()

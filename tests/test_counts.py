@@ -257,7 +257,7 @@ def test_ends_of_the_parameters_range():
                 NegativeBinomial(nan, one * 0.5, validate_args=False),
             ):
                 assert d.sample().isnan().all()
-            # Invalid, but no reason to go on for ever.
+            # Invalid, but no reason to go on forever.
             Poisson(-one, validate_args=False).sample()
             Binomial(-3.5 * one, 2 * one, validate_args=False).sample()
             NegativeBinomial(-one, 2 * one, validate_args=False).sample()

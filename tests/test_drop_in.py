@@ -17,7 +17,7 @@ def is_distribution(value):
     return isinstance(value, type) and issubclass(value, td.Distribution)
 
 
-# What nobody can draw from: the bases.
+# What cannot be drawn from: the bases.
 ABSTRACT = {td.Distribution, td.ExponentialFamily}
 
 

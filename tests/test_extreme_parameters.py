@@ -61,7 +61,8 @@ FAMILIES = {
     "Uniform": (real, real),
     "GeneralizedPareto": (real, positive, real),
 }
-# Of these only float16 samples are kept at the greatest number; those of Normal and StudentT nowhere (README, Limits).
+# Of these only float16 samples are kept at the greatest number; those of Normal and StudentT nowhere. The page
+# distributions/README.md says so under Limits.
 FINITE_IN_FLOAT16 = {"Laplace", "Logistic", "Cauchy", "Gumbel", "HalfNormal", "HalfCauchy", "LogitRelaxedBernoulli"}
 FINITE_IN_FLOAT16 |= {"Exponential", "Geometric"}
 FINITE = FAMILIES.keys() - FINITE_IN_FLOAT16 - {"Normal", "StudentT"}

@@ -21,7 +21,7 @@ SETUP = """
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(120)  # far beyond what any of this takes: it ends a child that hangs
+            signal.alarm(900)  # far beyond what any of this takes: it ends a child that hangs
             status = 1
             try:
                 work()
@@ -79,7 +79,7 @@ BUILDING = """
 def printed(script, **environment):
     source = textwrap.dedent(SETUP) + textwrap.dedent(script)
     env = {**os.environ, **environment}
-    done = subprocess.run([sys.executable, "-c", source], env=env, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run([sys.executable, "-c", source], env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

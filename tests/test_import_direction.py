@@ -12,8 +12,8 @@ import rsample
 STREAM = "language devicemath polynomial philox noise philox_key window layout backend compatibility dtensor hugepages"
 FORMULA = "special cotangent translate cases"
 LAWS = "maps loops"
-ENGINES = """direct_launch launch tiles reduction elementwise loop_kernels reference cpp interpreter compiled checks
-    outputs rows.gumbel rows.layout rows.inversion rows.race rows.relaxed rows.inversion_kernels rows.reference
+ENGINES = """direct_launch launch tiles reduction elementwise loop_kernels reference compiler cpp interpreter compiled
+    checks outputs rows.gumbel rows.layout rows.inversion rows.race rows.relaxed rows.inversion_kernels rows.reference
     rows.compiled matrices.kind matrices.layout matrices.library matrices.noise matrices.reference matrices.product
     matrices.compiled"""
 FLOORS = {f"kernels.{name}": i for i, names in enumerate((STREAM, FORMULA, LAWS, ENGINES)) for name in names.split()}

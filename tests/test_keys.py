@@ -222,7 +222,7 @@ def test_compiled_cuda_draw_without_key():
 
 
 def test_a_threads_first_draw_may_be_in_inference_mode():
-    """Draws that keep no key share the tensor that their keys are drawn into: one a thread."""
+    """Draws that keep no key share the tensor that their keys are drawn into: one per thread."""
     drawn = {}
 
     def draw(name):

@@ -29,7 +29,7 @@ def test_cost_of_a_sample(case, budget, record_property):
     name, dtype = case
     map = MAPS[name]
     sass = Sass(loop_forward_code(map, getattr(torch, dtype), (DENSE,) * len(map.parameters)))
-    line = f"{name}, {dtype}: {loop_cost(sass):.0f} instructions a sample (at most {budget})"
+    line = f"{name}, {dtype}: {loop_cost(sass):.0f} instructions per sample (at most {budget})"
     record_property("cost", line)
     print(line)
     assert loop_cost(sass) <= budget
@@ -38,7 +38,7 @@ def test_cost_of_a_sample(case, budget, record_property):
 def test_cost_of_an_attempt_at_a_gamma_number():
     sass = Sass(loop_forward_code(GAMMA_MAP, F32, (DENSE, DENSE)))
     whole_round = min(sass.loops, key=len)
-    print(f"{len(whole_round) / 2} instructions an attempt (at most {budgets.GAMMA_ATTEMPT})")
+    print(f"{len(whole_round) / 2} instructions per attempt (at most {budgets.GAMMA_ATTEMPT})")
     assert len(whole_round) / 2 <= budgets.GAMMA_ATTEMPT
     # One block's wide multiplications, less those that a counter word of 0 spares.
     assert 16 <= sum(i.opcode.startswith("IMAD.WIDE") for i in whole_round) <= 20

@@ -36,7 +36,7 @@ def parameters(map, shape, kind, dtype, device):
 
 
 def agree(ours, expected, dtype, slack=2e-5):
-    """Equal to rounding, but for a few where a uniform number within rounding of its threshold decided otherwise."""
+    """Equal to rounding, except for a few where a uniform number within rounding of its threshold decided otherwise."""
     assert ours.shape == expected.shape
     assert ours.dtype == expected.dtype
     ours, expected = ours.cpu().double(), expected.double()

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from end_to_end import LIBRARIES, MODELS, Training, peak_bytes
+from readme import PAGES
 from scipy.stats import ttest_1samp
 from sklearn.datasets import load_digits
 from timers import HostTimer
@@ -62,7 +63,7 @@ def test_training_learns(model, library):
 
 @every_model
 def test_both_libraries_train_alike(model):
-    """Paired by seed, which gives the weights; p of a false alarm is 1e-4 a model."""
+    """Paired by seed, which gives the weights; p of a false alarm is 1e-4 per model."""
     steps, seeds = 12, range(8)
     late = {
         library: torch.stack([losses(model, library, steps, seed)[-4:].mean() for seed in seeds])
@@ -154,22 +155,22 @@ def test_fragment_is_one_table_with_links_to_its_files(trained):
     assert [row[0] for row in body] == [model.name for model in MODELS]
     assert {len(row) for row in body} == {len(head)} == {len(marks)}
     for suffix in (".png", ".csv"):
-        assert f"(bench/results/{path.with_suffix(suffix).name})" in text
+        assert f"(results/{path.with_suffix(suffix).name})" in text
 
 
-def test_readme_shows_the_trainings_of_the_device_it_shows(trained, tmp_path):
+def test_the_page_shows_the_trainings_of_the_device_that_it_shows(trained, tmp_path):
     models = Path(shutil.copy(next(trained[1].glob("*-models.md")), tmp_path))
     sweep = models.with_stem(models.stem.removesuffix("-models"))
     sweep.write_text("a sweep\n")
     sweep.with_suffix(".csv").touch()
-    readme = tmp_path / "README.md"
-    readme.write_text(
-        "\n".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->" for name in ("support", "bench", "models"))
-    )
-    arguments = [sys.executable, str(BENCH / "readme.py"), str(sweep), "--readme", str(readme)]
+    for page, parts in PAGES.items():
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text("\n".join(f"<!-- {part}:begin -->\n<!-- {part}:end -->" for part in parts))
+    arguments = [sys.executable, str(BENCH / "readme.py"), str(sweep), "--root", str(tmp_path)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"<!-- models:begin -->\n{models.read_text()}<!-- models:end -->" in readme.read_text()
+    text = (tmp_path / "bench" / "README.md").read_text()
+    assert f"<!-- models:begin -->\n{models.read_text()}<!-- models:end -->" in text
 
 
 @pytest.mark.parametrize("name", ["vae", "sigmoid_belief_net", "soft_actor_critic"])

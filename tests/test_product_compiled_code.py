@@ -95,7 +95,7 @@ def multiplications(body):
     return sum(i.opcode.startswith(("FFMA", "DMMA")) for i in body)
 
 
-# The most instructions a multiplication of the product, in the loop over its tiles; 1 would leave no room for noise.
+# The most instructions per multiplication of the product, in the loop over its tiles; 1 would leave no room for noise.
 BUDGETS = [
     (forward_code, MVN, F32, 1000, 64, 64, 1.9),
     (forward_code, MVN, F32, 1000, 33, 33, 2.6),

@@ -1,4 +1,4 @@
-"""What the compiler makes of the kernels of draws over rows: every target, and instructions a category on sm_90."""
+"""What the compiler makes of the kernels of draws over rows: every target, and instructions per category on sm_90."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_cost_of_a_race(case, budget, record_property):
     sass = Sass(race_code(dtype, from_probs=parameter == "probs", log_prob=kernel == "joint"))
     categories = race.UNROLL * group_size(dtype)
     instructions = len(sass.hot_loop) / categories
-    found = f"{instructions:.2f} instructions a category (at most {budget}), {sass.resources['REG']} registers"
+    found = f"{instructions:.2f} instructions per category (at most {budget}), {sass.resources['REG']} registers"
     line = f"race, {' '.join(case)}: {found}"
     record_property("cost", line)
     print(line)

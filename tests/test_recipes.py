@@ -1,4 +1,4 @@
-"""The recipes of the README, as they stand there, do what they are said to do.
+"""The recipes of distributions/README.md, as they stand there, do what they are said to do.
 
 Statistical tests draw from fixed seeds and fail at p < 1e-4.
 """
@@ -14,8 +14,8 @@ from saved_bytes import saved_for_backward
 from scipy import stats
 from torch.utils.checkpoint import checkpoint
 
-README = Path(__file__).parents[1] / "README.md"
-(SECTION,) = re.findall(r"\n## Recipes\n(.*?)\n## ", README.read_text(encoding="utf-8"), re.DOTALL)
+PAGE = Path(__file__).parents[1] / "distributions" / "README.md"
+(SECTION,) = re.findall(r"\n## Recipes\n(.*?)\n## ", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 P = 1e-4
 
@@ -30,7 +30,7 @@ def recipes():
     """Everything that the blocks define."""
     defined = {}
     for block in BLOCKS:
-        exec(compile(block, str(README), "exec"), defined)
+        exec(compile(block, str(PAGE), "exec"), defined)
     return defined
 
 

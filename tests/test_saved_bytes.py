@@ -1,4 +1,4 @@
-"""What draws keep for their backward pass: nothing that grows with the sample, but for the exceptions listed here."""
+"""What draws keep for their backward pass: nothing that grows with the sample, with the exceptions listed here."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_nothing_is_kept_beside_parameters_and_outputs(name, log_prob, exception
     rows = saved_bytes(name, log_prob=log_prob)
     assert rows
     for row in rows:
-        # An exception that keeps nothing any more is to be taken off the list.
+        # An exception that keeps nothing any more must be taken off the list.
         assert (row.rsample > 0) == (name in exceptions)
 
 

@@ -1,4 +1,4 @@
-"""What a tracer records of a draw is the draw: made anew at each call, from the key that an eager call takes."""
+"""What a tracer records of a draw is the draw: made again at each call, from the key that an eager call takes."""
 
 import io
 

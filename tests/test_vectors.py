@@ -86,7 +86,7 @@ def test_bits_are_those_of_aten(libraries, name, dtype):
         pointers = (ctypes.c_void_p(t.data_ptr()) for t in (*given, out))
         getattr(library, f"{name}_{cpp.TYPES[dtype]}")(*pointers, ctypes.c_int64(out.numel()))
         results.append(out.view(torch.int32 if dtype == torch.float32 else torch.int64))
-    # Of NaN the bits are nobody's concern.
+    # The bits of NaN do not matter.
     numbers = [torch.isnan(x.view(dtype)) for x in results]
     masks = name in ("lt", "le", "gt", "ge", "eq", "ne", "or")
     if not masks:

@@ -8,7 +8,7 @@ import torch
 from timers import EventTimer
 
 ROUNDS = 11
-COPIES = 4  # a round
+COPIES = 4  # per round
 
 
 def copy_bandwidth(device: torch.device, size: int) -> float:

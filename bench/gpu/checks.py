@@ -108,7 +108,7 @@ def normal_sum(n: int, device: torch.device) -> Iterator[Check]:
     x, loc_grad, scale_grad = both(draw, [random(n), torch.tensor(0.5)], device)
     # Two bfloat16 numbers next to each other are up to 2**-7 of the larger apart, which is below 8.
     yield worst("Normal.rsample, one scale, as bfloat16", x, 2.0**-5, "rounded to bfloat16, whose neighbours differ")
-    yield worst("Normal.rsample, one scale, gradient of loc", loc_grad, 1e-6, "1 but for the rounding of 1 / n")
+    yield worst("Normal.rsample, one scale, gradient of loc", loc_grad, 1e-6, "1 except for the rounding of 1 / n")
     yield worst("Normal.rsample, one scale, its gradient", scale_grad, NOISE, "a mean of noise within 2e-5")
 
 
@@ -160,7 +160,7 @@ def gamma(n: int, device: torch.device) -> Iterator[Check]:
     few = "a rejection decided otherwise: about one sample in a million"
     yield differing("Gamma.rsample, 1e-4 off", off(x, 1e-4), 4, few)
     yield differing("Gamma.rsample, gradient of rate, 1e-4 off", off(rate, 1e-4), 4, few)
-    implicit = "implicit gradients are within 1e-4 in each implementation, but for those few"
+    implicit = "implicit gradients are within 1e-4 in each implementation, except for those few"
     yield differing("Gamma.rsample, gradient of concentration, 1e-3 off", off(concentration, 1e-3), 4, implicit)
 
 

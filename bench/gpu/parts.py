@@ -42,7 +42,7 @@ def parse() -> Options:
     if unknown := set(options.parts) - set(LIMITS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(LIMITS)}")
     if not torch.cuda.is_available():
-        parser.error("no CUDA GPU is to be seen")
+        parser.error("no CUDA GPU is visible")
     base = options.results.resolve() / f"{slug(torch.cuda.get_device_name(DEVICE))}-gpu"
     return Options(base, options.parts, options.rehearse)
 

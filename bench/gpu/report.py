@@ -1,4 +1,4 @@
-"""The results of a GPU as the piece of Markdown that README.md shows, with a plot; and what stands out, printed.
+"""The results of a GPU as the piece of Markdown that bench/README.md shows, with a plot; and what stands out, printed.
 
 python -m gpu.report BASE
 
@@ -50,7 +50,7 @@ def fragment(results: Results, base: str) -> str:
     """Tables of the results.
 
     Args:
-        base: where the results' files are, as a link without what their names end in.
+        base: where the results' files are, as a link from there without what their names end in.
     """
     row = results.first
     lines = [
@@ -203,7 +203,7 @@ def main() -> None:
     base = parser.parse_args().base
     results = Results.read(base)
     path = base.with_name(f"{base.name}.md")
-    path.write_text(fragment(results, f"bench/results/{base.name}"))
+    path.write_text(fragment(results, f"results/{base.name}"))
     for text in (_checks(results.checks), _tests(results.tests), _disagreements(results.timings)):
         print("\n".join(text))
     print(f"wrote {path}")

@@ -60,7 +60,7 @@ def draw_relaxed(dist: Any, logits: Tensor) -> Tensor:
 
 
 def negative_elbo(dist: Any, net: SigmoidBeliefNet, images: Tensor, relaxed: bool) -> tuple[Tensor, Tensor]:
-    """-E[log p(x | h)] + KL(q(h | x) || p(h)), in nats an image, and what to differentiate in place of it."""
+    """-E[log p(x | h)] + KL(q(h | x) || p(h)), in nats per image, and what to differentiate in place of it."""
     logits = net.posterior_logits(images)
     units, log_prob = (draw_relaxed(dist, logits), None) if relaxed else draw(dist, logits)
     pixels = net.pixel_logits(units)
@@ -108,7 +108,7 @@ def main() -> None:
     for step in track(range(1, options.steps + 1), "training"):
         loss = next(losses)
         if step == 1 or step % 50 == 0:
-            print(f"step {step:4}: negative ELBO {loss:.2f} nats an image")
+            print(f"step {step:4}: negative ELBO {loss:.2f} nats per image")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def draw(dist: Any, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def negative_elbo(dist: Any, model: VAE, images: Tensor) -> Tensor:
-    """-E[log p(x | z)] + KL(q(z | x) || p(z)), in nats an image."""
+    """-E[log p(x | z)] + KL(q(z | x) || p(z)), in nats per image."""
     loc, scale = model.posterior(images)
     logits = model.decoder(draw(dist, loc, scale))
     # Grey values count as probabilities of white.
@@ -84,7 +84,7 @@ def main() -> None:
     for step in track(range(1, options.steps + 1), "training"):
         loss = next(losses)
         if step == 1 or step % 50 == 0:
-            print(f"step {step:4}: negative ELBO {loss:.2f} nats an image")
+            print(f"step {step:4}: negative ELBO {loss:.2f} nats per image")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ inline T deviance(T k, T mean, T difference) {
 
 // --------------------------------------------------------------------------------------------------------- rejection
 
-// Candidates (t, v) of an attempt, CANDIDATES an element: number j of element i at [j][i].
+// Candidates (t, v) of an attempt, CANDIDATES per element: number j of element i at [j][i].
 template <class T>
 constexpr int CANDIDATES = sizeof(T) == 4 ? 2 : 1;
 

@@ -43,7 +43,8 @@ _DEVICE_STIRLING = tl.constexpr(_STIRLING)
 _ARTANH = (1 / 3, 1 / 5, 1 / 7, 1 / 9, 1 / 11)
 _DEVICE_ARTANH = tl.constexpr(_ARTANH)
 
-# A candidate's (center c, a, b), and what an acceptance probability of 1 is at most in units of the mass.
+# A candidate's (center c, a, b), and the value of (a / s**2 + b) p(k) at which acceptance is certain, p(k) being the
+# mass.
 Hat = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

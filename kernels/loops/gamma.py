@@ -1,6 +1,6 @@
 """Standard gamma noise: g of the gamma law with a concentration and rate 1, as concentration * ratio * exp(power).
 
-The power is 0 but for concentrations below 1, where g itself would underflow.
+The power is 0 except for concentrations below 1, where g itself would underflow.
 
 Source: Marsaglia and Tsang, "A simple method for generating gamma variables" (2000). With d = a - 1/3 and
 y = z / sqrt(9 d), z standard normal, g = d (1 + y)**3 is taken with probability exp(-3 d r(y)),

@@ -1,11 +1,11 @@
 // Noise that loops, on the CPU: the elements of a tile whose attempt was rejected move up and try again together.
 //
-// noise.h goes before this. loops/noise.py says which block an attempt takes; the functions beside it are the
+// noise.h goes before this. loops/noise.py says which block an attempt takes; the functions next to it are the
 // specification.
 
 namespace rsample {
 
-constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what is drawn once an element
+constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what is drawn once per element
 
 // Some elements of a tile, at most TILE<T>, and where they stand in it.
 template <class T>

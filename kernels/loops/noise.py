@@ -19,7 +19,7 @@ from ..noise import compute_dtype
 from ..philox import DEVICE_ROUNDS, Words, philox4x32_words, philox_blocks
 from ..window import Window
 
-# The attempt, never reached by a loop, whose words are for what is drawn once an element.
+# The attempt, never reached by a loop, whose words are for what is drawn once per element.
 ONCE = 2**32 - 1
 DEVICE_ONCE = tl.constexpr(ONCE)
 

@@ -25,7 +25,7 @@ struct Bartlett {
       greatest = std::max(greatest, diagonal);
     }
     const double least = 256.0 * static_cast<double>(p) * epsilon * greatest;
-    double above[MOST_ROWS];  // the roots, but for growth
+    double above[MOST_ROWS];  // the roots, except for growth
     for (int64_t i = 0; i < p; ++i) {
       double growth = 1;
       for (int64_t j = 0; j < i; ++j) growth += std::abs(a[i][j]) / above[j];

@@ -27,7 +27,7 @@ def has_loops(df: Tensor, factor: Tensor) -> bool:
 
 
 def reads(*tensors: Tensor) -> bool:
-    """Whether loops read such tensors, of which nobody asks for derivatives."""
+    """Whether loops read such tensors, of which no derivatives are asked for."""
     return _LOOPS.find(*tensors) is not None
 
 

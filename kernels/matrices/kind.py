@@ -1,4 +1,4 @@
-"""The draws of this layer: loc + factor @ eps, and in one of them a noise of its own for every element beside it."""
+"""The draws of this layer: loc + factor @ eps, and in one of them additional noise of its own for every element."""
 
 from __future__ import annotations
 

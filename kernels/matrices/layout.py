@@ -31,7 +31,7 @@ class Batch:
         rows: in the run.
         steps: for each operand, from a row of the run to the next, in elements.
         own: the dimensions along which the factor changes.
-        shared: the other dimensions beside the run.
+        shared: the other dimensions besides the run.
         wide: indices need 64 bits.
     """
 

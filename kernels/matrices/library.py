@@ -12,7 +12,7 @@ from .. import cpp
 
 
 def available(compute: torch.dtype) -> bool:
-    """Whether draws and their gradients run compiled here; builds their libraries if that is still to be seen."""
+    """Whether draws and their gradients run compiled here; builds the libraries on first use."""
     return forward(compute) is not None and backward(compute) is not None
 
 

@@ -4,7 +4,7 @@
 
 namespace rsample {
 
-// `squares` has n numbers a matrix, `normals` and `out` n by n, of which those above the diagonal are not read.
+// `squares` has n numbers per matrix, `normals` and `out` n by n, of which those above the diagonal are not read.
 template <class T>
 void onion(const T* squares, const T* normals, int64_t matrices, int64_t n, T* out) {
   constexpr T tiny = std::numeric_limits<T>::min();

@@ -59,7 +59,7 @@ class ProductOperators(Operators):
         )
 
     def blocks(self, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> int:
-        # Streams beside the draw's own count from the same block.
+        # Streams other than the draw's own count from the same block.
         per_row = max(shape[-1], params[1].shape[-1])
         return -(-math.prod(shape[:-1]) * per_row // self.per_block(dtype))
 

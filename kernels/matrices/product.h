@@ -14,7 +14,7 @@ constexpr int BLOCK = 4;
 template <class T>
 constexpr int ROWS = VECTORS * LANES<T>;  // rows that are multiplied together
 constexpr int64_t SHARED = 8;             // rows with one factor, from which on they are multiplied together
-constexpr int64_t PACKED = 24;            // rows for which laying out their factor anew pays
+constexpr int64_t PACKED = 24;            // rows for which laying out their factor again pays
 constexpr int64_t SHORT = 8;              // shorter products take no vectors
 constexpr int64_t TASK = 1 << 14;         // elements of a factor, or of a result, in the unit of work
 constexpr int64_t LARGE = 1 << 20;        // elements of a factor that are cut, as threads take as long to start

@@ -23,7 +23,7 @@ from .bartlett import bartlett, bartlett_backward, reads
 class WishartDraw(Function):
     """A draw where nothing but reverse mode sees it: apply(again, shape, key, other_key, df, factor).
 
-    `again(df, factor)` gives the same draw as differentiable operations; `shape` is that of the sample but for the
+    `again(df, factor)` gives the same draw as differentiable operations; `shape` is that of the sample except for the
     matrices. The keys are packed: of the chi-squared and of the normal numbers.
     """
 

@@ -1,1 +1,1 @@
-"""Draws over rows: one noise a category along the last dimension, one result a row."""
+"""Draws over rows: one noise per category along the last dimension, one result per row."""

@@ -1,12 +1,12 @@
 """Gradients, forward-mode derivatives and vmap of draws over rows.
 
 Backward passes are torch operations on the parameters and on the sample, so that they can be differentiated again;
-where nobody does, those of samples are loops on the CPU. The noise drops out: a relaxed draw's derivatives follow from
-the sample, and along a reparameterised draw log E is fixed, so that the log-density, a function of log E alone but for
-the temperature, moves only with the temperature.
+where they are not, those of samples are loops on the CPU. The noise drops out: a relaxed draw's derivatives follow from
+the sample. Along a reparameterised draw log E is fixed, so that the log-density, a function of log E and the
+temperature, moves only with the temperature.
 
-The sample that was returned is not kept: whoever has it may overwrite it (`sample.data`), of which nobody hears. It is
-drawn again from its key, or copied where it is so small that this takes less time.
+The sample that was returned is not kept: its owner may overwrite it unseen (`sample.data`). It is drawn again from its
+key, or copied where it is so small that this takes less time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COPIED = 2**10
 class RaceDraw(LeanFunction):
     """A category for each row, and its log-probability: apply(kind, key, marker, shape, dtype, weights).
 
-    The category has no gradient but for the straight-through one, that of the probabilities.
+    The category has no gradient except for the straight-through one, that of the probabilities.
     """
 
     forward = Draw.forward
@@ -89,9 +89,9 @@ class RaceDraw(LeanFunction):
 
 
 def _copied(sample: Tensor) -> Tensor | None:
-    """The sample in memory that nobody else has, or None where it is rather drawn again.
+    """The sample in memory that is not shared, or None where it is rather drawn again.
 
-    Of categories there is one number a row, and a race has many. A compiler sees that the second draw is the first.
+    Of categories there is one number per row, and a race has many. A compiler sees that the second draw is the first.
     """
     small = is_plain((sample,)) and (not sample.is_floating_point() or sample.numel() <= COPIED)
     return sample.detach().clone() if small else None
@@ -109,7 +109,7 @@ def _drawn_again(
 
 
 def _is_looped(grad: Tensor | None, *params: Tensor) -> bool:
-    """Whether loops on the CPU compute the parameters' gradients, which nobody differentiates again."""
+    """Whether loops on the CPU compute the parameters' gradients, which are not differentiated again."""
     if grad is None or torch._C._are_functorch_transforms_active() or wants_derivative((grad, *params)):
         return False
     if not is_plain((grad, *params)) or backend_for(grad.device, grad.numel(), (grad, *params)) != "compiled":
@@ -146,7 +146,7 @@ def _probs_backward(kind: Race, grad: Tensor, weights: Tensor) -> Tensor:
 
 
 def _race_log_prob_backward(kind: Race, grad: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """The gradient of the weights for that of the log-probability; summed over rows before it has K elements a row."""
+    """The weights' gradient from that of the log-probability; summed over rows before it has K elements per row."""
     compute = compute_dtype(weights.dtype)
     w, g = weights.to(compute), grad.to(compute)
     if kind.from_probs:

@@ -5,7 +5,7 @@
 
 namespace rsample {
 
-// What the shares of a row have in common. What is left beside the greatest one, and how it moves, keep their precision.
+// What the shares of a row have in common. What is left besides the greatest one, and how it moves, keep their precision.
 template <class T>
 struct Simplex {
   using V = Vector<T>;

@@ -40,7 +40,7 @@ class DirichletGradient:
         return result
 
     def function(self, dtype: torch.dtype) -> Any:
-        """The loop, which is built if that is still to be done; or None, which is tried once."""
+        """The loop, built on first use; None where that fails, which is tried once."""
         if dtype not in self._functions:
             with cpp.BUILDING:
                 if dtype not in self._functions:

@@ -25,8 +25,9 @@ def _time_of_words(high, low, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
     """E / ln 2 of one element. DTYPE is the dtype of the weights.
 
     On the hardware, -log2 of the uniform number that :func:`rsample.kernels.noise.exponential_of_element` takes, u = t
-    or 1 + t, with one conversion for each. Next to u = 1 that logarithm has but an absolute error, 2**-22.6, and two
-    terms in s = -t take its place, minimax on [0, 0.01]. The relative error is at most 1.5e-5, where they meet.
+    or 1 + t, with one conversion for each. Next to u = 1 that logarithm has only an absolute error bound, 2**-22.6.
+    There two terms in s = -t take its place, minimax on [0, 0.01]. The relative error is at most 1.5e-5, where they
+    meet.
     """
     if DTYPE == tl.float64:
         word = ((high.to(tl.uint64) << 32) | low.to(tl.uint64)).to(tl.int64, bitcast=True)

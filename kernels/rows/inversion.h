@@ -1,4 +1,4 @@
-// Several draws from each row of weights on the CPU: running sums once a row, then a search for each draw.
+// Several draws from each row of weights on the CPU: running sums once per row, then a search for each draw.
 //
 // compiled.py puts elementary.h, noise.h and race.h before this. inversion.py is the specification: all bits are the same.
 

@@ -1,4 +1,4 @@
-"""Several draws from each row of weights: prefix sums once a row, then a search for each draw.
+"""Several draws from each row of weights: prefix sums once per row, then a search for each draw.
 
 A race of a row's categories goes over all of them for each draw. Where a row is drawn from more than once, its weights
 become whole numbers, in units of a small fraction of the largest one, and the draw of number x below their sum is the
@@ -7,7 +7,7 @@ and the numbers come of additions, multiplications and conversions that IEEE 754
 categories, to the last one.
 
 The largest weight of a row of K categories is 2**s units, s = 62 - ceil(log2(K)); another is rounded down to a whole
-unit. So each is off by less than K * 2**-61 of the largest, which is 2**-45 for K = 50,000, beside its rounding in the
+unit. So each is off by less than K * 2**-61 of the largest, which is 2**-45 for K = 50,000, besides its rounding in the
 compute dtype; what is less than a unit, and so a probability of 0, is never drawn.
 """
 

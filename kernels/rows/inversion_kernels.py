@@ -107,7 +107,7 @@ def running_sums_kernel(
 ):
     """The running sums within a part of `run` categories of ROWS rows: sums[row, category], and totals[row, part].
 
-    With BLOCKS only those at the end of each tile, sums[row, tile], beside the row's largest weight.
+    With BLOCKS only those at the end of each tile, sums[row, tile], and the row's largest weight.
     LOG_PROB asks for the row's largest weight, too, and for the part's sum of probabilities or of exp(logit - largest).
     """
     DTYPE: tl.constexpr = weights_ptr.dtype.element_ty
@@ -207,10 +207,10 @@ def search_kernel(
     LANES: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """A draw a lane. `strides` are those of the draws' numbers, of the table's rows and of the weights.
+    """One draw per lane. `strides` are those of the draws' numbers, of the table's rows and of the weights.
 
     Where BLOCK is not 1, the table has the sums at the end of blocks of so many categories, and the block in which a
-    draw ends is added up again. One-hot samples are written TILE categories a program; of these the first stores the
+    draw ends is added up again. One-hot samples are written TILE categories per program; of these the first stores the
     log-probability.
     """
     INDEX: tl.constexpr = tl.uint64 if WIDE else tl.uint32
@@ -317,7 +317,7 @@ def configure(rows: int, k: int) -> TableConfig:
 
 
 def blocks_are_enough(draws: int, k: int, config: TableConfig) -> bool:
-    """Whether so many draws a row cost less by adding up a block each than a table of all running sums does."""
+    """Whether so many draws per row cost less by adding up a block each than by a table of all running sums."""
     return config.rows == 1 and draws * 2 * config.tile <= k
 
 

@@ -37,7 +37,7 @@ if HAS_TRITON:
 
 @dataclass(frozen=True)
 class Race(Operators):
-    """A category for each row: what the operator `rsample::categorical` takes beside key, weights and shape.
+    """A category for each row: what the operator `rsample::categorical` takes besides key, weights and shape.
 
     `straight_through` gives a one-hot sample the gradient of the probabilities.
     """
@@ -72,7 +72,7 @@ class Race(Operators):
     ) -> Outputs:
         (weights,) = params
         numel = math.prod(shape)
-        # A box's key says how the whole sample is drawn: of the draws that share a row it may have but one.
+        # A box's key says how the whole sample is drawn: of the draws that share a row it may have only one.
         of_box = Key(key).box is not None
         key, numel, window = split_key(key, numel)
         inversion = window is not None if of_box else draws_by_inversion(weights.shape, shape)
@@ -98,7 +98,7 @@ def race(from_probs: bool, one_hot: bool, log_prob: bool, straight_through: bool
 
 @dataclass(frozen=True)
 class Relaxed(Operators):
-    """A point of the simplex for each row: what `rsample::relaxed_categorical` takes beside key, parameters and shape.
+    """A point of the simplex for each row: what `rsample::relaxed_categorical` takes besides key, parameters and shape.
 
     `pathwise` lets gradients reach the parameters through the sample; else only through its log-probability.
     """

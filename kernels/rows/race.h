@@ -271,7 +271,7 @@ void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64
           int64_t* index, W* one_hot, T* log_total) {
   const Cut cut{rows, k};
   const auto finish = [&](int64_t row, const Winner<T>& winner) {
-    // Nobody ran where no weight was a number above -inf.
+    // No category has a score when no weight is a number above -inf: the result is 0.
     index[row] = winner.category < k ? winner.category : 0;
     if (one_hot) one_hot[row * k + index[row]] = one<W>();
     if (log_total) log_total[row] = winner.top + static_cast<T>(std::log(winner.total));

@@ -300,7 +300,7 @@ def race_kernel(
             found = tl.where(again == tl.max(again, axis=0), p, NOBODY)
             index = tl.minimum(index, tl.min(found, axis=0))
         score = tl.maximum(score, hot_best)
-    # Nobody ran where all weights were probabilities of 0, logits of -inf, or NaN: category 0 stands for that.
+    # No category has a score when all weights are probabilities of 0, logits of -inf, or NaN: the result is 0.
     index = tl.where(index == NOBODY, 0, index)
 
     row_of = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)

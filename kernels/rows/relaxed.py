@@ -98,7 +98,7 @@ def relaxed_kernel(
 ):
     """One launch of PHASE "tile" or "row", where programs see whole rows; or "sums" and then "write".
 
-    log_prob_constant is what the log-density needs beside sums and the temperature: lgamma(k) - k log(k).
+    log_prob_constant is what the log-density needs besides sums and the temperature: lgamma(k) - k log(k).
     """
     DTYPE: tl.constexpr = logits_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
@@ -196,7 +196,7 @@ def relaxed_kernel(
                 row_times = tl.sum(tl.reshape(sum_of_times, (ROWS, LPR)), axis=1)
                 row_logs = tl.sum(tl.reshape(sum_of_logs, (ROWS, LPR)), axis=1)
                 row_scores = tl.sum(tl.reshape(sum_of_scores, (ROWS, LPR)), axis=1)
-            # One number a row: float64 costs nothing. The mean keeps the terms small.
+            # One number per row: float64 costs nothing. The mean keeps the terms small.
             n = k.to(tl.float64)
             logs = row_logs.to(tl.float64) - n * tl.log2(row_times.to(tl.float64) / n)
             if EXPONENTIATED:

@@ -155,5 +155,5 @@ def test_a_vae_learns(pyro, maps):
     with dist.accelerate():
         losses = [svi.step(images) / batch for _ in range(200)]
     assert maps == {"normal": 200}  # the guide's, which the model replays
-    # Nats an image: fair pixels have 16 log 2 = 11.1; at six seeds it ended at 3.9 to 4.3.
+    # Nats per image: fair pixels have 16 log 2 = 11.1; at six seeds it ended at 3.9 to 4.3.
     assert sum(losses[-10:]) / 10 < 6 < 11 < losses[0]
