@@ -9,11 +9,12 @@ import pytest
 import rsample
 
 # The floors, from the ground. A module of kernels/ that none of them names is on the one of the draws.
-STREAM = "language devicemath polynomial philox noise philox_key window layout backend compatibility dtensor hugepages"
-FORMULA = "special cotangent translate cases"
+STREAM = """language devicemath polynomial philox noise philox_key window layout backend compatibility dtensor hugepages
+    cache"""
+FORMULA = "special cotangent translate device_functions cases"
 LAWS = "maps loops"
 ENGINES = """direct_launch launch tiles reduction elementwise loop_kernels reference cpp interpreter compiled checks
-    outputs rows.gumbel rows.layout rows.inversion rows.race rows.relaxed rows.inversion_kernels rows.reference
+    compiler outputs rows.gumbel rows.layout rows.inversion rows.race rows.relaxed rows.inversion_kernels rows.reference
     rows.compiled matrices.kind matrices.layout matrices.library matrices.noise matrices.reference matrices.product
     matrices.compiled"""
 FLOORS = {f"kernels.{name}": i for i, names in enumerate((STREAM, FORMULA, LAWS, ENGINES)) for name in names.split()}

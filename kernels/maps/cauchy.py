@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..cotangent import cotangent, cotangent_device
-from ..devicemath import divide, log
+from ..devicemath import log
 from ..language import tl, triton
 from ..noise import CENTERED
 from ..special import log1p_of_square
@@ -49,16 +49,24 @@ def half_cauchy_log_prob(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(x < 0, -math.inf, -math.log(math.pi / 2) - torch.log(scale) - log1p_of_square(x / scale))
 
 
-@triton.jit
-def standard_cauchy_log_density_device(t, HARDWARE: tl.constexpr):
-    e = cotangent_device(t, HARDWARE)
-    return -log(tl.fma(e, e, 1.0), HARDWARE) - _LOG_PI
+# In place of what is made of the references, for a fifth fewer instructions: where e is so small that log1p(e^2) and
+# log(1 + e^2) differ, neither counts beside the logarithm of pi.
 
 
 @triton.jit
-def standard_cauchy_slope_device(t, HARDWARE: tl.constexpr):
+def _log_square(t, scale, HARDWARE: tl.constexpr):
     e = cotangent_device(t, HARDWARE)
-    return divide(-2.0 * e, tl.fma(e, e, 1.0), HARDWARE)
+    return log(tl.fma(e, e, 1.0), HARDWARE) + log(scale, HARDWARE)
+
+
+@triton.jit
+def cauchy_log_prob_device(t, loc, scale, HARDWARE: tl.constexpr):
+    return -_log_square(t, scale, HARDWARE) - _LOG_PI
+
+
+@triton.jit
+def half_cauchy_log_prob_device(t, scale, HARDWARE: tl.constexpr):
+    return -_log_square(t, scale, HARDWARE) - _LOG_HALF_PI
 
 
 CAUCHY_MAP = location_scale_map(
@@ -68,12 +76,10 @@ CAUCHY_MAP = location_scale_map(
         reference=cotangent,
         log_density=standard_cauchy_log_density,
         slope=standard_cauchy_slope,
-        device=cotangent_device,
-        device_log_density=standard_cauchy_log_density_device,
-        device_slope=standard_cauchy_slope_device,
     ),
     at=cauchy_log_prob,
     support=REAL_LINE,
+    device_log_prob=cauchy_log_prob_device,
 )
 
 
@@ -90,22 +96,6 @@ def standard_half_cauchy_slope(t: Tensor) -> Tensor:
     return -torch.abs(standard_cauchy_slope(t))
 
 
-@triton.jit
-def standard_half_cauchy_device(t, HARDWARE: tl.constexpr):
-    return tl.abs(cotangent_device(t, HARDWARE))
-
-
-@triton.jit
-def standard_half_cauchy_log_density_device(t, HARDWARE: tl.constexpr):
-    e = cotangent_device(t, HARDWARE)
-    return -log(tl.fma(e, e, 1.0), HARDWARE) - _LOG_HALF_PI
-
-
-@triton.jit
-def standard_half_cauchy_slope_device(t, HARDWARE: tl.constexpr):
-    return -tl.abs(standard_cauchy_slope_device(t, HARDWARE))
-
-
 HALF_CAUCHY_MAP = scale_map(
     "half_cauchy",
     Standard(
@@ -113,10 +103,8 @@ HALF_CAUCHY_MAP = scale_map(
         reference=standard_half_cauchy,
         log_density=standard_half_cauchy_log_density,
         slope=standard_half_cauchy_slope,
-        device=standard_half_cauchy_device,
-        device_log_density=standard_half_cauchy_log_density_device,
-        device_slope=standard_half_cauchy_slope_device,
     ),
     at=half_cauchy_log_prob,
     support=HALF_LINE,
+    device_log_prob=half_cauchy_log_prob_device,
 )
