@@ -36,6 +36,7 @@ _CALLS = {
     "clamp": "minimum(maximum({}, {}), {})",
     "where": "tl.where({}, {}, {})",
     "indicator": "{}.to({dtype})",
+    "log2": "log2({}, HARDWARE)",
     "copysign": "copysign({}, {})",
     "cotangent": "cotangent_device({}, HARDWARE)",
 }
@@ -45,7 +46,7 @@ _CALLS |= {name: f"{name}({{}}, HARDWARE)" for name in ("log", "log1p", "exp", "
 _FUNCTIONS = {
     "cotangent": {"cotangent_device"},
     "devicemath": {
-        *("copysign", "divide", "exp", "expm1", "log", "log1p", "maximum", "minimum", "negative", "tanh"),
+        *("copysign", "divide", "exp", "expm1", "log", "log1p", "log2", "maximum", "minimum", "negative", "tanh"),
     },
 }
 
@@ -129,7 +130,10 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
         several = isinstance(results, tuple)
         return results
 
-    function = fused(unshielded(simplified(flattened(traced(noted, len(arguments) - 1, dtype)))))
+    function = flattened(traced(noted, len(arguments) - 1, dtype))
+    if dtype == torch.float32:
+        function = in_base_2(function)
+    function = fused(unshielded(simplified(function)))
     first = arguments[0]
     names: dict[int, str] = {}
     lines = []
@@ -183,6 +187,21 @@ def _is_single(value: int | float) -> bool:
 
 def _literal(value: float) -> str:
     return repr(value) if math.isfinite(value) else f'float("{value}")'
+
+
+def in_base_2(function: Function) -> Function:
+    """The same with logarithms as the hardware has them, times a constant, which goes into a sum with its product."""
+    steps: list[Operation] = []
+    places: list[int] = []
+    for name, operands in function.steps:
+        if name not in ("noise", "input", "constant"):
+            operands = tuple(places[x] if isinstance(x, int) else x for x in operands)
+        if name == "log":
+            steps.append(Operation("log2", operands))
+            name, operands = "mul", (len(steps) - 1, math.log(2))
+        steps.append(Operation(name, operands))
+        places.append(len(steps) - 1)
+    return function._replace(steps=steps, results=[places[r] if isinstance(r, int) else r for r in function.results])
 
 
 def simplified(function: Function) -> Function:

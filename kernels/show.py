@@ -11,11 +11,11 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Iterator
+from types import FunctionType
 
 import torch
 
 from . import device_functions, maps
-from .language import HAS_TRITON
 from .maps.map import Map
 from .noise import Noise
 from .translate import printed, traced
@@ -35,10 +35,11 @@ def shown(map: Map) -> Iterator[str]:
         name, function = f"{map.name}_{what}", formula.function
         yield f"{'-' * (119 - len(name))} {name}"
         yield inspect.getsource(function)
-        if formula.override is None:
-            yield device_functions.source(name, function, formula.arguments, formula.read)
-        elif HAS_TRITON:
-            yield inspect.getsource(formula.override.fn)
+        on_gpu = formula.override or function
+        if on_gpu is not function:
+            yield inspect.getsource(getattr(on_gpu, "fn", on_gpu))
+        if isinstance(on_gpu, FunctionType):
+            yield device_functions.source(name, on_gpu, formula.arguments, formula.read)
         yield printed(name, traced(function, len(formula.arguments) - 1, torch.float32)).strip() + "\n"
 
 

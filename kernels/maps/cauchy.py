@@ -7,21 +7,22 @@ import math
 import torch
 from torch import Tensor
 
-from ..cotangent import cotangent, cotangent_device
-from ..devicemath import log
-from ..language import tl, triton
+from ..cotangent import cotangent
 from ..noise import CENTERED
 from ..special import log1p_of_square
 from .location_scale import Standard, location_scale_map, scale_map
 from .support import HALF_LINE, REAL_LINE
 
-_LOG_PI = tl.constexpr(math.log(math.pi))
-_LOG_HALF_PI = tl.constexpr(math.log(math.pi / 2))
-
 
 def standard_cauchy_log_density(t: Tensor) -> Tensor:
     e = cotangent(t)
     return -torch.log1p(e * e) - math.log(math.pi)
+
+
+def _device_log_density(t: Tensor, area: float) -> Tensor:
+    """A fifth fewer instructions: log1p is other than log where neither counts beside the logarithm of the area."""
+    e = cotangent(t)
+    return -torch.log(1 + e * e) - math.log(area)
 
 
 def standard_cauchy_slope(t: Tensor) -> Tensor:
@@ -49,26 +50,6 @@ def half_cauchy_log_prob(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(x < 0, -math.inf, -math.log(math.pi / 2) - torch.log(scale) - log1p_of_square(x / scale))
 
 
-# In place of what is made of the references, for a fifth fewer instructions: where e is so small that log1p(e^2) and
-# log(1 + e^2) differ, neither counts beside the logarithm of pi.
-
-
-@triton.jit
-def _log_square(t, scale, HARDWARE: tl.constexpr):
-    e = cotangent_device(t, HARDWARE)
-    return log(tl.fma(e, e, 1.0), HARDWARE) + log(scale, HARDWARE)
-
-
-@triton.jit
-def cauchy_log_prob_device(t, loc, scale, HARDWARE: tl.constexpr):
-    return -_log_square(t, scale, HARDWARE) - _LOG_PI
-
-
-@triton.jit
-def half_cauchy_log_prob_device(t, scale, HARDWARE: tl.constexpr):
-    return -_log_square(t, scale, HARDWARE) - _LOG_HALF_PI
-
-
 CAUCHY_MAP = location_scale_map(
     "cauchy",
     Standard(
@@ -76,10 +57,10 @@ CAUCHY_MAP = location_scale_map(
         reference=cotangent,
         log_density=standard_cauchy_log_density,
         slope=standard_cauchy_slope,
+        device_log_density=lambda t: _device_log_density(t, math.pi),
     ),
     at=cauchy_log_prob,
     support=REAL_LINE,
-    device_log_prob=cauchy_log_prob_device,
 )
 
 
@@ -103,8 +84,8 @@ HALF_CAUCHY_MAP = scale_map(
         reference=standard_half_cauchy,
         log_density=standard_half_cauchy_log_density,
         slope=standard_half_cauchy_slope,
+        device_log_density=lambda t: _device_log_density(t, math.pi / 2),
     ),
     at=half_cauchy_log_prob,
     support=HALF_LINE,
-    device_log_prob=half_cauchy_log_prob_device,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -25,8 +26,7 @@ class Density:
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
             with the parameters (pathwise); None where it does not.
         reference_score: the same where the sample is a constant (the score function).
-        transform, transform_grad, score: Triton functions in place of those that are made of the references, where
-            better ones are known; they take a compile-time HARDWARE at the end.
+        transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
     """
 
     at: Callable[..., Tensor]
@@ -44,7 +44,7 @@ class Formula(NamedTuple):
     Attributes:
         function: torch code.
         arguments: the names of its arguments.
-        override: a Triton function in place of the one that is made of it, or None.
+        override: what is better on a GPU: torch code, a Triton function, or None.
         read: how many arguments the Triton function takes, if not all.
     """
 
@@ -75,11 +75,11 @@ class Map:
         tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
             their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
-        transform: Triton function in place of the one that is made of `reference`, where a better one is known:
-            `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows the special-function unit of NVIDIA
-            GPUs.
-        transform_grad: the same of `reference_grad`: `(noise, grad, *parameters, HARDWARE)`, without the parameters if
-            the map is affine.
+        transform: what is better on a GPU than the Triton function that is made of `reference`: other torch code to
+            make it of, or a Triton function `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
+            the special-function unit of NVIDIA GPUs.
+        transform_grad: the same of `reference_grad`; as a Triton function `(noise, grad, *parameters, HARDWARE)`,
+            without the parameters if the map is affine.
         density: of the sample.
         joint: whether a draw gives (sample, log_prob) rather than the sample. Gradients then reach the parameters
             through both ("pathwise") or through log_prob at a constant sample ("score").
@@ -187,7 +187,9 @@ class Map:
         if what not in made:
             formula = self.formulas[what]
             name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
-            made[what] = formula.override or device_function(name, formula.function, formula.arguments, formula.read)
+            code = formula.override or formula.function
+            by_hand = code is formula.override and not isinstance(code, FunctionType)
+            made[what] = code if by_hand else device_function(name, code, formula.arguments, formula.read)
         return made[what]
 
     @functools.cached_property
