@@ -1,7 +1,7 @@
 """Triton device functions from torch references: what :mod:`rsample.kernels.translate` traces, printed for a GPU.
 
 A function is the source of a Python module of its own: a real file in the cache folder, so that tracebacks, profilers
-and Triton itself find it. The same reference gives the same text in every process, which Triton's cache looks for.
+and Triton itself find it. The same reference gives the same text in every process, as Triton's cache keys on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from . import cache
 from .translate import COMPARISONS, Function, Operation, conditions, flattened, traced
 
-# Operation -> Triton code. Constants among its operands are literals where they stand beside an operator.
+# Operation -> Triton code; those that translate.py has not are put in place of its own below.
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "or": "|", **COMPARISONS}
 _CALLS = {
     "div": "divide({}, {}, HARDWARE)",
@@ -43,12 +43,8 @@ _CALLS = {
 _CALLS |= {name: f"tl.{name}({{}})" for name in ("abs", "sqrt", "rsqrt", "floor")}
 _CALLS |= {name: f"{name}({{}}, HARDWARE)" for name in ("log", "log1p", "exp", "expm1", "tanh")}
 # The functions of this package that are called, by module.
-_FUNCTIONS = {
-    "cotangent": {"cotangent_device"},
-    "devicemath": {
-        *("copysign", "divide", "exp", "expm1", "log", "log1p", "log2", "maximum", "minimum", "negative", "tanh"),
-    },
-}
+_DEVICE_MATH = ("copysign", "divide", "exp", "expm1", "log", "log1p", "log2", "maximum", "minimum", "negative", "tanh")
+_FUNCTIONS = {"cotangent": {"cotangent_device"}, "devicemath": set(_DEVICE_MATH)}
 
 
 @functools.cache
@@ -228,10 +224,11 @@ def _shorter(steps: Sequence[Operation], name: str, operands: Sequence[int | flo
             return Operation("minimum", (x, high))
     if name == "where":
         mask, x, y = operands
-        if (x, y) == (1.0, 0.0):
+        # Texts are compared, as the number 1.0 equals that of a step.
+        if repr((x, y)) == "(1.0, 0.0)":
             return Operation("indicator", (mask,))
         comparison = step(mask)
-        if comparison.operands == (x, y) and comparison.name in ("lt", "le", "gt", "ge"):
+        if repr(comparison.operands) == repr((x, y)) and comparison.name in ("lt", "le", "gt", "ge"):
             return Operation("minimum" if comparison.name in ("lt", "le") else "maximum", (x, y))
     if name == "reciprocal":
         tangent = step(operands[0])
@@ -244,9 +241,9 @@ def _shorter(steps: Sequence[Operation], name: str, operands: Sequence[int | flo
 
 
 def unshielded(function: Function) -> Function:
-    """The same without what gives harmless arguments to a formula where another one is chosen.
+    """The same without what gives a formula harmless arguments where another one is chosen.
 
-    It is for derivatives, which are taken of the formulas in torch.
+    Derivatives need it, which are taken of the torch code.
     """
     steps = list(function.steps)
     places: list[int | float] = list(range(len(steps)))
@@ -257,18 +254,18 @@ def unshielded(function: Function) -> Function:
         operands = tuple(places[x] if isinstance(x, int) else x for x in operands)
         steps[i] = Operation(name, operands)
         for mask, holds in met or ():
-            x = operands[0]
-            if name == "where" and x == places[mask]:
-                x = operands[1 if holds else 2]
-            elif name not in ("maximum", "minimum") or not _beyond(steps[mask], holds, name, *operands):
-                continue
-            if isinstance(x, int):
-                places[i] = x
+            chosen: int | float | None = None
+            if name == "where" and operands[0] == places[mask]:
+                chosen = operands[1 if holds else 2]
+            elif name in ("maximum", "minimum") and _within(steps[mask], holds, name, *operands):
+                chosen = operands[0]
+            if isinstance(chosen, int):
+                places[i] = chosen
     return function._replace(steps=steps, results=[places[r] if isinstance(r, int) else r for r in function.results])
 
 
-def _beyond(comparison: Operation, holds: bool, name: str, x: int | float, bound: int | float) -> bool:
-    """Whether x is on the side of its bound where `name`, its maximum or minimum with it, is x; or NaN."""
+def _within(comparison: Operation, holds: bool, name: str, x: int | float, bound: int | float) -> bool:
+    """Whether a comparison with x that holds, or does not, says that the maximum or minimum of x and its bound is x."""
     if comparison.name not in ("lt", "le", "gt", "ge") or comparison.operands[0] != x:
         return False
     limit = comparison.operands[1]

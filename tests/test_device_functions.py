@@ -119,6 +119,7 @@ def test_what_has_no_translation_is_refused():
 
 def choices(u, x, y):
     chosen = torch.where((u < 0.3) | (u >= x), 0.5, 0.75).to(u.dtype)  # of two numbers torch makes the default dtype
+    chosen = chosen + torch.where(u > y, x, u) + torch.where(u < 1.0, u, x)  # steps 0 and 1 beside the numbers
     return chosen + torch.where(u > y, x, 0.1) + torch.where(u <= y, 0.7, x) + (u == y).to(u.dtype)
 
 
