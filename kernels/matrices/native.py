@@ -45,7 +45,7 @@ class Product:
         """Tells the core how a draw is made, where product.h multiplies."""
         forward = backward = None
         factor = params[1]
-        parts = [None]
+        parts: list[Any] = [None]
         if 1 in factor.stride()[-2:]:
             parts = [library.forward(factor.dtype), library.backward(factor.dtype)]
         if None not in parts:
