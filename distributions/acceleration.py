@@ -324,9 +324,7 @@ def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> T
 
 
 def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    if not _draws_as(td.Categorical, d._categorical):
-        return None
-    given = _accepted_weights(d._categorical)
+    given = _accepted_weights_below(d)
     if given is None:
         return None
     name, weights = given
@@ -335,9 +333,7 @@ def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tenso
 
 
 def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    if not _draws_as(td.Categorical, d._categorical):
-        return None
-    given = _accepted_weights(d._categorical)
+    given = _accepted_weights_below(d)
     if given is None:
         return None
     name, weights = given
@@ -371,6 +367,11 @@ def _accepted_weights(categorical: Any) -> tuple[str, Tensor] | None:
     else:
         valid = w.max() < math.inf
     return None if _is_outside(valid, categorical, name, weights) else (name, weights)
+
+
+def _accepted_weights_below(d: Any) -> tuple[str, Tensor] | None:
+    """Those of the categorical distribution that one is made of, unless that has a draw of its own."""
+    return _accepted_weights(d._categorical) if _draws_as(td.Categorical, d._categorical) else None
 
 
 def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:

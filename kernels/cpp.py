@@ -1,9 +1,9 @@
 """Builds C++ libraries at run time, and keeps them for later processes.
 
-They are kept in RSAMPLE_CACHE_DIR, or `rsample` in XDG_CACHE_HOME or ~/.cache. One process at a time makes a library;
-others wait for it. With the first library for small draws of a dtype, the others that these may need are begun, while
-the program goes on. Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing
-is tried again for the life of the process.
+They are kept in the folder of :mod:`rsample.kernels.cache`. One process at a time makes a library; others wait for it.
+With the first library for small draws of a dtype, the others that these may need are begun, while the program goes on.
+Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing is tried again for the
+life of the process.
 
 The compiler is called as :mod:`rsample.kernels.compiler` says. Where that does not do (another system than Linux, an
 unknown compiler or processor) Inductor calls it, whose import takes seconds.
@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from . import compiler
+from . import cache, compiler
 from .compatibility import load_cpp
 
 if sys.platform == "linux":
@@ -252,10 +252,8 @@ def _keep(file: Path, kept: Path) -> None:
 
 def place(source: str) -> Path | None:
     """Where the library of a source is kept, for this machine and version of torch, except for the size in its name."""
-    given = os.environ.get("RSAMPLE_CACHE_DIR")
-    try:
-        folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsample"
-    except RuntimeError:  # a user without a home folder
+    folder = cache.folder()
+    if folder is None:
         return None
     options = (compiler.OPTIMISED, compiler.vectors())
     made_by = (source, torch.__version__, os.environ.get("CXX"), compiler.machine(), options)

@@ -162,6 +162,25 @@ def exp(x, HARDWARE: tl.constexpr):
 
 
 @triton.jit
+def tanh(x, HARDWARE: tl.constexpr):
+    """The hyperbolic tangent, relatively exact next to 0."""
+    m = expm1(-2.0 * tl.abs(x), HARDWARE)
+    return copysign(divide(m, m + 2.0, HARDWARE), x)
+
+
+@triton.jit
+def maximum(x, y):
+    """The greater one, or NaN where one is."""
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def minimum(x, y):
+    """The lesser one, or NaN where one is."""
+    return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def bits_or(w, MASK: tl.constexpr, BITS: tl.constexpr, HARDWARE: tl.constexpr):
     """(w & MASK) | BITS in one instruction: with two constants the compiler would take two."""
     if HARDWARE:

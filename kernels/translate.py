@@ -34,10 +34,10 @@ OPERATIONS |= {
     name: f"({{}}).{name}()" for name in ("abs", "sqrt", "rsqrt", "sin", "cos", "tan", "atan", "floor", "erf")
 }
 OPERATIONS |= {name: f"rsample::vectors::{name}({{}})" for name in ("log", "log1p", "exp", "expm1", "tanh")}
-_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-OPERATIONS |= {name: f"{{}} {sign} {{}}" for name, sign in _COMPARISONS.items()}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+OPERATIONS |= {name: f"{{}} {sign} {{}}" for name, sign in COMPARISONS.items()}
 _SAME = {"truediv": "div"}
-_MASKS = {*_COMPARISONS, "or"}
+_MASKS = {*COMPARISONS, "or"}
 
 
 class Operation(NamedTuple):
@@ -86,7 +86,7 @@ def _method(name: str, swap: bool = False) -> Callable[..., Any]:
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(Symbol, f"__{_name}__", _method(_name))
     setattr(Symbol, f"__r{_name}__", _method(_name, swap=True))
-for _name in ("neg", "abs", "or", *_COMPARISONS):
+for _name in ("neg", "abs", "or", *COMPARISONS):
     setattr(Symbol, f"__{_name}__", _method(_name))
 
 
@@ -193,8 +193,8 @@ class Function(NamedTuple):
 _LOADED = ("noise", "input", "constant", "chosen")  # whose operands are no steps
 
 
-def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.dtype, *, values: int = 1) -> Function:
-    """The steps of `function(noise, *inputs)`, a tuple of results.
+def traced(function: Callable[..., Any], inputs: int, dtype: torch.dtype, *, values: int = 1) -> Function:
+    """The steps of `function(noise, *inputs)`, a result or a tuple of results.
 
     Args:
         values: how many numbers the noise of an element has; if several, `function` takes a tuple of them.
@@ -208,7 +208,8 @@ def traced(function: Callable[..., tuple[Any, ...]], inputs: int, dtype: torch.d
     symbols += [trace.symbol("input", (i,), dtype) for i in range(inputs)]
     # A draw of a subclass of tensors comes here with torch functions switched off, by which symbols are seen.
     with torch._C._EnableTorchFunction():
-        results = function(*symbols)
+        given = function(*symbols)
+    results = given if isinstance(given, tuple) else (given,)
     return Function(trace.steps, [trace.operand(r) for r in results], inputs, trace.choice, values)
 
 
@@ -389,8 +390,8 @@ def _read(step: Operation) -> list[int]:
     return [operand for operand in step.operands if isinstance(operand, int)]
 
 
-def _conditions(function: Function) -> list[Condition | None]:
-    """For each step a condition without which nobody reads it, where leaving it out is worth a jump."""
+def conditions(function: Function) -> list[set[Condition] | None]:
+    """For each step what holds in all lanes in which somebody reads it; None where nobody does."""
     steps = function.steps
     needed: list[set[Condition] | None] = [None] * len(steps)  # None: not read so far
     for result in function.results:
@@ -401,11 +402,17 @@ def _conditions(function: Function) -> list[Condition | None]:
         if own is None:
             continue
         for operand in _read(step):
-            conditions = own
+            met = own
             if step.name == "where" and step.operands.count(operand) == 1 and operand != step.operands[0]:
-                conditions = own | {(int(step.operands[0]), operand == step.operands[1])}
+                met = own | {(int(step.operands[0]), operand == step.operands[1])}
             before = needed[operand]
-            needed[operand] = set(conditions) if before is None else before & conditions
+            needed[operand] = set(met) if before is None else before & met
+    return needed
+
+
+def _conditions(function: Function) -> list[Condition | None]:
+    """For each step a condition without which nobody reads it, where leaving it out is worth a jump."""
+    steps, needed = function.steps, conditions(function)
     costs: dict[Condition, int] = {}
     for step, own in zip(steps, needed, strict=True):
         for condition in own or ():

@@ -160,6 +160,7 @@ def test_a_generator_that_hands_out_no_state_is_moved_on(monkeypatch):
 
 @pytest.mark.cuda
 def test_cuda_draws_advance_the_generator_by_their_words():
+    torch.cuda.init()  # which makes the generators
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     torch.cuda.manual_seed(3)
     start = generator.get_offset()
@@ -187,6 +188,7 @@ def test_cuda_graph_replays_draw_new_numbers_and_match_the_reserved_keys():
     loc = torch.zeros(1000, device="cuda", requires_grad=True)
     scale = torch.ones((), device="cuda", requires_grad=True)
     normal = dist.Normal(loc, scale, validate_args=False)
+    torch.cuda.init()  # which makes the generators
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):  # warm-up compiles and tunes outside of the capture

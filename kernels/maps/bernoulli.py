@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ..devicemath import divide, exp, log, log1p, negative
-from ..language import tl, triton
 from ..noise import UNIFORM
 from ..special import log_chances
 from .map import Density, Map
@@ -55,72 +53,27 @@ def bernoulli_logits_log_prob_at(x: Tensor, logits: Tensor) -> Tensor:
     return torch.where(log_prob == -greatest, -math.inf, log_prob)
 
 
-@triton.jit
-def bernoulli_probs_transform(u, probs, HARDWARE: tl.constexpr):
-    return (u < probs).to(u.dtype)
-
-
-@triton.jit
-def bernoulli_logits_transform(u, logits, HARDWARE: tl.constexpr):
-    return (u * exp(negative(logits), HARDWARE) < 1.0 - u).to(u.dtype)
-
-
-@triton.jit
-def bernoulli_probs_log_prob(u, probs, HARDWARE: tl.constexpr):
-    # The logarithm that is not wanted may be of 0.
-    return tl.where(u < probs, log(probs, HARDWARE), log1p(-probs, HARDWARE))
-
-
-@triton.jit
-def bernoulli_probs_score(u, grad, probs, HARDWARE: tl.constexpr):
-    return (divide(grad + tl.zeros_like(u), tl.where(u < probs, probs, probs - 1.0), HARDWARE),)
-
-
-@triton.jit
-def bernoulli_logits_log_prob(u, logits, HARDWARE: tl.constexpr):
-    y = tl.where(u * exp(-logits, HARDWARE) < 1.0 - u, logits, -logits)
-    return tl.minimum(y, 0.0) - log1p(exp(-tl.abs(y), HARDWARE), HARDWARE)
-
-
-@triton.jit
-def sigmoid(x, HARDWARE: tl.constexpr):
-    # Not 1 / (1 + exp(-x)): the hardware's division gives 0 / w where the denominator is huge.
-    w = exp(-tl.abs(x), HARDWARE)
-    return divide(tl.where(x < 0, w, 1.0), 1.0 + w, HARDWARE)
-
-
-@triton.jit
-def bernoulli_logits_score(u, grad, logits, HARDWARE: tl.constexpr):
-    return (grad * (bernoulli_logits_transform(u, logits, HARDWARE) - sigmoid(logits, HARDWARE)),)
-
-
 BERNOULLI_PROBS_DENSITY = Density(
     at=bernoulli_probs_log_prob_at,
     reference=bernoulli_probs_log_prob_reference,
     reference_score=bernoulli_probs_reference_score,
-    transform=bernoulli_probs_log_prob,
-    score=bernoulli_probs_score,
 )
 BERNOULLI_PROBS_MAP = Map(
     name="bernoulli_probs",
     parameters=("probs",),
     noise=UNIFORM,
     reference=bernoulli_probs_reference,
-    transform=bernoulli_probs_transform,
     density=BERNOULLI_PROBS_DENSITY,
 )
 BERNOULLI_LOGITS_DENSITY = Density(
     at=bernoulli_logits_log_prob_at,
     reference=bernoulli_logits_log_prob_reference,
     reference_score=bernoulli_logits_reference_score,
-    transform=bernoulli_logits_log_prob,
-    score=bernoulli_logits_score,
 )
 BERNOULLI_LOGITS_MAP = Map(
     name="bernoulli_logits",
     parameters=("logits",),
     noise=UNIFORM,
     reference=bernoulli_logits_reference,
-    transform=bernoulli_logits_transform,
     density=BERNOULLI_LOGITS_DENSITY,
 )

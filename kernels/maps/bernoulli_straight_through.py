@@ -12,18 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log, log1p
-from ..language import tl, triton
 from .bernoulli import (
     BERNOULLI_LOGITS_DENSITY,
     BERNOULLI_LOGITS_MAP,
     BERNOULLI_PROBS_DENSITY,
     BERNOULLI_PROBS_MAP,
     bernoulli_logits_reference,
-    bernoulli_logits_transform,
     bernoulli_probs_reference,
-    bernoulli_probs_transform,
-    sigmoid,
 )
 
 
@@ -47,50 +42,21 @@ def straight_through_logits_log_prob_reference_grad(u: Tensor, grad: Tensor, log
     return (grad * (x - p) + logits * straight_through_logits_reference_grad(u, grad, logits)[0],)
 
 
-@triton.jit
-def straight_through_probs_transform_grad(u, grad, probs, HARDWARE: tl.constexpr):
-    return (grad,)
-
-
-@triton.jit
-def straight_through_probs_log_prob_grad(u, grad, probs, HARDWARE: tl.constexpr):
-    slope = log(probs, HARDWARE) - log1p(-probs, HARDWARE)
-    score = divide(bernoulli_probs_transform(u, probs, HARDWARE) - probs, probs * (1.0 - probs), HARDWARE)
-    return (grad * (score + slope),)
-
-
-@triton.jit
-def straight_through_logits_transform_grad(u, grad, logits, HARDWARE: tl.constexpr):
-    w = exp(-tl.abs(logits), HARDWARE)
-    return (grad * divide(w, (1.0 + w) * (1.0 + w), HARDWARE),)
-
-
-@triton.jit
-def straight_through_logits_log_prob_grad(u, grad, logits, HARDWARE: tl.constexpr):
-    score = bernoulli_logits_transform(u, logits, HARDWARE) - sigmoid(logits, HARDWARE)
-    through = straight_through_logits_transform_grad(u, grad, logits, HARDWARE)
-    return (tl.fma(logits, through[0], grad * score),)
-
-
 BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP = replace(
     BERNOULLI_PROBS_MAP,
     name="bernoulli_straight_through_probs",
     reference_grad=straight_through_probs_reference_grad,
-    transform_grad=straight_through_probs_transform_grad,
     density=replace(
         BERNOULLI_PROBS_DENSITY,
         reference_grad=straight_through_probs_log_prob_reference_grad,
-        transform_grad=straight_through_probs_log_prob_grad,
     ),
 )
 BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP = replace(
     BERNOULLI_LOGITS_MAP,
     name="bernoulli_straight_through_logits",
     reference_grad=straight_through_logits_reference_grad,
-    transform_grad=straight_through_logits_transform_grad,
     density=replace(
         BERNOULLI_LOGITS_DENSITY,
         reference_grad=straight_through_logits_log_prob_reference_grad,
-        transform_grad=straight_through_logits_log_prob_grad,
     ),
 )

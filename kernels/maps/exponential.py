@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, log
-from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map
 from .support import Support
@@ -34,31 +32,6 @@ def exponential_reference_score(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[
     return (grad * (1 - x) / rate,)
 
 
-@triton.jit
-def exponential_transform(x, rate, HARDWARE: tl.constexpr):
-    return divide(x, rate, HARDWARE)
-
-
-@triton.jit
-def exponential_transform_grad(x, grad, rate, HARDWARE: tl.constexpr):
-    return (divide(divide(-grad * x, rate, HARDWARE), rate, HARDWARE),)
-
-
-@triton.jit
-def exponential_log_prob(x, rate, HARDWARE: tl.constexpr):
-    return log(rate, HARDWARE) - x
-
-
-@triton.jit
-def exponential_log_prob_grad(x, grad, rate, HARDWARE: tl.constexpr):
-    return (divide(grad, rate, HARDWARE),)
-
-
-@triton.jit
-def exponential_score(x, grad, rate, HARDWARE: tl.constexpr):
-    return (divide(grad * (1.0 - x), rate, HARDWARE),)
-
-
 EXPONENTIAL_MAP = Map(
     name="exponential",
     parameters=("rate",),
@@ -66,15 +39,10 @@ EXPONENTIAL_MAP = Map(
     reference=exponential_reference,
     reference_grad=exponential_reference_grad,
     support=Support(0.0, math.inf, float16_only=True),
-    transform=exponential_transform,
-    transform_grad=exponential_transform_grad,
     density=Density(
         at=lambda x, rate: torch.distributions.Exponential(rate, validate_args=False).log_prob(x),
         reference=exponential_log_prob_reference,
         reference_grad=exponential_log_prob_reference_grad,
         reference_score=exponential_reference_score,
-        transform=exponential_log_prob,
-        transform_grad=exponential_log_prob_grad,
-        score=exponential_score,
     ),
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import log, negative
-from ..language import tl, triton
 from ..noise import COARSE_EXPONENTIAL
 from .location_scale import Standard, location_scale_map
 from .support import REAL_LINE
@@ -31,21 +29,6 @@ def gumbel_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return torch.clamp(y, max=greatest) - torch.exp(y) - torch.log(scale)
 
 
-@triton.jit
-def standard_gumbel_device(x, HARDWARE: tl.constexpr):
-    return negative(log(x, HARDWARE))
-
-
-@triton.jit
-def standard_gumbel_log_density_device(x, HARDWARE: tl.constexpr):
-    return log(x, HARDWARE) - x
-
-
-@triton.jit
-def standard_gumbel_slope_device(x, HARDWARE: tl.constexpr):
-    return x - 1.0
-
-
 GUMBEL_MAP = location_scale_map(
     "gumbel",
     Standard(
@@ -53,9 +36,6 @@ GUMBEL_MAP = location_scale_map(
         reference=standard_gumbel,
         log_density=standard_gumbel_log_density,
         slope=standard_gumbel_slope,
-        device=standard_gumbel_device,
-        device_log_density=standard_gumbel_log_density_device,
-        device_slope=standard_gumbel_slope_device,
     ),
     at=gumbel_log_prob,
     support=REAL_LINE,

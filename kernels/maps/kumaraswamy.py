@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, expm1, log, log1p
-from ..language import tl, triton
 from ..noise import EXPONENTIAL
 from .map import Density, Map
 from .support import UNIT_INTERVAL
@@ -17,8 +15,8 @@ from .support import UNIT_INTERVAL
 def _log_w(s: Tensor) -> Tensor:
     """log(1 - exp(-s)) for positive s, relatively exact at both ends."""
     s = torch.clamp(s, torch.finfo(s.dtype).tiny, 80.0)
-    near, far = torch.clamp(s, 0.0, 1.0), torch.clamp(s, 0.5, 80.0)  # each is differentiable where it is not chosen
-    return torch.where(s < 0.7, torch.log(-torch.expm1(-near)), torch.log1p(-torch.exp(-far)))
+    far = torch.clamp(s, 0.5, math.inf)  # differentiable where it is not chosen
+    return torch.where(s < 0.7, torch.log(-torch.expm1(-s)), torch.log1p(-torch.exp(-far)))
 
 
 def kumaraswamy_reference(x: Tensor, concentration1: Tensor, concentration0: Tensor) -> Tensor:
@@ -80,62 +78,6 @@ def kumaraswamy_icdf(u: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (-torch.expm1(torch.log1p(-u) / b)) ** (1 / a)
 
 
-@triton.jit
-def _log_w_device(s, HARDWARE: tl.constexpr):
-    small = log(-expm1(-tl.maximum(s, 1.2e-38), HARDWARE), HARDWARE)
-    return tl.where(s < 0.7, small, log1p(-exp(-s, HARDWARE), HARDWARE))
-
-
-@triton.jit
-def _elasticity_device(s, HARDWARE: tl.constexpr):
-    s = tl.minimum(tl.maximum(s, 1.2e-38), 80.0)
-    return divide(s, expm1(s, HARDWARE), HARDWARE)
-
-
-@triton.jit
-def kumaraswamy_transform(x, concentration1, concentration0, HARDWARE: tl.constexpr):
-    log_w = _log_w_device(divide(x, concentration0, HARDWARE), HARDWARE)
-    return exp(divide(log_w, concentration1, HARDWARE), HARDWARE)
-
-
-@triton.jit
-def kumaraswamy_transform_grad(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
-    s = divide(x, concentration0, HARDWARE)
-    log_sample = divide(_log_w_device(s, HARDWARE), concentration1, HARDWARE)
-    unit = divide(grad * exp(log_sample, HARDWARE), concentration1, HARDWARE)
-    return -unit * tl.maximum(log_sample, -1e4), divide(
-        -unit * _elasticity_device(s, HARDWARE), concentration0, HARDWARE
-    )
-
-
-@triton.jit
-def kumaraswamy_log_prob(x, concentration1, concentration0, HARDWARE: tl.constexpr):
-    s = divide(x, concentration0, HARDWARE)
-    log_w = _log_w_device(s, HARDWARE)
-    constant = log(concentration1, HARDWARE) + log(concentration0, HARDWARE)
-    return constant + log_w - divide(log_w, concentration1, HARDWARE) + s - x
-
-
-@triton.jit
-def kumaraswamy_log_prob_grad(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
-    s = divide(x, concentration0, HARDWARE)
-    unit1, unit0 = divide(grad, concentration1, HARDWARE), divide(grad, concentration0, HARDWARE)
-    elasticity = _elasticity_device(s, HARDWARE)
-    of_concentration1 = unit1 * (1.0 + divide(_log_w_device(s, HARDWARE), concentration1, HARDWARE))
-    return of_concentration1, unit0 * (1.0 - s - (elasticity - divide(elasticity, concentration1, HARDWARE)))
-
-
-@triton.jit
-def kumaraswamy_score(x, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
-    s = tl.minimum(tl.maximum(divide(x, concentration0, HARDWARE), 1.2e-38), 80.0)
-    log_w = _log_w_device(s, HARDWARE)
-    of_concentration1 = 1.0 + log_w - (concentration0 - 1.0) * log_w * expm1(s, HARDWARE)
-    return (
-        divide(grad * of_concentration1, concentration1, HARDWARE),
-        divide(grad * (1.0 - x), concentration0, HARDWARE),
-    )
-
-
 KUMARASWAMY_MAP = Map(
     name="kumaraswamy",
     parameters=("concentration1", "concentration0"),
@@ -143,15 +85,10 @@ KUMARASWAMY_MAP = Map(
     reference=kumaraswamy_reference,
     reference_grad=kumaraswamy_reference_grad,
     support=UNIT_INTERVAL,
-    transform=kumaraswamy_transform,
-    transform_grad=kumaraswamy_transform_grad,
     density=Density(
         at=kumaraswamy_log_prob_at,
         reference=kumaraswamy_log_prob_reference,
         reference_grad=kumaraswamy_log_prob_reference_grad,
         reference_score=kumaraswamy_reference_score,
-        transform=kumaraswamy_log_prob,
-        transform_grad=kumaraswamy_log_prob_grad,
-        score=kumaraswamy_score,
     ),
 )

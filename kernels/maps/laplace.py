@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import copysign, log
-from ..language import tl, triton
 from ..noise import CENTERED
 from .location_scale import Standard, location_scale_map
 from .support import REAL_LINE
@@ -26,21 +24,6 @@ def standard_laplace_slope(t: Tensor) -> Tensor:
     return torch.where(t > 0, -1.0, 1.0).to(t.dtype)
 
 
-@triton.jit
-def standard_laplace_device(t, HARDWARE: tl.constexpr):
-    return copysign(log(2.0 * tl.abs(t), HARDWARE), t)
-
-
-@triton.jit
-def standard_laplace_log_density_device(t, HARDWARE: tl.constexpr):
-    return log(tl.abs(t), HARDWARE)
-
-
-@triton.jit
-def standard_laplace_slope_device(t, HARDWARE: tl.constexpr):
-    return tl.where(t > 0, -1.0, 1.0).to(t.dtype)
-
-
 LAPLACE_MAP = location_scale_map(
     "laplace",
     Standard(
@@ -48,9 +31,6 @@ LAPLACE_MAP = location_scale_map(
         reference=standard_laplace,
         log_density=standard_laplace_log_density,
         slope=standard_laplace_slope,
-        device=standard_laplace_device,
-        device_log_density=standard_laplace_log_density_device,
-        device_slope=standard_laplace_slope_device,
     ),
     at=lambda x, loc, scale: torch.distributions.Laplace(loc, scale, validate_args=False).log_prob(x),
     support=REAL_LINE,

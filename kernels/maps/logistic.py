@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import copysign, log
-from ..language import tl, triton
 from ..noise import CENTERED
 from .location_scale import Standard, location_scale_map
 from .support import REAL_LINE
@@ -42,23 +40,6 @@ def logistic_cdf(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return torch.sigmoid((x - loc) / scale)
 
 
-@triton.jit
-def standard_logistic_device(t, HARDWARE: tl.constexpr):
-    p = tl.abs(t)
-    return copysign(log(p, HARDWARE) - log(1.0 - p, HARDWARE), t)
-
-
-@triton.jit
-def standard_logistic_log_density_device(t, HARDWARE: tl.constexpr):
-    p = tl.abs(t)
-    return log(p * (1.0 - p), HARDWARE)
-
-
-@triton.jit
-def standard_logistic_slope_device(t, HARDWARE: tl.constexpr):
-    return 2.0 * t - tl.where(t > 0, 1.0, -1.0).to(t.dtype)
-
-
 LOGISTIC_MAP = location_scale_map(
     "logistic",
     Standard(
@@ -66,9 +47,6 @@ LOGISTIC_MAP = location_scale_map(
         reference=standard_logistic,
         log_density=standard_logistic_log_density,
         slope=standard_logistic_slope,
-        device=standard_logistic_device,
-        device_log_density=standard_logistic_log_density_device,
-        device_slope=standard_logistic_slope_device,
     ),
     at=logistic_log_prob_at,
     support=REAL_LINE,

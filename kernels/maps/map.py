@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from types import FunctionType
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..device_functions import device_function
 from ..loops.noise import LoopNoise
 from ..noise import Noise
 from .support import Support
@@ -23,7 +26,7 @@ class Density:
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
             with the parameters (pathwise); None where it does not.
         reference_score: the same where the sample is a constant (the score function).
-        transform, transform_grad, score: their Triton twins, which take a compile-time HARDWARE at the end.
+        transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
     """
 
     at: Callable[..., Tensor]
@@ -35,9 +38,29 @@ class Density:
     transform_grad: Any = None
 
 
+class Formula(NamedTuple):
+    """A function of a map.
+
+    Attributes:
+        function: torch code.
+        arguments: the names of its arguments.
+        override: what is better on a GPU: torch code, a Triton function, or None.
+        read: how many arguments the Triton function takes, if not all.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+    override: Any
+    read: int | None = None
+
+
+# What a draw of the sample with its log-density is called beside the draw of the sample, by `Map.joint`.
+_SUFFIXES = {None: "", "pathwise": "_with_log_prob", "score": "_with_score"}
+
+
 @dataclass(frozen=True)
 class Map:
-    """A distribution's map from noise to sample, as plain torch (the specification) and as device functions.
+    """A distribution's map from noise to sample, as plain torch, of which its device functions are made.
 
     Attributes:
         name: names the operators, `rsample::<name>` and `rsample::<name>_backward`.
@@ -52,10 +75,11 @@ class Map:
         tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
             their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
-        transform: Triton twin of `reference`: `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
+        transform: what is better on a GPU than the Triton function that is made of `reference`: other torch code to
+            make it of, or a Triton function `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
             the special-function unit of NVIDIA GPUs.
-        transform_grad: Triton twin of `reference_grad`: `(noise, grad, *parameters, HARDWARE)`, without the parameters
-            if the map is affine.
+        transform_grad: the same of `reference_grad`; as a Triton function `(noise, grad, *parameters, HARDWARE)`,
+            without the parameters if the map is affine.
         density: of the sample.
         joint: whether a draw gives (sample, log_prob) rather than the sample. Gradients then reach the parameters
             through both ("pathwise") or through log_prob at a constant sample ("score").
@@ -77,11 +101,11 @@ class Map:
 
     def with_log_prob(self) -> Map:
         """The draw of (sample, log_prob), both with pathwise gradients."""
-        return replace(self, name=f"{self.name}_with_log_prob", joint="pathwise")
+        return replace(self, name=self.name + _SUFFIXES["pathwise"], joint="pathwise")
 
     def with_score(self) -> Map:
         """The draw of (sample, log_prob) whose sample is a constant."""
-        return replace(self, name=f"{self.name}_with_score", joint="score")
+        return replace(self, name=self.name + _SUFFIXES["score"], joint="score")
 
     @property
     def linear(self) -> bool:
@@ -125,17 +149,49 @@ class Map:
 
     def device_constants(self) -> dict[str, Any]:
         """The compile-time arguments of the forward kernel that are this map's."""
-        density = self.density.transform if self.joint and self.density is not None else None
-        return {"NOISE": self.noise.device, "TRANSFORM": self.transform, "LOG_PROB": density}
+        return {
+            "NOISE": self.noise.device,
+            "TRANSFORM": self.device_function("transform"),
+            "LOG_PROB": self.device_function("log_prob") if self.joint else None,
+        }
 
     def device_grad_constants(self) -> dict[str, Any]:
         """The compile-time arguments of the backward kernels that are this map's."""
-        of_log_prob = None
-        if self.joint and self.density is not None:
-            of_log_prob = self.density.score if self.joint == "score" else self.density.transform_grad
+        of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
         return {
             "NOISE": self.noise.device,
-            "TRANSFORM_GRAD": None if self.joint == "score" else self.transform_grad,
-            "LOG_PROB_GRAD": of_log_prob,
+            "TRANSFORM_GRAD": None if self.joint == "score" else self.device_function("transform_grad"),
+            "LOG_PROB_GRAD": None if of_log_prob is None else self.device_function(of_log_prob),
             "AFFINE": self.affine,
         }
+
+    @functools.cached_property
+    def formulas(self) -> dict[str, Formula]:
+        """The map's functions by the names of the Triton functions that are made of them."""
+        of_noise, of_grad = ("noise", *self.parameters), ("noise", "grad", *self.parameters)
+        density = self.density
+        formulas = {"transform": Formula(self.reference, of_noise, self.transform)}
+        if self.reference_grad is not None:
+            read = 2 if self.affine else None
+            formulas["transform_grad"] = Formula(self.reference_grad, of_grad, self.transform_grad, read)
+        if density is not None:
+            formulas["log_prob"] = Formula(density.reference, of_noise, density.transform)
+            formulas["score"] = Formula(density.reference_score, of_grad, density.score)
+            if density.reference_grad is not None:
+                formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad, density.transform_grad)
+        return formulas
+
+    def device_function(self, what: str) -> Any:
+        """The Triton function of one of `formulas`."""
+        made = self._device_functions
+        if what not in made:
+            formula = self.formulas[what]
+            name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
+            code = formula.override or formula.function
+            by_hand = code is formula.override and not isinstance(code, FunctionType)
+            made[what] = code if by_hand else device_function(name, code, formula.arguments, formula.read)
+        return made[what]
+
+    @functools.cached_property
+    def _device_functions(self) -> dict[str, Any]:
+        return {}

@@ -7,16 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import multiply_add
-from ..language import tl, triton
 from ..noise import NORMAL
 from .location_scale import Standard, location_scale_map, scale_map
 from .support import HALF_LINE
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 HALF_LOG_2_OVER_PI = 0.5 * math.log(2 / math.pi)
-_NEGATIVE_HALF_LOG_2_PI = tl.constexpr(-HALF_LOG_2_PI)
-_HALF_LOG_2_OVER_PI = tl.constexpr(HALF_LOG_2_OVER_PI)
 
 
 def standard_normal(eps: Tensor) -> Tensor:
@@ -42,21 +38,6 @@ def half_normal_log_prob(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(x < 0, -math.inf, -0.5 * z * z - torch.log(scale) + HALF_LOG_2_OVER_PI)
 
 
-@triton.jit
-def standard_normal_device(eps, HARDWARE: tl.constexpr):
-    return eps
-
-
-@triton.jit
-def standard_normal_log_density_device(eps, HARDWARE: tl.constexpr):
-    return multiply_add(-0.5 * eps, eps, _NEGATIVE_HALF_LOG_2_PI)
-
-
-@triton.jit
-def standard_normal_slope_device(eps, HARDWARE: tl.constexpr):
-    return -eps
-
-
 NORMAL_MAP = location_scale_map(
     "normal",
     Standard(
@@ -64,9 +45,6 @@ NORMAL_MAP = location_scale_map(
         reference=standard_normal,
         log_density=standard_normal_log_density,
         slope=standard_normal_slope,
-        device=standard_normal_device,
-        device_log_density=standard_normal_log_density_device,
-        device_slope=standard_normal_slope_device,
     ),
     at=normal_log_prob,
 )
@@ -84,21 +62,6 @@ def standard_half_normal_slope(eps: Tensor) -> Tensor:
     return -torch.abs(eps)
 
 
-@triton.jit
-def standard_half_normal_device(eps, HARDWARE: tl.constexpr):
-    return tl.abs(eps)
-
-
-@triton.jit
-def standard_half_normal_log_density_device(eps, HARDWARE: tl.constexpr):
-    return multiply_add(-0.5 * eps, eps, _HALF_LOG_2_OVER_PI)
-
-
-@triton.jit
-def standard_half_normal_slope_device(eps, HARDWARE: tl.constexpr):
-    return -tl.abs(eps)
-
-
 HALF_NORMAL_MAP = scale_map(
     "half_normal",
     Standard(
@@ -106,9 +69,6 @@ HALF_NORMAL_MAP = scale_map(
         reference=standard_half_normal,
         log_density=standard_half_normal_log_density,
         slope=standard_half_normal_slope,
-        device=standard_half_normal_device,
-        device_log_density=standard_half_normal_log_density_device,
-        device_slope=standard_half_normal_slope_device,
     ),
     at=half_normal_log_prob,
     support=HALF_LINE,

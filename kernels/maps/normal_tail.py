@@ -1,7 +1,6 @@
 """The upper tail of the standard normal distribution, scaled: Q(z) = S(z) exp(-z**2 / 2), and where to look for z.
 
-S is a polynomial of 1 - 2 k / (z + k) over z + k, the same in torch and on the device; z must not be negative but by
-a little.
+S is a polynomial of 1 - 2 k / (z + k) over z + k; z must not be negative but by a little.
 """
 
 from __future__ import annotations
@@ -9,9 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import divide
-from ..language import tl, triton
-from ..polynomial import polynomial, polynomial_device
+from ..polynomial import polynomial
 
 # Chebyshev's interpolations, constant first. Relative errors before rounding: 1.1e-8 and 5e-17.
 _K_32, _K_64 = 3.5, 5.0
@@ -57,9 +54,6 @@ _COEFFICIENTS_64 = (
 _START_P = (2.61653272, 1.32621806, 0.0416470261)
 _START_Q = (1.0, 1.76509513, 0.36747423, 0.00625296859)
 
-_DEVICE_32, _DEVICE_64 = tl.constexpr(_COEFFICIENTS_32), tl.constexpr(_COEFFICIENTS_64)
-_DEVICE_START_P, _DEVICE_START_Q = tl.constexpr(_START_P), tl.constexpr(_START_Q)
-
 
 def scaled_tail(z: Tensor) -> Tensor:
     """S(z)."""
@@ -72,19 +66,3 @@ def scaled_tail(z: Tensor) -> Tensor:
 def tail_start(s: Tensor) -> Tensor:
     """z to four digits from s = sqrt(-2 log Q(z)), Q(z) at most 1/2 and z at most 60."""
     return s - polynomial(s, _START_P) / polynomial(s, _START_Q)
-
-
-@triton.jit
-def scaled_tail_device(z, HARDWARE: tl.constexpr):
-    if z.dtype == tl.float64:
-        inverse = 1.0 / (z + 5.0)
-        return polynomial_device(tl.fma(inverse, -10.0, 1.0), _DEVICE_64) * inverse
-    else:
-        inverse = divide(tl.full(z.shape, 1.0, tl.float32), z + 3.5, HARDWARE)
-        return polynomial_device(tl.fma(inverse, -7.0, 1.0), _DEVICE_32) * inverse
-
-
-@triton.jit
-def tail_start_device(s, HARDWARE: tl.constexpr):
-    p, q = polynomial_device(s, _DEVICE_START_P), polynomial_device(s, _DEVICE_START_Q)
-    return s - divide(p, q, HARDWARE)

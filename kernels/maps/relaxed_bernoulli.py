@@ -5,24 +5,18 @@ Source: Maddison, Mnih and Teh, "The Concrete Distribution" (2017), appendix B, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log, log1p
-from ..language import bind, tl, triton
 from ..noise import CENTERED
-from .bernoulli import sigmoid
 from .logistic import (
     logistic_log_prob,
     standard_logistic,
-    standard_logistic_device,
     standard_logistic_log_density,
-    standard_logistic_log_density_device,
     standard_logistic_slope,
-    standard_logistic_slope_device,
 )
 from .map import Density, Map
 from .support import REAL_LINE, UNIT_INTERVAL
@@ -34,7 +28,7 @@ def log_odds(probs: Tensor) -> Tensor:
 
 def log_odds_slope(probs: Tensor) -> Tensor:
     # Finite at 0 and 1, where the derivative of what is squashed is 0, and their product with it.
-    return torch.reciprocal(torch.clamp(probs * (1 - probs), 1e-37, 1.0))
+    return torch.reciprocal(torch.clamp(probs * (1 - probs), 1e-37, math.inf))
 
 
 def identity(logits: Tensor) -> Tensor:
@@ -45,92 +39,14 @@ def one(logits: Tensor) -> Tensor:
     return torch.ones_like(logits)
 
 
-@triton.jit
-def log_odds_device(probs, HARDWARE: tl.constexpr):
-    return log(probs, HARDWARE) - log1p(-probs, HARDWARE)
-
-
-@triton.jit
-def log_odds_slope_device(probs, HARDWARE: tl.constexpr):
-    return divide(tl.full((), 1.0, probs.dtype), tl.maximum(probs * (1.0 - probs), 1e-37), HARDWARE)
-
-
-@triton.jit
-def identity_device(logits, HARDWARE: tl.constexpr):
-    return logits
-
-
-@triton.jit
-def one_device(logits, HARDWARE: tl.constexpr):
-    return tl.full((), 1.0, logits.dtype)
-
-
-# Templates of device functions; a map gives these names their meaning.
-logits_of: Any = None
-slope_of: Any = None
-logit: Any = None
-SQUASHED: Any = None
-
-
-def _logit_device(t, temperature, p, HARDWARE: tl.constexpr):
-    return divide(logits_of(p, HARDWARE) + standard_logistic_device(t, HARDWARE), temperature, HARDWARE)
-
-
-def _transform(t, temperature, p, HARDWARE: tl.constexpr):
-    y = logit(t, temperature, p, HARDWARE)
-    if SQUASHED:
-        return sigmoid(y, HARDWARE)
-    else:
-        return y
-
-
-def _transform_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
-    y = logit(t, temperature, p, HARDWARE)
-    if SQUASHED:
-        w = exp(-tl.abs(y), HARDWARE)
-        grad = grad * divide(w, (1.0 + w) * (1.0 + w), HARDWARE)
-        y = tl.minimum(tl.maximum(y, -1e4), 1e4)
-    unit = divide(grad, temperature, HARDWARE)
-    return -unit * y, unit * slope_of(p, HARDWARE)
-
-
-def _log_prob(t, temperature, p, HARDWARE: tl.constexpr):
-    result = log(temperature, HARDWARE) + standard_logistic_log_density_device(t, HARDWARE)
-    if SQUASHED:
-        y = tl.abs(logit(t, temperature, p, HARDWARE))
-        result += tl.fma(log1p(exp(-y, HARDWARE), HARDWARE), 2.0, y)
-    return result
-
-
-def _log_prob_grad(t, grad, temperature, p, HARDWARE: tl.constexpr):
-    unit = divide(grad, temperature, HARDWARE)
-    if SQUASHED:
-        y = logit(t, temperature, p, HARDWARE)
-        # tanh(y / 2)
-        grad_y = unit * (2.0 * sigmoid(y, HARDWARE) - 1.0)
-        return unit - grad_y * y, grad_y * slope_of(p, HARDWARE)
-    else:
-        return unit, tl.zeros_like(grad)
-
-
-def _score(t, grad, temperature, p, HARDWARE: tl.constexpr):
-    slope = grad * standard_logistic_slope_device(t, HARDWARE)
-    unit = divide(grad, temperature, HARDWARE)
-    return tl.fma(slope, logit(t, temperature, p, HARDWARE), unit), -slope * slope_of(p, HARDWARE)
-
-
 def _relaxed_bernoulli_map(
     name: str,
     parameter: str,
     logits_of: Callable[[Tensor], Tensor],
     slope_of: Callable[[Tensor], Tensor],
-    logits_of_device: Any,
-    slope_of_device: Any,
     squashed: bool,
 ) -> Map:
     """The map of one parameter, whose log-odds and their slope are given, to y or to sigmoid(y)."""
-    names: dict[str, Any] = {"slope_of": slope_of_device, "SQUASHED": tl.constexpr(squashed)}
-    names["logit"] = bind(_logit_device, logits_of=logits_of_device)
 
     def logit(t: Tensor, temperature: Tensor, p: Tensor) -> Tensor:
         return (logits_of(p) + standard_logistic(t)) / temperature
@@ -182,22 +98,17 @@ def _relaxed_bernoulli_map(
         reference=reference,
         reference_grad=reference_grad,
         support=UNIT_INTERVAL if squashed else REAL_LINE,
-        transform=bind(_transform, **names),
-        transform_grad=bind(_transform_grad, **names),
         density=Density(
             at=at,
             reference=log_prob,
             reference_grad=log_prob_grad,
             reference_score=score,
-            transform=bind(_log_prob, **names),
-            transform_grad=bind(_log_prob_grad, **names),
-            score=bind(_score, **names),
         ),
     )
 
 
-_PROBS = ("probs", log_odds, log_odds_slope, log_odds_device, log_odds_slope_device)
-_LOGITS = ("logits", identity, one, identity_device, one_device)
+_PROBS = ("probs", log_odds, log_odds_slope)
+_LOGITS = ("logits", identity, one)
 
 RELAXED_BERNOULLI_PROBS_MAP = _relaxed_bernoulli_map("relaxed_bernoulli_probs", *_PROBS, squashed=True)
 RELAXED_BERNOULLI_LOGITS_MAP = _relaxed_bernoulli_map("relaxed_bernoulli_logits", *_LOGITS, squashed=True)

@@ -7,18 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..language import tl, triton
 from ..loops.noise import LoopNoise
 from ..noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM
 from .map import Map
 
 
 def standard_reference(noise: Tensor, like: Tensor) -> Tensor:
-    return noise
-
-
-@triton.jit
-def standard_transform(noise, like, HARDWARE: tl.constexpr):
     return noise
 
 
@@ -29,7 +23,6 @@ STANDARD_MAPS = {
         parameters=("like",),
         noise=noise,
         reference=standard_reference,
-        transform=standard_transform,
     )
     for noise in (UNIFORM, NATIVE_UNIFORM, CENTERED, EXPONENTIAL, NORMAL)
 }

@@ -11,15 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import copysign, divide, exp, expm1, log, log1p
-from ..language import tl, triton
 from ..noise import NORMAL
 from .map import Density, Map
-from .normal import HALF_LOG_2_PI, normal_log_prob, standard_normal_log_density_device
+from .normal import HALF_LOG_2_PI, normal_log_prob
 from .support import Support
 
 LOG_4 = math.log(4)
-_LOG_4 = tl.constexpr(LOG_4)
 
 
 def tanh_normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -55,43 +52,6 @@ def tanh_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return normal_log_prob(z, loc, scale) + 2 * (magnitude + torch.log1p(torch.exp(-2 * magnitude))) - LOG_4
 
 
-@triton.jit
-def tanh(z, HARDWARE: tl.constexpr):
-    m = expm1(-2.0 * tl.abs(z), HARDWARE)
-    return copysign(divide(m, m + 2.0, HARDWARE), z)
-
-
-@triton.jit
-def tanh_normal_transform(eps, loc, scale, HARDWARE: tl.constexpr):
-    return tanh(tl.fma(scale, eps, loc), HARDWARE)
-
-
-@triton.jit
-def tanh_normal_transform_grad(eps, grad, loc, scale, HARDWARE: tl.constexpr):
-    w = exp(-2.0 * tl.abs(tl.fma(scale, eps, loc)), HARDWARE)
-    grad_z = grad * divide(4.0 * w, (1.0 + w) * (1.0 + w), HARDWARE)
-    return grad_z, grad_z * eps
-
-
-@triton.jit
-def tanh_normal_log_prob(eps, loc, scale, HARDWARE: tl.constexpr):
-    z = tl.abs(tl.fma(scale, eps, loc))
-    log_normal = standard_normal_log_density_device(eps, HARDWARE) - log(scale, HARDWARE)
-    return log_normal + 2.0 * (z + log1p(exp(-2.0 * z, HARDWARE), HARDWARE)) - _LOG_4
-
-
-@triton.jit
-def tanh_normal_log_prob_grad(eps, grad, loc, scale, HARDWARE: tl.constexpr):
-    grad_z = 2.0 * grad * tanh(tl.fma(scale, eps, loc), HARDWARE)
-    return grad_z, tl.fma(grad_z, eps, -divide(grad, scale, HARDWARE))
-
-
-@triton.jit
-def tanh_normal_score(eps, grad, loc, scale, HARDWARE: tl.constexpr):
-    unit = divide(grad, scale, HARDWARE)
-    return unit * eps, unit * tl.fma(eps, eps, -1.0)
-
-
 TANH_NORMAL_MAP = Map(
     name="tanh_normal",
     parameters=("loc", "scale"),
@@ -99,15 +59,10 @@ TANH_NORMAL_MAP = Map(
     reference=tanh_normal_reference,
     reference_grad=tanh_normal_reference_grad,
     support=Support(-1.0, 1.0),
-    transform=tanh_normal_transform,
-    transform_grad=tanh_normal_transform_grad,
     density=Density(
         at=tanh_normal_log_prob_at,
         reference=tanh_normal_log_prob_reference,
         reference_grad=tanh_normal_log_prob_reference_grad,
         reference_score=tanh_normal_reference_score,
-        transform=tanh_normal_log_prob,
-        transform_grad=tanh_normal_log_prob_grad,
-        score=tanh_normal_score,
     ),
 )

@@ -30,16 +30,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log
-from ..language import tl, triton
 from ..noise import CENTERED
-from ..polynomial import scaled_add
 from .map import Density, Map
-from .normal_tail import scaled_tail, scaled_tail_device, tail_start, tail_start_device
+from .normal_tail import scaled_tail, tail_start
 from .support import REAL_LINE
 
 _SQRT_2_PI = math.sqrt(2 * math.pi)
-_ROOT_2_PI = tl.constexpr(_SQRT_2_PI)
 # Infinite bounds are taken to lie here, in the sample's units and in those of scale: finite numbers have derivatives.
 _FAR, _FAR_STANDARD = 1e25, 1e15
 # An a beyond this finds its start next to itself.
@@ -353,219 +349,6 @@ def truncated_normal_icdf(u: Tensor, loc: Tensor, scale: Tensor, low: Tensor, hi
     return sample_at(solve(cut, u, 1 - u), cut, loc, scale, low, high)
 
 
-@triton.jit
-def _clamped(x, LIMIT: tl.constexpr):
-    return tl.minimum(tl.maximum(x, -LIMIT), LIMIT)
-
-
-@triton.jit
-def _hermite_device(p, q):
-    h2 = tl.fma(p, p, -q)
-    h3 = tl.fma(p, h2, -2.0 * q * p)
-    h4 = tl.fma(p, h3, -3.0 * q * h2)
-    h5 = tl.fma(p, h4, -4.0 * q * h3)
-    return p, h2, h3, h4, h5, tl.fma(p, h5, -5.0 * q * h4)
-
-
-@triton.jit
-def _interval_device(loc, scale, low, high, HARDWARE: tl.constexpr):
-    """The values of :class:`Interval`, in its order, but (p, q) in place of the last three."""
-    BOUND: tl.constexpr = 0.02 if loc.dtype == tl.float64 else 0.25
-    first, last = _clamped(low, 1e25), _clamped(high, 1e25)
-    alpha = _clamped(divide(first - loc, scale, HARDWARE), 1e15)
-    beta = _clamped(divide(last - loc, scale, HARDWARE), 1e15)
-    width = _clamped(divide(last - first, scale, HARDWARE), 2e15)
-    flip = alpha + beta < 0
-    a, b = tl.where(flip, -beta, alpha), tl.where(flip, -alpha, beta)
-    middle = 0.5 * (a + b)
-    narrow = width * (1.0 + tl.abs(middle)) < BOUND
-
-    h = tl.where(narrow, 0.5 * width, 0.0)
-    p = tl.where(narrow, middle, 0.0) * h
-    q = h * h
-    hermite = _hermite_device(p, q)
-    even = scaled_add(hermite[1], 1.0 / 6, scaled_add(hermite[3], 1.0 / 120, hermite[5] * (1.0 / 5040)))
-
-    tail = a >= 0
-    c = tl.where(tail, a, 0.0)
-    inside = tl.where(tail, 0.0, a)
-    at_a = scaled_tail_device(tl.abs(a), HARDWARE)
-    near_exponent = -0.5 * inside * inside
-    far_exponent = -0.5 * tl.where(tail, width, b) * tl.where(tail, a + b, b)
-    far = scaled_tail_device(b, HARDWARE) * exp(far_exponent, HARDWARE)
-    lower = at_a * exp(near_exponent, HARDWARE)
-    upper = tl.where(tail, at_a, 1.0 - lower)
-    total = tl.where(narrow, tl.fma(2.0 * h, even, 2.0 * h), _ROOT_2_PI * (upper - far))
-    return (
-        flip,
-        narrow,
-        tail,
-        a,
-        b,
-        width,
-        tl.where(narrow, middle, c),
-        upper,
-        lower,
-        far,
-        tl.where(narrow, tl.fma(q, -0.5, p), near_exponent),
-        tl.where(narrow, tl.fma(q, -0.5, -p), far_exponent),
-        total,
-        p,
-        q,
-    )
-
-
-@triton.jit
-def _solve_narrow_device(p, q, level, HARDWARE: tl.constexpr):
-    h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
-    even = scaled_add(h2, 1.0 / 6, scaled_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
-    odd = tl.fma(h1, 0.5, scaled_add(h3, 1.0 / 24, h5 * (1.0 / 720)))
-    target = 2.0 * level * (1.0 + even) - odd
-    x = target * tl.fma(target, tl.fma(target, scaled_add(p * p, 1.0 / 3, q * (1.0 / 6)), 0.5 * p), 1.0)
-    series = tl.fma(x, h6 * (1.0 / 5040), -h5 * (1.0 / 720))
-    series = tl.fma(x, series, h4 * (1.0 / 120))
-    series = tl.fma(x, series, -h3 * (1.0 / 24))
-    series = tl.fma(x, series, h2 * (1.0 / 6))
-    series = tl.fma(x, series, -h1 * 0.5)
-    step = (tl.fma(x * x, series, x) - target) * exp(x * tl.fma(0.5 * q, x, p), HARDWARE)
-    return x - step * tl.fma(-0.5 * step, tl.fma(q, x, p), 1.0)
-
-
-@triton.jit
-def _halley_device(c, distance, log_mass, HARDWARE: tl.constexpr):
-    z = c + distance
-    ratio = scaled_tail_device(z, HARDWARE)
-    excess = log(ratio, HARDWARE) - log_mass - 0.5 * distance * (c + z)
-    ratio = _ROOT_2_PI * ratio
-    return distance + divide(excess * ratio, tl.fma(0.5 * excess, tl.fma(-z, ratio, 1.0), 1.0), HARDWARE)
-
-
-@triton.jit
-def _solve_device(cut, t, HARDWARE: tl.constexpr):
-    """The values of :class:`Solution`, in its order, and v and 1 - v."""
-    flip, narrow, tail, a, b, width, middle, upper, lower, far = cut[:10]
-    p, q = cut[13], cut[14]
-    u, complement = tl.where(t > 0, t, 1.0 + t), tl.where(t > 0, 1.0 - t, -t)
-    v, rest = tl.where(flip, complement, u), tl.where(flip, u, complement)
-    position = _solve_narrow_device(p, q, 0.5 * (v - rest), HARDWARE)
-
-    above = upper * rest + far * v
-    below = tl.where(tail, 2.0, lower * rest + (1.0 - far) * v)
-    c = tl.where(tail, a, 0.0)
-    log_mass = log(tl.minimum(above, below), HARDWARE)
-    steep = c > 30.0
-    gentle = tail_start_device(tl.sqrt(tl.maximum(c * c - 2.0 * log_mass, 0.0)), HARDWARE) - c
-    fallen = tl.maximum(log(upper, HARDWARE) - log_mass, 0.0)
-    distance = tl.where(steep, divide(2.0 * fallen, c + tl.sqrt(tl.fma(c, c, 2.0 * fallen)), HARDWARE), gentle)
-    distance = _halley_device(c, distance, log_mass, HARDWARE)
-    if t.dtype == tl.float64:
-        distance = _halley_device(c, distance, log_mass, HARDWARE)
-
-    z = tl.where(below < above, -(c + distance), c + distance)
-    moved = tl.where(narrow, 0.5 * width, 0.0) * position
-    from_near = tl.where(tail, distance, z - a)
-    to_far = tl.where(tail, width - distance, b - z)
-    exponent = -0.5 * distance * tl.fma(2.0, c, distance)
-    narrow_exponent = -position * tl.fma(0.5 * q, position, p)
-    half = 0.5 * width
-    return (
-        tl.where(narrow, middle + moved, z),
-        tl.where(narrow, half + moved, from_near),
-        tl.where(narrow, half - moved, to_far),
-        tl.where(narrow, narrow_exponent, exponent),
-        tl.where(narrow, moved, tl.where(tail, distance, z)),
-        v,
-        rest,
-    )
-
-
-@triton.jit
-def truncated_normal_transform(t, loc, scale, low, high, HARDWARE: tl.constexpr):
-    cut = _interval_device(loc, scale, low, high, HARDWARE)
-    solution = _solve_device(cut, t, HARDWARE)
-    flip, narrow, tail = cut[0], cut[1], cut[2]
-    middle = tl.fma(high - low, 0.5, low)
-    start = tl.where(narrow, middle, tl.where(tail, tl.where(flip, high, low), loc))
-    sample = tl.fma(tl.where(flip, -scale, scale), solution[4], start)
-    sample = tl.maximum(sample, low, propagate_nan=tl.PropagateNan.ALL)
-    return tl.minimum(sample, high, propagate_nan=tl.PropagateNan.ALL)
-
-
-@triton.jit
-def _moved_device(cut, solution, HARDWARE: tl.constexpr):
-    """The weights, and how the sample moves with loc and scale in the mirrored direction."""
-    near = solution[6] * exp(cut[10] - solution[3], HARDWARE)
-    far = solution[5] * exp(cut[11] - solution[3], HARDWARE)
-    of_loc = 1.0 - near - far
-    return near, far, of_loc, solution[0] * of_loc + near * solution[1] - far * solution[2]
-
-
-@triton.jit
-def truncated_normal_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
-    cut = _interval_device(loc, scale, low, high, HARDWARE)
-    near, far, of_loc, of_scale = _moved_device(cut, _solve_device(cut, t, HARDWARE), HARDWARE)
-    of_scale = tl.where(cut[0], -of_scale, of_scale)
-    return grad * of_loc, grad * of_scale, grad * tl.where(cut[0], far, near), grad * tl.where(cut[0], near, far)
-
-
-@triton.jit
-def truncated_normal_log_prob_transform(t, loc, scale, low, high, HARDWARE: tl.constexpr):
-    cut = _interval_device(loc, scale, low, high, HARDWARE)
-    return _solve_device(cut, t, HARDWARE)[3] - log(cut[12] * scale, HARDWARE)
-
-
-@triton.jit
-def _scores_device(cut, solution, at_near, at_far, HARDWARE: tl.constexpr):
-    """z - E z and z**2 - E z**2."""
-    narrow, a, b, c, p, q = cut[1], cut[3], cut[4], cut[6], cut[13], cut[14]
-    h1, h2, h3, h4, h5, h6 = _hermite_device(p, q)
-    total = 1.0 + scaled_add(h2, 1.0 / 6, scaled_add(h4, 1.0 / 120, h6 * (1.0 / 5040)))
-    first = -scaled_add(h1, 1.0 / 3, scaled_add(h3, 1.0 / 30, h5 * (1.0 / 840)))
-    second = 1.0 / 3 + scaled_add(h2, 1.0 / 10, scaled_add(h4, 1.0 / 168, h6 * (1.0 / 6480)))
-    narrow_mean = 0.5 * cut[5] * divide(first, total, HARDWARE)
-    narrow_excess = tl.fma(2.0 * c, narrow_mean, q * divide(second, total, HARDWARE))
-    mean = tl.where(narrow, narrow_mean, at_near - c - at_far)
-    excess = tl.where(narrow, narrow_excess, 1.0 - c * (c - at_near) - (c - a) * at_near - b * at_far)
-    offset = solution[4]
-    return offset - mean, offset * tl.fma(2.0, c, offset) - excess
-
-
-@triton.jit
-def truncated_normal_log_prob_transform_grad(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
-    cut = _interval_device(loc, scale, low, high, HARDWARE)
-    solution = _solve_device(cut, t, HARDWARE)
-    near, far, of_loc, of_scale = _moved_device(cut, solution, HARDWARE)
-    at_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE)
-    at_far = divide(exp(cut[11], HARDWARE), cut[12], HARDWARE)
-    first, second = _scores_device(cut, solution, at_near, at_far, HARDWARE)
-    z, flip = solution[0], cut[0]
-    first, second = first - z * of_loc, second - z * of_scale
-    of_near, of_far = at_near - z * near, -at_far - z * far
-    unit = divide(grad, scale, HARDWARE)
-    return (
-        unit * tl.where(flip, -first, first),
-        unit * second,
-        unit * tl.where(flip, -of_far, of_near),
-        unit * tl.where(flip, -of_near, of_far),
-    )
-
-
-@triton.jit
-def truncated_normal_score(t, grad, loc, scale, low, high, HARDWARE: tl.constexpr):
-    cut = _interval_device(loc, scale, low, high, HARDWARE)
-    at_near = divide(exp(cut[10], HARDWARE), cut[12], HARDWARE)
-    at_far = divide(exp(cut[11], HARDWARE), cut[12], HARDWARE)
-    first, second = _scores_device(cut, _solve_device(cut, t, HARDWARE), at_near, at_far, HARDWARE)
-    flip = cut[0]
-    unit = divide(grad, scale, HARDWARE)
-    return (
-        unit * tl.where(flip, -first, first),
-        unit * second,
-        unit * tl.where(flip, at_far, at_near),
-        -unit * tl.where(flip, at_near, at_far),
-    )
-
-
 TRUNCATED_NORMAL_MAP = Map(
     name="truncated_normal",
     parameters=("loc", "scale", "low", "high"),
@@ -573,15 +356,10 @@ TRUNCATED_NORMAL_MAP = Map(
     reference=truncated_normal_reference,
     reference_grad=truncated_normal_reference_grad,
     support=REAL_LINE,
-    transform=truncated_normal_transform,
-    transform_grad=truncated_normal_transform_grad,
     density=Density(
         at=truncated_normal_log_prob,
         reference=truncated_normal_log_prob_reference,
         reference_grad=truncated_normal_log_prob_reference_grad,
         reference_score=truncated_normal_reference_score,
-        transform=truncated_normal_log_prob_transform,
-        transform_grad=truncated_normal_log_prob_transform_grad,
-        score=truncated_normal_score,
     ),
 )

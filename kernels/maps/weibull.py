@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log
-from ..language import tl, triton
 from ..noise import EXPONENTIAL
 from .map import Density, Map
 from .support import POSITIVE
@@ -46,37 +44,6 @@ def weibull_log_prob_at(x: Tensor, scale: Tensor, k: Tensor) -> Tensor:
     return torch.log(k) - torch.log(scale) + (k - 1) * log_z - torch.exp(k * log_z)
 
 
-@triton.jit
-def weibull_transform(x, scale, concentration, HARDWARE: tl.constexpr):
-    return scale * exp(divide(log(x, HARDWARE), concentration, HARDWARE), HARDWARE)
-
-
-@triton.jit
-def weibull_transform_grad(x, grad, scale, concentration, HARDWARE: tl.constexpr):
-    log_unit = divide(log(x, HARDWARE), concentration, HARDWARE)
-    unit = grad * exp(log_unit, HARDWARE)
-    return unit, divide(-unit * scale * tl.maximum(log_unit, -1e4), concentration, HARDWARE)
-
-
-@triton.jit
-def weibull_log_prob(x, scale, concentration, HARDWARE: tl.constexpr):
-    log_x = log(x, HARDWARE)
-    constant = log(divide(concentration, scale, HARDWARE), HARDWARE)
-    return constant + log_x - divide(log_x, concentration, HARDWARE) - x
-
-
-@triton.jit
-def weibull_log_prob_grad(x, grad, scale, concentration, HARDWARE: tl.constexpr):
-    unit = divide(grad, concentration, HARDWARE)
-    return -divide(grad, scale, HARDWARE), unit * (1.0 + divide(log(x, HARDWARE), concentration, HARDWARE))
-
-
-@triton.jit
-def weibull_score(x, grad, scale, concentration, HARDWARE: tl.constexpr):
-    of_scale = divide(grad * concentration * (x - 1.0), scale, HARDWARE)
-    return of_scale, divide(grad * tl.fma(log(x, HARDWARE), 1.0 - x, 1.0), concentration, HARDWARE)
-
-
 WEIBULL_MAP = Map(
     name="weibull",
     parameters=("scale", "concentration"),
@@ -84,15 +51,10 @@ WEIBULL_MAP = Map(
     reference=weibull_reference,
     reference_grad=weibull_reference_grad,
     support=POSITIVE,
-    transform=weibull_transform,
-    transform_grad=weibull_transform_grad,
     density=Density(
         at=weibull_log_prob_at,
         reference=weibull_log_prob_reference,
         reference_grad=weibull_log_prob_reference_grad,
         reference_score=weibull_reference_score,
-        transform=weibull_log_prob,
-        transform_grad=weibull_log_prob_grad,
-        score=weibull_score,
     ),
 )
