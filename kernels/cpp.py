@@ -187,7 +187,7 @@ def _run(command: Sequence[str], **options: Any) -> None:
 
 def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
     """Begins to make the libraries that small draws of a dtype need, where no process does yet, and does not wait."""
-    for of_dtype, nice in [*((source, 5) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
+    for of_dtype, nice in [*((source, 10) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
         source = of_dtype(dtype)
         kept = place(source)
         if kept is None or kept == but:
