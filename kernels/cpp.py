@@ -1,7 +1,7 @@
 """Builds C++ libraries at run time, and keeps them for later processes.
 
 They are kept in the folder of :mod:`rsample.kernels.cache`. One process at a time makes a library; others wait for it.
-With the first library for small draws of a dtype, the others that these may need are begun, while the program goes on.
+After the first library for small draws of a dtype, the others that these may need are begun, while the program goes on.
 Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing is tried again for the
 life of the process.
 
@@ -105,10 +105,11 @@ def _built(source: str, kept: Path | None, dtype: torch.dtype | None) -> Any:
     failure: Exception | None = None
     if compiler.vectors() is not None and not _by_inductor:
         command = compiler.loops(compiler.found())
-        if dtype is not None and kept is not None:
-            _begin(dtype, kept, command)
         try:
-            return _compiled(source, kept, command)
+            library = _compiled(source, kept, command)
+            if dtype is not None and kept is not None:
+                _begin(dtype, kept, command)  # only now: niceness does not count between sessions
+            return library
         except (CompilerError, OSError) as error:
             LOGGER.info("Inductor is to call the compiler, as our own call failed: %s", error)
             failure = error
@@ -186,8 +187,14 @@ def _run(command: Sequence[str], **options: Any) -> None:
 
 
 def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
-    """Begins to make the libraries that small draws of a dtype need, where no process does yet, and does not wait."""
+    """Begins to make libraries that small draws of a dtype need, where no process does yet, and does not wait.
+
+    One per processor: more would only hold up each other, and what the program waits for next.
+    """
+    begun = 0
     for of_dtype, nice in [*((source, 10) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
+        if begun == os.cpu_count():
+            return
         source = of_dtype(dtype)
         kept = place(source)
         if kept is None or kept == but:
@@ -207,6 +214,7 @@ def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
         except OSError:  # another process makes it, or nothing can be kept
             continue
         LOGGER.info("compiling C++ for small draws in the background; kept in %s", kept)
+        begun += 1
 
 
 # ---------------------------------------------------------------------------------------------------------- Inductor's
