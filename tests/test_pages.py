@@ -41,6 +41,12 @@ def test_the_first_page_is_short():
     assert len(text_of("README.md").splitlines()) <= 160
 
 
+def test_the_first_page_names_the_commands_that_test_and_measure():
+    commands = re.findall(r"(?m)^make (\w+) ", text_of("README.md"))
+    assert commands == ["test", "bench"]
+    assert all(re.search(rf"(?m)^{command}:", text_of("Makefile")) for command in commands)
+
+
 def heading_links(text):
     """The names by which a page's headings can be linked to."""
     headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
