@@ -32,6 +32,11 @@ class Standard:
     device_log_density: Callable[[Tensor], Tensor] | None = None
 
 
+def _log_prob(log_density: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """The log-density of the scaled variate, of noise and parameters, from `log f(e)`: the last one is the scale."""
+    return lambda noise, *parameters: log_density(noise) - torch.log(parameters[-1])
+
+
 def location_scale_map(
     name: str,
     standard: Standard,
@@ -45,13 +50,6 @@ def location_scale_map(
 
     def reference_grad(noise: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         return grad, grad * standard.reference(noise)
-
-    def log_prob(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        return standard.log_density(noise) - torch.log(scale)
-
-    def device_log_prob(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        assert standard.device_log_density is not None
-        return standard.device_log_density(noise) - torch.log(scale)
 
     def log_prob_grad(noise: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         # e does not move with the parameters.
@@ -73,10 +71,10 @@ def location_scale_map(
         support=support,
         density=Density(
             at=at,
-            reference=log_prob,
+            reference=_log_prob(standard.log_density),
             reference_grad=log_prob_grad,
             reference_score=score,
-            transform=device_log_prob if standard.device_log_density else None,
+            transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
         ),
     )
 
@@ -95,13 +93,6 @@ def scale_map(
     def reference_grad(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
         return (grad * standard.reference(noise),)
 
-    def log_prob(noise: Tensor, scale: Tensor) -> Tensor:
-        return standard.log_density(noise) - torch.log(scale)
-
-    def device_log_prob(noise: Tensor, scale: Tensor) -> Tensor:
-        assert standard.device_log_density is not None
-        return standard.device_log_density(noise) - torch.log(scale)
-
     def log_prob_grad(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
         return (-grad / scale,)
 
@@ -118,9 +109,9 @@ def scale_map(
         support=support,
         density=Density(
             at=at,
-            reference=log_prob,
+            reference=_log_prob(standard.log_density),
             reference_grad=log_prob_grad,
             reference_score=score,
-            transform=device_log_prob if standard.device_log_density else None,
+            transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
         ),
     )

@@ -239,8 +239,7 @@ class DirichletLaw(native_core.Law):
         self._functions: dict[tuple[torch.dtype, bool], tuple[int, int, int]] = {}
 
     def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
-        (concentration,) = params
-        core = None if torch.compiler.is_dynamo_compiling() else native_core.CORE
+        core, (concentration,) = native_core.CORE, params
         if core is None or type(concentration) not in (Tensor, Parameter) or not concentration.is_cpu:
             return None
         dtype, numel = concentration.dtype, math.prod(shape)
