@@ -81,34 +81,26 @@ def draws(only_shown: bool) -> Iterator[tuple[cases.Draw, cases.Shape]]:
 
 
 def set_up(library: str, draw: cases.Draw, shape: cases.Shape, device: torch.device) -> Callable[[], object]:
-    """What is timed. Of backward passes the graph is kept: some of torch's classes begin it when they are made."""
-    if draw.work != "backward":
-        return draw.setup(library, shape, torch.float32, device)
-    parameters = draw.parameters_of(shape, torch.float32, device)
-    sample = getattr(draw.distribution_of(library, parameters), draw.method)
-    grad = torch.ones_like(sample())
-    leaves = list(parameters.values())
-    return lambda: torch.autograd.grad(sample(), leaves, grad, retain_graph=True, allow_unused=True)
+    """What is timed, which looks the method up in each call: it may be accelerated meanwhile.
 
-
-def set_up_torchs(draw: cases.Draw, shape: cases.Shape, device: torch.device) -> Callable[[], object] | None:
-    """What is timed of torch's class of the same name, accelerated or not; None where there is none.
-
-    The method is looked up in each call.
+    Of backward passes the graph is kept: some of torch's classes begin it when they are made.
     """
     parameters = draw.parameters_of(shape, torch.float32, device)
-    distribution = draw.distribution_of("torch", parameters)
-    cls = type(distribution)
-    if not (cls.__module__.startswith("torch.") and cls.__name__ == draw.distribution):
-        return None
     if draw.work == "construct":
-        return lambda: getattr(draw.distribution_of("torch", parameters), draw.method)()
+        return lambda: getattr(draw.distribution_of(library, parameters), draw.method)()
+    distribution = draw.distribution_of(library, parameters)
     if draw.work != "backward":
         return lambda: getattr(distribution, draw.method)()
     grad, leaves = torch.ones_like(distribution.rsample()), list(parameters.values())
     return lambda: torch.autograd.grad(
         getattr(distribution, draw.method)(), leaves, grad, retain_graph=True, allow_unused=True
     )
+
+
+def is_torchs(draw: cases.Draw, shape: cases.Shape, device: torch.device) -> bool:
+    """Whether torch has a class of that name, and not only one that does the same."""
+    cls = type(draw.distribution_of("torch", draw.parameters_of(shape, torch.float32, device)))
+    return cls.__module__.startswith("torch.") and cls.__name__ == draw.distribution
 
 
 def measure(device: torch.device, only_shown: bool, number: int, rounds: int) -> list[Call]:
@@ -123,9 +115,8 @@ def measure(device: torch.device, only_shown: bool, number: int, rounds: int) ->
         calls.append(Call(draw.name, str(shape), *times, required, **names))
         if only_shown or draw.work == "graph" or shape not in (SIZES[1], ROWS[1]):
             continue
-        torchs = set_up_torchs(draw, shape, device)
-        if torchs is not None:
-            times = host_time.paired_us(torchs, torchs, number, rounds, rsample.distributions.accelerate)
+        if is_torchs(draw, shape, device):
+            times = host_time.paired_us(theirs, theirs, number, rounds, rsample.distributions.accelerate)
             calls.append(Call(f"{draw.name}, accelerated", str(shape), *times, required, **names))
     return calls
 
