@@ -20,8 +20,6 @@ from typing import Any
 
 import torch
 from budgets import FORWARD, LOOPS, RACE
-from rich.console import Console
-from rich.progress import track
 
 from rsample import kernels
 from rsample.kernels import launch
@@ -222,6 +220,9 @@ def main() -> None:
         return
     chosen = options.maps and options.maps.split(",")
     jobs = [job for name_jobs in JOBS for job in name_jobs() if not chosen or job.draw in chosen]
+    # Not above: `make gpu` reads counts where rich may not be installed.
+    from rich.console import Console
+    from rich.progress import track
     from side_by_side import side_by_side
 
     counting = side_by_side(functools.partial(counted, job, sources) for job in jobs)

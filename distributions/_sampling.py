@@ -18,7 +18,7 @@ from rsample.kernels.keys import watched
 from rsample.kernels.noise import compute_dtype
 
 from ._alternatives import Alternative, settle
-from ._validation import PENDING, CheckedArguments
+from ._validation import CheckedArguments, raise_pending
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -87,8 +87,7 @@ class KeyedSampling(CheckedArguments):
             ValueError: a negative size, a key of the wrong shape or dtype, or both key and generator.
             RuntimeError: generator, key or parameters on different devices.
         """
-        if PENDING.checks:
-            PENDING.raise_arrived()
+        raise_pending()
         return self._draw(sample_shape, generator, key, differentiable=False, log_prob=False)[0]
 
     def rsample(
@@ -106,8 +105,7 @@ class KeyedSampling(CheckedArguments):
         Raises:
             NotImplementedError: the distribution has no reparameterisation (`has_rsample` is False).
         """
-        if PENDING.checks:
-            PENDING.raise_arrived()
+        raise_pending()
         self._check_reparameterised()
         return self._draw(sample_shape, generator, key, differentiable=True, log_prob=False)[0]
 
@@ -127,8 +125,7 @@ class KeyedSampling(CheckedArguments):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
-        if PENDING.checks:
-            PENDING.raise_arrived()
+        raise_pending()
         if self._overrides:
             x = self.sample(sample_shape, **source(generator, key))
             return x, self.log_prob(x)
@@ -149,8 +146,7 @@ class KeyedSampling(CheckedArguments):
         Returns:
             The sample, and its log-density of shape `sample_shape + batch_shape`.
         """
-        if PENDING.checks:
-            PENDING.raise_arrived()
+        raise_pending()
         self._check_reparameterised()
         if self._overrides:
             x = self.rsample(sample_shape, **source(generator, key))

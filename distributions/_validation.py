@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import lazy_property
@@ -303,6 +304,18 @@ def _to_host(valid: Tensor) -> tuple[Any, Any]:
 
 
 PENDING = PendingChecks()
+
+
+@torch.compiler.assume_constant_result
+def raise_pending() -> None:
+    """Raise ValueError where a check of parameters on a device is known to have failed.
+
+    Not in compiled code, which must not depend on what happens to be on its way: the next draw outside of it raises.
+    """
+    if PENDING.checks and TracingContext.try_get() is None:
+        PENDING.raise_arrived()
+
+
 atexit.register(PENDING.warn_of_failures)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=PENDING.leave_to_parent)

@@ -38,7 +38,7 @@ from rsample.kernels.rows.simplex import stick_breaking
 
 from ._delegation import DelegatedSampling
 from ._sampling import FusedSampling, KeyedSampling, checked_sample_shape, is_overridden
-from ._validation import PENDING, runs_behind
+from ._validation import PENDING, raise_pending, runs_behind
 from ._weights import in_force, valid_rows
 from .categorical import Categorical
 from .multinomial import draw_counts
@@ -184,8 +184,7 @@ def _method(theirs: type[td.Distribution], name: str) -> Callable[..., Tensor]:
         plain = not (args or options) or all(option is None for option in (*args, *options.values()))
         # Compiled code asks whether it lasts too, and is compiled again where the answer is another one.
         if _lasting and plain and not torch._C._get_tracing_state():
-            if PENDING.checks:
-                PENDING.raise_arrived()
+            raise_pending()
             sample = _draws[theirs](self, sample_shape, differentiable)
             if sample is not None:
                 return sample

@@ -283,6 +283,34 @@ def test_no_synchronisation_on_a_gpu(example):
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_compiled_code_does_not_depend_on_pending_checks():
+    """It is compiled once, however many checks are on their way; a failed one is left to the next draw outside."""
+
+    class Late:
+        here = False
+        query = lambda self: self.here  # noqa: E731
+        __bool__ = lambda self: False  # noqa: E731
+
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph
+
+    draw = torch.compile(lambda loc: dist.Normal(loc, 1.0).sample(), fullgraph=True, backend=backend)
+    outcome = Late()
+    for _ in range(4):
+        _validation.PENDING.add(outcome, outcome, lambda: "scale is bad")
+        draw(torch.zeros(3))
+    assert len(compiled) == 1
+    outcome.here = True
+    torch.compiler.reset()
+    draw(torch.zeros(3))
+    for _ in range(4):
+        with pytest.raises(ValueError, match="scale is bad"):
+            dist.Normal(0.0, 1.0).sample()
+
+
 @pytest.mark.cuda
 def test_a_bad_parameter_on_a_gpu_is_raised_by_a_later_draw():
     dist.Normal(0.0, torch.full((3,), -1.0, device="cuda")).sample()
