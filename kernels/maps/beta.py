@@ -112,11 +112,6 @@ def _logit_gradients_device(noise, concentration1, concentration0, HARDWARE: tl.
 
 
 @triton.jit
-def beta_transform(noise, concentration1, concentration0, HARDWARE: tl.constexpr):
-    return _shares_device(noise, concentration1, concentration0, HARDWARE)[0]
-
-
-@triton.jit
 def beta_transform_grad(noise, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
     x, rest = _shares_device(noise, concentration1, concentration0, HARDWARE)
     of_first, of_second = _logit_gradients_device(noise, concentration1, concentration0, HARDWARE)
@@ -131,6 +126,5 @@ BETA_MAP = Map(
     reference=beta_reference,
     reference_grad=beta_reference_grad,
     support=UNIT_INTERVAL,
-    transform=beta_transform,
     transform_grad=beta_transform_grad,
 )
