@@ -103,10 +103,7 @@ def _written(name: str, text: str) -> Path:
 def _placed(folder: Path, name: str, data: bytes) -> Path:
     file = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.py"
     if not file.exists() or file.read_bytes() != data:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as new:
-            new.write(data)
-        Path(new.name).replace(file)
+        cache.write(file, data)
     return file
 
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..derivatives import gradient
 from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map
 from .support import Support
@@ -17,10 +18,8 @@ def pareto_reference(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
     return scale * torch.clamp(torch.exp(x / alpha), 1.0, math.inf)
 
 
-def pareto_reference_grad(x: Tensor, grad: Tensor, scale: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    log_unit = x / alpha
-    unit = grad * torch.exp(log_unit)
-    return unit, -unit * scale * log_unit / alpha
+def _unbounded(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
+    return scale * torch.exp(x / alpha)
 
 
 def pareto_log_prob_reference(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
@@ -40,7 +39,7 @@ PARETO_MAP = Map(
     parameters=("scale", "alpha"),
     noise=COARSE_EXPONENTIAL,
     reference=pareto_reference,
-    reference_grad=pareto_reference_grad,
+    reference_grad=gradient(_unbounded),
     support=Support(None, math.inf),
     density=Density(
         at=lambda x, scale, alpha: torch.distributions.Pareto(scale, alpha, validate_args=False).log_prob(x),
