@@ -26,8 +26,7 @@ def loop_forward_code(map: Map, dtype: torch.dtype, kinds: Sequence[str], target
         **pointers(("a_ptr", "b_ptr", "c_ptr", "d_ptr"), [name] * len(kinds)),
         **_common(target),
         "NOISE": map.noise.device,
-        "TRANSFORM": map.transform,
-        "PICKED": map.noise.picked,
+        "TRANSFORM": map.device_function("transform"),
         **elementwise.bounds(map, dtype),
         "KINDS": tuple(kinds),
     }
@@ -44,7 +43,7 @@ def loop_backward_code(map: Map, dtype: torch.dtype, outputs: Sequence[str], tar
         **pointers(("grad_ptr", "p_ptr", "q_ptr", "r_ptr", "s_ptr"), [name] * operands),
         **_common(target),
         "NOISE": map.noise.device,
-        "TRANSFORM_GRAD": map.transform_grad,
+        "TRANSFORM_GRAD": map.device_function("transform_grad"),
         "OUTPUTS": tuple(outputs),
         "KINDS": (DENSE,) * operands,
     }

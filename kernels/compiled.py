@@ -26,6 +26,7 @@ from .backend import CPU
 from .hugepages import empty
 from .interpreter import Run
 from .loops.noise import LoopNoise
+from .loops.printed import laws
 from .maps.map import Map
 from .maps.support import Support
 from .noise import SIGNIFICAND_BITS, compute_dtype
@@ -279,9 +280,11 @@ def _parameters_at(map: Map, name: str) -> int:
 
 
 def _source(map: Map, compute: torch.dtype) -> str:
-    loops = interpreter.LOOP_HEADERS if isinstance(map.noise, LoopNoise) else ()
+    loops = ("loops/loops.h",) if isinstance(map.noise, LoopNoise) else ()
     parts = [cpp.headers(*loops, "elementwise.h")]
-    if f"struct {map.noise.name} {{" not in parts[0]:
+    if isinstance(map.noise, LoopNoise) and map.noise.parts:
+        parts.append(laws([map.noise], compute))
+    elif f"struct {map.noise.name} {{" not in parts[0]:
         raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
     for name, function in _traced(map, compute).items():
         cpp_type = cpp.TYPES[compute]

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from . import cache
-from .translate import COMPARISONS, Function, Operation, conditions, flattened, traced
+from .translate import COMPARISONS, Function, Operation, conditions, flattened, traced, with_cotangents
 
 # Operation -> Triton code; those that translate.py has not are put in place of its own below.
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "or": "|", **COMPARISONS}
@@ -49,7 +49,11 @@ _FUNCTIONS = {"cotangent": {"cotangent_device"}, "devicemath": set(_DEVICE_MATH)
 
 @functools.cache
 def device_function(
-    name: str, reference: Callable[..., Any], arguments: tuple[str, ...], read: int | None = None
+    name: str,
+    reference: Callable[..., Any],
+    arguments: tuple[str, ...],
+    read: int | None = None,
+    values: int = 1,
 ) -> Any:
     """The Triton function of a torch reference, which takes a compile-time HARDWARE at the end.
 
@@ -57,11 +61,16 @@ def device_function(
         reference: `(*arguments) -> ` a tensor or a tuple of tensors.
         arguments: their names; the first one has the shape and the dtype that constants get.
         read: how many of the arguments the Triton function takes, where the reference does not read the others.
+        values: how many numbers the first argument holds; if several, it is a tuple.
 
     Raises:
         NotImplementedError: the reference does something that has no translation.
     """
-    text = source(name, reference, arguments, read)
+    return loaded(name, source(name, reference, arguments, read, values))
+
+
+def loaded(name: str, text: str) -> Any:
+    """The Triton function of a name in the text of a module."""
     module = ModuleType(f"rsample.{name}")
     module.__file__ = str(_written(name, text))
     exec(compile(text, module.__file__, "exec"), module.__dict__)
@@ -69,24 +78,53 @@ def device_function(
     return getattr(module, name)
 
 
-def source(name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None) -> str:
+def source(
+    name: str,
+    reference: Callable[..., Any],
+    arguments: Sequence[str],
+    read: int | None = None,
+    values: int = 1,
+) -> str:
     """The text of the module that :func:`device_function` loads."""
-    single, wide = (_body(reference, arguments, read, dtype) for dtype in (torch.float32, torch.float64))
-    lines = [f"def {name}({', '.join((*arguments[:read], 'HARDWARE: tl.constexpr'))}):"]
-    if single == wide:
-        lines += [f"    {line}" for line in single]
-    else:
-        lines += [f"    if {arguments[0]}.dtype == tl.float64:", *(f"        {line}" for line in wide)]
-        lines += ["    else:", *(f"        {line}" for line in single)]
+    return module_of(name, definition(name, reference, arguments, read, lambda _: values))
+
+
+def module_of(name: str, *definitions: Sequence[str], imports: Sequence[str] = ()) -> str:
+    """The text of a module of Triton functions."""
+    lines = [line for lines in definitions for line in ("", "", "@triton.jit", *lines)]
     called = set(re.findall(r"(\w+)\(", "\n".join(lines)))
     imports = [
-        f"from rsample.kernels.{module} import {', '.join(sorted(called & functions))}"
-        for module, functions in _FUNCTIONS.items()
-        if called & functions
+        *(
+            f"from rsample.kernels.{module} import {', '.join(sorted(called & functions))}"
+            for module, functions in _FUNCTIONS.items()
+            if called & functions
+        ),
+        "from rsample.kernels.language import tl, triton",
+        *imports,
     ]
     made = f'"""Made from the torch reference of {name}; what is changed here has no effect."""'
-    imports.append("from rsample.kernels.language import tl, triton")
-    return "\n".join((made, "", *imports, "", "", "@triton.jit", *lines, ""))
+    return "\n".join((made, "", *imports, *lines, ""))
+
+
+def definition(
+    name: str,
+    reference: Callable[..., Any],
+    arguments: Sequence[str],
+    read: int | None = None,
+    values: Callable[[torch.dtype], int] = lambda _: 1,
+) -> list[str]:
+    """The lines of one function.
+
+    Args:
+        values: how many numbers the first argument holds, by dtype.
+    """
+    single, wide = (_body(reference, arguments, read, dtype, values(dtype)) for dtype in (torch.float32, torch.float64))
+    lines = [f"def {name}({', '.join((*arguments[:read], 'HARDWARE: tl.constexpr'))}):"]
+    if single == wide:
+        return [*lines, *(f"    {line}" for line in single)]
+    like = arguments[0] if values(torch.float64) == 1 else f"{arguments[0]}[0]"
+    lines += [f"    if {like}.dtype == tl.float64:", *(f"        {line}" for line in wide)]
+    return [*lines, "    else:", *(f"        {line}" for line in single)]
 
 
 def _written(name: str, text: str) -> Path:
@@ -113,7 +151,9 @@ def _temporary() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="rsample-")
 
 
-def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | None, dtype: torch.dtype) -> list[str]:
+def _body(
+    reference: Callable[..., Any], arguments: Sequence[str], read: int | None, dtype: torch.dtype, values: int
+) -> list[str]:
     """The statements of a function for one dtype."""
     several = False
 
@@ -123,11 +163,11 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
         several = isinstance(results, tuple)
         return results
 
-    function = flattened(traced(noted, len(arguments) - 1, dtype))
+    function = flattened(traced(noted, len(arguments) - 1, dtype, values=values))
     if dtype == torch.float32:
         function = in_base_2(function)
     function = fused(unshielded(simplified(function)))
-    first = arguments[0]
+    first = arguments[0] if values == 1 else f"{arguments[0]}[0]"
     names: dict[int, str] = {}
     lines = []
 
@@ -139,7 +179,7 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
     for i in function.used():
         name, operands = function.steps[i]
         if name == "noise":
-            names[i] = first
+            names[i] = first if values == 1 else f"{arguments[0]}[{operands[0]}]"
         elif name == "input":
             at = 1 + int(operands[0])
             if read is not None and at >= read:
@@ -151,8 +191,8 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
         else:
             names[i] = f"x{i}"
             lines.append(f"x{i} = {_expression(name, operands, operand, dtype=f'{first}.dtype')}")
-    values = [operand(r, False) for r in function.results]
-    lines.append(f"return ({', '.join(values)}{',' * (len(values) == 1)})" if several else f"return {values[0]}")
+    returned = [operand(r, False) for r in function.results]
+    lines.append(f"return ({', '.join(returned)}{',' * (len(returned) == 1)})" if several else f"return {returned[0]}")
     return lines
 
 
@@ -199,7 +239,7 @@ def in_base_2(function: Function) -> Function:
 
 def simplified(function: Function) -> Function:
     """The same with steps in place of some that a GPU has a shorter way for."""
-    steps = list(function.steps)
+    steps = list(with_cotangents(function).steps)
     for i, (name, operands) in enumerate(steps):
         shorter = _shorter(steps, name, operands)
         if shorter is not None:
@@ -228,11 +268,6 @@ def _shorter(steps: Sequence[Operation], name: str, operands: Sequence[int | flo
         if repr(comparison.operands) == repr((x, y)) and comparison.name in ("lt", "le", "gt", "ge"):
             return Operation("minimum" if comparison.name in ("lt", "le") else "maximum", (x, y))
     if name == "reciprocal":
-        tangent = step(operands[0])
-        if tangent.name == "tan":
-            angle = step(tangent.operands[0])
-            if angle.name == "mul" and math.pi in angle.operands:
-                return Operation("cotangent", tuple(x for x in angle.operands if x != math.pi))
         return Operation("div", (1.0, operands[0]))
     return None
 

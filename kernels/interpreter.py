@@ -15,6 +15,15 @@ from typing import Any, NamedTuple
 import torch
 
 from . import cpp
+from .loops.noise import LoopNoise
+from .loops.printed import laws
+from .maps.beta import BETA_MAP
+from .maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
+from .maps.fisher_snedecor import FISHER_SNEDECOR_MAP
+from .maps.gamma import GAMMA_MAP
+from .maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
+from .maps.poisson import POISSON_MAP
+from .maps.von_mises import VON_MISES_MAP
 from .noise import elements_per_block
 from .translate import OPERATIONS, Function, blocks, flattened
 
@@ -23,15 +32,18 @@ _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 _UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
 _LOADED = ("noise", "input", "constant")
 _NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
-_LOOP_NOISES = (
-    *("gamma", "two_gammas", "two_half_gammas", "nothing", "polar", "von_mises", "poisson"),
-    *(f"{law}_{chances}" for law in ("binomial", "negative_binomial") for chances in ("probs", "logits")),
-)
+_OF_LAWS = [
+    map.noise
+    for map in (
+        *(GAMMA_MAP, BETA_MAP, FISHER_SNEDECOR_MAP, VON_MISES_MAP, POISSON_MAP),
+        *(BINOMIAL_PROBS_MAP, BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP, NEGATIVE_BINOMIAL_LOGITS_MAP),
+    )
+    if isinstance(map.noise, LoopNoise)
+]
+_LOOP_NOISES = ("nothing", "polar", *(noise.name for noise in _OF_LAWS))
 
 TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
 _MOST = (4, 12, 4, 256, 128)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
-
-LOOP_HEADERS = ("loops/loops.h", "loops/counts.h")  # noise that loops
 
 # A function of a library, called with the arguments that `called` of elementwise.h takes.
 Run = Callable[[bytes], None]
@@ -85,7 +97,9 @@ def _library(dtype: torch.dtype, loops: bool) -> Any:
 
 def _source(dtype: torch.dtype, loops: bool) -> str:
     cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
-    parts = [cpp.headers(*(LOOP_HEADERS if loops else ()), "elementwise.h", "interpreter.h")]
+    parts = [cpp.headers(*(("loops/loops.h",) if loops else ()), "elementwise.h", "interpreter.h")]
+    if loops:
+        parts.append(laws(_OF_LAWS, dtype))
     functions = [
         f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
     ]

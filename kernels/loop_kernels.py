@@ -82,7 +82,6 @@ def loop_forward_kernel(
     offset: tl.uint64,
     NOISE: tl.constexpr,
     TRANSFORM: tl.constexpr,
-    PICKED: tl.constexpr,
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
     END: tl.constexpr,
@@ -95,7 +94,7 @@ def loop_forward_kernel(
     LANES: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """out[i] = TRANSFORM(noise of element i, parameters of element i); without TRANSFORM, noise[PICKED]."""
+    """out[i] = TRANSFORM(noise of element i, parameters of element i)."""
     DTYPE: tl.constexpr = out_ptr.dtype.element_ty
     COMPUTE: tl.constexpr = tl.float64 if DTYPE == tl.float64 else tl.float32
     k0, k1, offset = load_key(seed_ptr, offset_ptr, in_memory, k0, k1, offset, KEY)
@@ -106,9 +105,7 @@ def loop_forward_kernel(
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
         noise = lane_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
-        if TRANSFORM is None:
-            x = noise[PICKED]
-        elif len(noise) == 1:
+        if len(noise) == 1:
             x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END, STEP)
         else:
             x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, END, STEP)
@@ -230,8 +227,7 @@ def launched(
         key,
         {
             "NOISE": map.noise.device,
-            "TRANSFORM": map.transform,
-            "PICKED": map.noise.picked,
+            "TRANSFORM": map.device_function("transform"),
             **bounds(map, dtype),
         },
         device=out.device,
@@ -287,7 +283,7 @@ def launched_backward(
         n,
         1,
         key,
-        {"NOISE": map.noise.device, "TRANSFORM_GRAD": map.transform_grad, "OUTPUTS": tuple(outputs)},
+        {"NOISE": map.noise.device, "TRANSFORM_GRAD": map.device_function("transform_grad"), "OUTPUTS": tuple(outputs)},
         device=grad.device,
         tune=False,
         config=CONFIG,

@@ -1,6 +1,7 @@
 """Shows what becomes of a law's formulas: python -m rsample.kernels.show [LAW]
 
-Each formula in torch, as a Triton device function and as C++ on vectors, for float32; without a law the names of all.
+Each formula in torch, as a Triton device function and as C++, for float32; first the noise, where it is rejection that
+draws it. Without a law the names of all.
 """
 
 from __future__ import annotations
@@ -16,31 +17,50 @@ from types import FunctionType
 import torch
 
 from . import device_functions, maps
+from .loops import device
+from .loops.noise import LoopNoise
+from .loops.printed import laws as printed_laws
 from .maps.map import Map
-from .noise import Noise
 from .translate import printed, traced
 
 
 def laws() -> dict[str, Map]:
-    """The elementwise maps by their names."""
+    """The maps by their names."""
     modules = (
         importlib.import_module(f"{maps.__name__}.{module.name}") for module in pkgutil.iter_modules(maps.__path__)
     )
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Map)]
-    return {map.name: map for map in sorted(found, key=lambda map: map.name) if isinstance(map.noise, Noise)}
+    return {map.name: map for map in sorted(found, key=lambda map: map.name)}
 
 
 def shown(map: Map) -> Iterator[str]:
+    values = map.noise.values if isinstance(map.noise, LoopNoise) else 1
+    if isinstance(map.noise, LoopNoise) and map.noise.parts:
+        yield from _noise(map.noise)
     for what, formula in map.formulas.items():
         name, function = f"{map.name}_{what}", formula.function
-        yield f"{'-' * (119 - len(name))} {name}"
+        yield _headline(name)
         yield inspect.getsource(function)
         on_gpu = formula.override or function
         if on_gpu is not function:
             yield inspect.getsource(getattr(on_gpu, "fn", on_gpu))
         if isinstance(on_gpu, FunctionType):
-            yield device_functions.source(name, on_gpu, formula.arguments, formula.read)
-        yield printed(name, traced(function, len(formula.arguments) - 1, torch.float32)).strip() + "\n"
+            yield device_functions.source(name, on_gpu, formula.arguments, formula.read, values)
+        steps = traced(function, len(formula.arguments) - 1, torch.float32, values=values)
+        yield printed(name, steps).strip() + "\n"
+
+
+def _headline(name: str) -> str:
+    return f"{'-' * (119 - len(name))} {name}"
+
+
+def _noise(noise: LoopNoise) -> Iterator[str]:
+    name = f"{noise.name}_noise"
+    yield _headline(name)
+    for law in dict.fromkeys(part.law for part in noise.parts):
+        yield inspect.getsource(sys.modules[law.attempt.__module__])
+    yield device.source(noise, name)
+    yield printed_laws([noise], torch.float32)
 
 
 def main() -> None:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .polynomial import polynomial
+from .translate import Symbol
 
 # lgamma(a + 1/2) - lgamma(a) - log(a) / 2 is 1 / a times this polynomial of 1 / a**2 (Tricomi and Erdelyi 1951).
 _HALF_STEP = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432)
 # a times its derivative is -1 / a times this one.
 _HALF_STEP_SLOPE = tuple((2 * n + 1) * c for n, c in enumerate(_HALF_STEP))
+
+
+def fused_polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+    """:func:`polynomial`, of which what is compiled rounds each step once."""
+    if not isinstance(x, Symbol):
+        return polynomial(x, coefficients)
+    p = x.trace.apply("addcmul", (coefficients[-2], x, coefficients[-1]))
+    for c in coefficients[-3::-1]:
+        p = x.trace.apply("addcmul", (c, p, x))
+    return p
 
 
 def log_of_positive(x: Tensor) -> Tensor:

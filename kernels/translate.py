@@ -37,7 +37,7 @@ OPERATIONS |= {name: f"rsample::vectors::{name}({{}})" for name in ("log", "log1
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 OPERATIONS |= {name: f"{{}} {sign} {{}}" for name, sign in COMPARISONS.items()}
 _SAME = {"truediv": "div"}
-_MASKS = {*COMPARISONS, "or"}
+MASKS = {*COMPARISONS, "or"}
 
 
 class Operation(NamedTuple):
@@ -126,7 +126,7 @@ class Trace:
         takes_mask = name == "or" or (name == "where" and not any(masks[1:]))
         if kwargs or name not in OPERATIONS or len(args) != operands_of(name) or (any(masks) and not takes_mask):
             raise NotImplementedError(f"{name} has no C++ translation with these arguments")
-        return self.symbol(name, operands, torch.bool if name in _MASKS else self.dtype)
+        return self.symbol(name, operands, torch.bool if name in MASKS else self.dtype)
 
     def choose(
         self, masks: Sequence[Symbol], cases: Sequence[tuple[Callable[..., tuple[Any, ...]], Sequence[Symbol]]]
@@ -304,6 +304,21 @@ def flattened(function: Function) -> Function:
                 picked = [add("where", (mask, x, y)) for x, y in zip(case, picked, strict=True)]
         places[i] = picked[int(step.operands[0])] if step.name == "chosen" else follow(step, places)
     return Function(steps, moved(function.results, places), function.inputs, None, function.values)
+
+
+def with_cotangents(function: Function) -> Function:
+    """The same with one operation for the cotangent of pi t; of cotangent.py."""
+    steps = list(function.steps)
+
+    def step(operand: int | float) -> Operation:
+        return steps[operand] if isinstance(operand, int) else Operation("constant", (operand,))
+
+    for i, (name, operands) in enumerate(steps):
+        tangent = step(operands[0]) if name == "reciprocal" else None
+        angle = step(tangent.operands[0]) if tangent is not None and tangent.name == "tan" else None
+        if angle is not None and angle.name == "mul" and math.pi in angle.operands:
+            steps[i] = Operation("cotangent", tuple(x for x in angle.operands if x != math.pi))
+    return function._replace(steps=steps)
 
 
 VECTORS = 2

@@ -16,7 +16,7 @@ from scipy import integrate, stats
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
-from rsample.kernels.loops import gamma
+from rsample.kernels.loops.gamma import GAMMA
 from rsample.kernels.loops.noise import Blocks, LoopNoise, loop_noise
 from rsample.kernels.rows.dirichlet import DIRICHLET
 
@@ -385,9 +385,8 @@ def test_attempts_at_a_gamma_number_are_accepted_as_often_as_they_should_be(a):
     p = integrate.quad(taken, -3 * np.sqrt(d), 40, limit=200)[0]
     n = 100_000
     blocks = Blocks.of_draw(KEY, (n,), torch.device("cpu"))
-    of_all = torch.full((n,), d)
-    first, second, u = gamma._candidates(blocks, 0, 0, torch.float32)
-    rejected = [gamma._rejected(z / torch.sqrt(9 * of_all), v, of_all) for z, v in zip((first, second), u, strict=True)]
+    given = GAMMA.setup(torch.full((n,), a))
+    rejected = [GAMMA.attempt(z, u, *given)[1] for z, u in GAMMA.candidates(blocks, 0, 0, torch.float32)]
     both = int((rejected[0] & rejected[1]).sum())
     for accepted in (~x for x in rejected):
         assert stats.binomtest(int(accepted.sum()), n, p).pvalue > LEAST_P

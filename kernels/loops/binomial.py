@@ -11,25 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..devicemath import divide, exp, log1p
-from ..language import tl, triton
-from .counts import (
-    DEVICE_LARGE_MEAN,
-    LARGE_MEAN,
-    SQRT_2_PI,
-    Hat,
-    deviance,
-    deviance_device,
-    exponentials,
-    exponentials_device,
-    stirling,
-    stirling_device,
-    transformed_rejection,
-    transformed_rejection_device,
-)
-from .noise import Blocks, any_of
-
-_DEVICE_SQRT_2_PI = tl.constexpr(SQRT_2_PI)
+from .counts import LARGE_MEAN, SQRT_2_PI, Hat, at_least_one, deviance, stirling, transformed
+from .law import Arrivals, Law, centered_candidates
 
 
 def rarer_of_probs(probs: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,36 +27,11 @@ def rarer_of_logits(logits: Tensor) -> tuple[Tensor, Tensor]:
     return odds / (1 + odds), torch.log1p(odds)
 
 
-def binomial_noise(
-    blocks: Blocks, total_count: Tensor, rarer: tuple[Tensor, Tensor], dtype: torch.dtype, stream: int = 0
-) -> Tensor:
-    """The count of each element."""
-    p, hazard = rarer
-    mean, limit, inverse = total_count * p, total_count * hazard, 1 / total_count
-    count, elapsed = torch.zeros_like(mean), torch.zeros_like(mean)
-    small = mean < LARGE_MEAN
-    pending, attempt = small.nonzero().squeeze(1), 0
-    while pending.numel() > 0:
-        time, occurred, until = elapsed[pending], count[pending], limit[pending]
-        left = total_count[pending] - occurred
-        for e in exponentials(blocks[pending], attempt, stream, dtype):
-            # Infinite when no trial is left.
-            time = time + e / torch.where(left > 0, left * inverse[pending], 0.0)
-            left = left - 1
-            occurred = occurred + (time <= until).to(mean.dtype)
-        elapsed[pending], count[pending] = time, occurred
-        pending = pending[time <= until]
-        attempt += 1
-    large = torch.logical_not(small).nonzero().squeeze(1)
-    transformed_rejection(blocks, large, count, binomial_hat, binomial_mass, (total_count, mean, p), dtype, stream)
-    return count
-
-
 def binomial_hat(n: Tensor, mean: Tensor, p: Tensor) -> Hat:
     b = 1.15 + 2.53 * torch.sqrt(mean * (1 - p))
     a = -0.0873 + 0.0248 * b + 0.01 * p
     # The mass is within the bound at every n p >= 10, p <= 1/2. His is 2% larger, and wants the mass of the mode.
-    return mean + 0.5, a, b, SQRT_2_PI * (1.126 + 1.8 / b)
+    return mean + 0.5, a, b, 1.126 * SQRT_2_PI + 1.8 * SQRT_2_PI / b
 
 
 def binomial_mass(k: Tensor, n: Tensor, mean: Tensor, p: Tensor) -> Tensor:
@@ -81,72 +39,35 @@ def binomial_mass(k: Tensor, n: Tensor, mean: Tensor, p: Tensor) -> Tensor:
     left, difference = n - k, k - mean
     logarithm = stirling(n) - stirling(k) - stirling(left)
     logarithm = logarithm - deviance(k, mean, difference) - deviance(left, n - mean, -difference)
-    mass = torch.exp(logarithm) * torch.sqrt(n / torch.where(left < 1, 1.0, left) / torch.where(k < 1, 1.0, k))
-    return torch.where(torch.minimum(k, left) < 0, 0.0, mass)
+    mass = torch.exp(logarithm) * torch.sqrt(n / at_least_one(left) / at_least_one(k))
+    return torch.where((k < 0) | (left < 0), 0.0, mass)
 
 
-@triton.jit
-def rarer_of_probs_device(probs, HARDWARE: tl.constexpr):
-    rarer = tl.where(probs > 0.5, 1.0 - probs, probs)
-    return rarer, -log1p(-rarer, HARDWARE)
+def _setup(n: Tensor, p: Tensor, hazard: Tensor) -> tuple[Tensor, ...]:
+    return n, n * p, p, n * hazard
 
 
-@triton.jit
-def rarer_of_logits_device(logits, HARDWARE: tl.constexpr):
-    odds = exp(-tl.abs(logits), HARDWARE)
-    return divide(odds, 1.0 + odds, HARDWARE), log1p(odds, HARDWARE)
+def _attempt(t: Tensor, v: Tensor, n: Tensor, mean: Tensor, p: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    return transformed(t, v, binomial_hat(n, mean, p), lambda k: binomial_mass(k, n, mean, p))
 
 
-@triton.jit
-def binomial_hat_device(mean, p, HARDWARE: tl.constexpr):
-    b = 2.53 * tl.sqrt(mean * (1.0 - p)) + 1.15
-    bound = divide(tl.full(b.shape, 1.8 * _DEVICE_SQRT_2_PI, b.dtype), b, HARDWARE) + 1.126 * _DEVICE_SQRT_2_PI
-    return mean + 0.5, 0.0248 * b + (0.01 * p - 0.0873), b, bound
+def _occur(
+    e: tuple[Tensor, ...], time: Tensor, count: Tensor, n: Tensor, mean: Tensor, p: Tensor, limit: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    left, inverse = n - count, 1 / n
+    for each in e:
+        # Infinite when no trial is left.
+        time = time + each / torch.where(left > 0, left * inverse, 0.0)
+        left = left - 1
+        count = count + (time <= limit).to(n.dtype)
+    return time, count, time <= limit
 
 
-@triton.jit
-def binomial_mass_device(k, n, mean, HARDWARE: tl.constexpr):
-    left = n - k
-    difference = k - mean
-    logarithm = stirling_device(n, HARDWARE) - stirling_device(k, HARDWARE) - stirling_device(left, HARDWARE)
-    logarithm -= deviance_device(k, mean, difference, HARDWARE)
-    logarithm -= deviance_device(left, n - mean, -difference, HARDWARE)
-    square = divide(divide(n, tl.where(left < 1.0, 1.0, left), HARDWARE), tl.where(k < 1.0, 1.0, k), HARDWARE)
-    return tl.where((k < 0.0) | (left < 0.0), 0.0, exp(logarithm, HARDWARE) * tl.sqrt(square))
-
-
-@triton.jit
-def binomial_noise_device(
-    c0, c1, k0, k1, total_count, p, hazard, STREAM: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr
-):
-    """Device twin of :func:`binomial_noise`."""
-    mean = total_count * p
-    small = mean < DEVICE_LARGE_MEAN
-    count, elapsed = tl.zeros_like(mean), tl.zeros_like(mean)
-    left = total_count
-    limit = total_count * hazard
-    inverse = divide(tl.full(mean.shape, 1.0, mean.dtype), total_count, HARDWARE)
-    pending = small
-    t = tl.full((), 0, tl.uint32)
-    while any_of(pending):
-        e = exponentials_device(c0, c1, t, STREAM, k0, k1, DTYPE, HARDWARE)
-        for j in tl.static_range(len(e)):
-            elapsed += divide(e[j], tl.where(left > 0, left * inverse, 0.0), HARDWARE)
-            left -= 1.0
-            count += (elapsed <= limit).to(mean.dtype)
-        pending = pending & (elapsed <= limit)
-        t += 1
-    large = transformed_rejection_device(
-        ~small,
-        binomial_hat_device(mean, p, HARDWARE),
-        binomial_mass_device,
-        (total_count, mean),
-        c0,
-        c1,
-        k0,
-        k1,
-        STREAM,
-        DTYPE,
-        HARDWARE,
-    )
-    return tl.where(small, count, large)
+BINOMIAL = Law(
+    name="binomial",
+    parameters=3,
+    setup=_setup,
+    candidates=centered_candidates,
+    attempt=_attempt,
+    arrivals=Arrivals(few=lambda n, mean, p, limit: mean < LARGE_MEAN, step=_occur),
+)

@@ -3,6 +3,8 @@
 // noise.h goes before this. loops/noise.py says which block an attempt takes; the functions next to it are the
 // specification.
 
+#include <utility>
+
 namespace rsample {
 
 constexpr uint32_t ONCE = 0xFFFFFFFFu;  // the attempt whose words are for what is drawn once per element
@@ -19,13 +21,13 @@ struct Pending {
     copy_n(blocks, TILE<T>, block);
   }
 
-  // Keeps the elements for which `rejected` is not 0.
-  void keep(const int32_t* rejected) {
+  // Keeps the elements of a mask.
+  void keep(const int32_t* mask) {
     int kept = 0;
     for (int i = 0; i < count; ++i) {
       index[kept] = index[i];
       block[kept] = block[i];
-      kept += rejected[i] != 0;
+      kept += mask[i] != 0;
     }
     count = kept;
   }
@@ -40,142 +42,284 @@ inline void attempt_words(uint64_t seed, const uint64_t* blocks, int count, uint
   }
 }
 
-// ----------------------------------------------------------------------------------------------------------- gamma
+// The numbers, in order, of those among n for which `again` is not 0; returns how many.
+inline int survivors(const int32_t* again, int n, int* from) {
+  int kept = 0;
+  for (int i = 0; i < n; ++i) {
+    from[kept] = i;
+    kept += again[i] != 0;
+  }
+  return kept;
+}
 
 template <class T>
-struct Candidates {
-  T first[TILE<T>], second[TILE<T>], u[TILE<T>], v[TILE<T>];
+inline void move_up(const int* from, int kept, T* numbers) {
+  for (int i = 0; i < kept; ++i) numbers[i] = numbers[from[i]];
+}
+
+template <class T>
+inline void move_up(const int* from, int kept, Pending<T>& pending) {
+  move_up(from, kept, pending.index);
+  move_up(from, kept, pending.block);
+  pending.count = kept;
+}
+
+// The exponentials that elements take once.
+template <class T>
+inline void exponential_once(uint64_t seed, const uint64_t* blocks, uint32_t stream, int n, T* out) {
+  const Pending<T> all(blocks, n);
+  uint32_t words[4 * TILE<T>], own[TILE_WORDS] = {};
+  attempt_words<T>(seed, all.block, n, ONCE, stream, words);
+  constexpr int WORDS = sizeof(T) / 4;  // of an element, as `exponential` takes them
+  for (int i = 0; i < n; ++i) copy_n(words + 4 * i, WORDS, own + WORDS * i);
+  exponential::fill(own, 0, out);
+}
+
+// -------------------------------------------------------------------------------------------------------- candidates
+
+// Candidates (x, u) of an attempt, COUNT<T> of an element: number j of element i at [j][i].
+struct normal_candidates {
+  template <class T>
+  static constexpr int COUNT = 2;
+
+  static void fill(uint64_t seed, const Pending<float>& pending, uint32_t attempt, uint32_t stream,
+                   float (*x)[TILE<float>], float (*u)[TILE<float>]) {
+    uint32_t words[4 * TILE<float>];
+    attempt_words<float>(seed, pending.block, pending.count, attempt, stream, words);
+    for (int i = 0; i < pending.count; ++i) {
+      normal_pair(words[4 * i], words[4 * i + 1], x[0][i], x[1][i]);
+      u[0][i] = open_unit(words[4 * i + 2]);
+      u[1][i] = open_unit(words[4 * i + 3]);
+    }
+  }
+
+  static void fill(uint64_t seed, const Pending<double>& pending, uint32_t attempt, uint32_t stream,
+                   double (*x)[TILE<double>], double (*u)[TILE<double>]) {
+    using V = Vector<double>;
+    uint32_t words[4 * TILE<double>], more[4 * TILE<double>];
+    attempt_words<double>(seed, pending.block, pending.count, attempt, stream, words);
+    attempt_words<double>(seed, pending.block, pending.count, attempt, stream + 1, more);
+    for (int i = 0; i < pending.count; ++i) {
+      for (int j = 0; j < 2; ++j) {
+        x[j][i] = open_unit(words[4 * i + 2 * j], words[4 * i + 2 * j + 1]);
+        u[j][i] = open_unit(more[4 * i + 2 * j], more[4 * i + 2 * j + 1]);
+      }
+    }
+    for (int i = 0; i < pending.count; i += V::size()) {
+      const V radius = (V(-2.0) * V::loadu(x[0] + i).log()).sqrt();
+      const V angle = V::loadu(x[1] + i) * V(6.283185307179586);
+      (radius * angle.cos()).store(x[0] + i);
+      (radius * angle.sin()).store(x[1] + i);
+    }
+  }
 };
 
-inline void candidates(uint64_t seed, const Pending<float>& pending, uint32_t attempt, uint32_t stream,
-                       Candidates<float>& out) {
-  uint32_t words[4 * TILE<float>];
-  attempt_words<float>(seed, pending.block, pending.count, attempt, stream, words);
-  for (int i = 0; i < pending.count; ++i) {
-    normal_pair(words[4 * i], words[4 * i + 1], out.first[i], out.second[i]);
-    out.u[i] = open_unit(words[4 * i + 2]);
-    out.v[i] = open_unit(words[4 * i + 3]);
+struct centered_candidates {
+  template <class T>
+  static constexpr int COUNT = sizeof(T) == 4 ? 2 : 1;
+
+  template <class T>
+  static void fill(uint64_t seed, const Pending<T>& pending, uint32_t attempt, uint32_t stream, T (*x)[TILE<T>],
+                   T (*u)[TILE<T>]) {
+    uint32_t words[4 * TILE<T>];
+    attempt_words<T>(seed, pending.block, pending.count, attempt, stream, words);
+    for (int i = 0; i < pending.count; ++i) {
+      const uint32_t* w = words + 4 * i;
+      if constexpr (sizeof(T) == 8) {
+        x[0][i] = centered_from_words(w);
+        u[0][i] = open_unit(w[2], w[3]);
+      } else {
+        x[0][i] = centered_from_word(w[0]);
+        u[0][i] = open_unit(w[1]);
+        x[1][i] = centered_from_word(w[2]);
+        u[1][i] = open_unit(w[3]);
+      }
+    }
   }
-}
+};
 
-inline void candidates(uint64_t seed, const Pending<double>& pending, uint32_t attempt, uint32_t stream,
-                       Candidates<double>& out) {
-  using V = Vector<double>;
-  uint32_t words[4 * TILE<double>], more[4 * TILE<double>];
-  attempt_words<double>(seed, pending.block, pending.count, attempt, stream, words);
-  attempt_words<double>(seed, pending.block, pending.count, attempt, stream + 1, more);
-  const auto unit = [](const uint32_t* w) { return open_unit(w[0], w[1]); };
-  for (int i = 0; i < pending.count; ++i) {
-    out.first[i] = unit(words + 4 * i);
-    out.second[i] = unit(words + 4 * i + 2);
-    out.u[i] = unit(more + 4 * i);
-    out.v[i] = unit(more + 4 * i + 2);
-  }
-  for (int i = 0; i < pending.count; i += V::size()) {
-    const V radius = (V(-2.0) * V::loadu(out.first + i).log()).sqrt();
-    const V angle = V::loadu(out.second + i) * V(6.283185307179586);
-    (radius * angle.cos()).store(out.first + i);
-    (radius * angle.sin()).store(out.second + i);
-  }
-}
+// -------------------------------------------------------------------------------------------------- functions of laws
 
-// Whether the candidate y is rejected.
-inline bool rejected(float y, float u, float d) {
-  float series = 0.13363388f;
-  series = multiply_add(series, y, -0.15201389f);
-  series = multiply_add(series, y, 0.16651181f);
-  series = multiply_add(series, y, -0.19985479f);
-  series = multiply_add(series, y, 0.25000019f);
-  const float square = y * y;
-  const float far = y - square * (0.5f - y * (1.0f / 3)) - log1p(select(y > -1.0f, y, 0.0f));
-  const float r = select(std::fabs(y) < 0.25f, square * square * series, far);
-  return (y <= -1.0f) | (u > exp(-3.0f * d * r));
-}
-
-inline bool rejected(double y, double u, double d) {
-  if (y <= -1) return true;
-  return u > exp(-3 * d * (y - y * y * (0.5 - y / 3) - log1p(y)));
-}
-
-// As in loops/gamma.py.
+// std::floor, which may raise a floating-point exception, keeps a loop from being vectorised.
 template <class T>
-inline T floored(T concentration) {
-  constexpr T LEAST = sizeof(T) == 8 ? T(0x1p-900) : T(0x1p-100);
-  return select(std::fabs(concentration) < LEAST, LEAST, concentration);
+inline T floor(T x) {
+  const T nearest = std::nearbyint(x);
+  return nearest - select(nearest > x, T(1), T(0));
 }
 
-// The concentrations a of the first `n` elements of a tile make ratios and powers of which g is a * ratio * exp(power).
 template <class T>
-inline void gamma_noise(uint64_t seed, const uint64_t* blocks, const T* given, uint32_t stream, int n, T* ratio,
-                        T* power) {
-  constexpr int SIZE = TILE<T>;
-  T a[SIZE];
-  for (int i = 0; i < n; ++i) a[i] = floored(given[i]);
-  T d[SIZE], width[SIZE], y[SIZE];
-  for (int i = 0; i < n; ++i) {
-    d[i] = a[i] + (static_cast<T>(a[i] < T(1)) - T(1) / 3);
-    width[i] = T(1) / std::sqrt(9 * d[i]);
+inline T clamped(T x, T least, T most) {
+  return select(x > most, most, select(x < least, least, x));
+}
+
+inline float cotangent(float t) {  // of pi t
+  const float square = t * t;
+  float q = 1.4707199f;
+  q = multiply_add(q, square, 0.36165732f);
+  q = multiply_add(q, square, 0.67794497f);
+  q = multiply_add(q, square, 0.64527685f);
+  q = multiply_add(q, square, 0.68908119f);
+  q = multiply_add(q, square, 1.0471974f);
+  return multiply_add(-square, q, 0.318309886f) / t;
+}
+
+inline double cotangent(double t) { return 1 / std::tan(3.141592653589793 * t); }
+
+// -------------------------------------------------------------------------------------------------------------- loops
+
+// Calls a function that printed.py has made: of arrays `first`, then the first ones of `others`, into those of `out`.
+template <class Function, class Others, class Outs, class... First>
+inline void call(int n, const Others& others, Outs&& out, int32_t* mask, First... first) {
+  [&]<int... I, int... K>(std::integer_sequence<int, I...>, std::integer_sequence<int, K...>) {
+    Function::apply(first..., others[I]..., n, out[K]..., mask);
+  }(std::make_integer_sequence<int, Function::INPUTS - static_cast<int>(sizeof...(First))>{},
+    std::make_integer_sequence<int, Function::OUTPUTS>{});
+}
+
+// Its results for the elements of a tile, and where they are.
+template <class Function, class T>
+struct Results {
+  T own[Function::OUTPUTS][TILE<T>];
+  const T* at[Function::OUTPUTS];
+
+  template <class... First>
+  Results(int n, const T* const* others, First... first) {
+    call<Function>(n, others, own, nullptr, first...);
+    for (int k = 0; k < Function::OUTPUTS; ++k) at[k] = Function::passed(k) < 0 ? own[k] : others[Function::passed(k)];
   }
-  Candidates<T> c;
-  int32_t again[SIZE];
-  T d_of[SIZE], width_of[SIZE], chosen[SIZE];
-  Pending<T> pending(blocks, n);
+};
+
+// What a function reads of the results of a setup, for elements of a tile; its inputs from FIRST on.
+template <class Function, int FIRST, class T>
+struct Gathered {
+  T own[Function::INPUTS - FIRST][TILE<T>];
+  const T* at[Function::INPUTS - FIRST];
+
+  // Of those among n elements that are pending.
+  void gather(const T* const* given, const Pending<T>& pending, int n) {
+    for (int k = 0; k < Function::INPUTS - FIRST; ++k) {
+      at[k] = given[k];
+      if (!Function::reads(FIRST + k) || pending.count == n) continue;
+      for (int i = 0; i < pending.count; ++i) own[k][i] = given[k][pending.index[i]];
+      at[k] = own[k];
+    }
+  }
+};
+
+// So many elements, in float with those beyond that a loop over vectors takes with them at no cost.
+template <class T>
+inline int whole_vectors(int n) {
+  constexpr int SIZE = sizeof(T) == 4 ? Vector<T>::size() : 1;
+  return (n + SIZE - 1) / SIZE * SIZE;
+}
+
+// Writes the values of the elements that are pending among n.
+template <class Law, class T>
+inline void reject(uint64_t seed, Pending<T>& pending, const T* const* given, uint32_t stream, int n, T* out) {
+  constexpr int SIZE = TILE<T>, COUNT = Law::candidates::template COUNT<T>;
+  T x[COUNT][SIZE], u[COUNT][SIZE], value[1][SIZE];
+  Gathered<typename Law::attempt, 2, T> own;
+  int32_t rejected[SIZE];
+  int from[SIZE];
   for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
-    candidates(seed, pending, attempt, stream, c);
-    for (int i = 0; i < pending.count; ++i) {
-      d_of[i] = d[pending.index[i]];
-      width_of[i] = width[pending.index[i]];
+    Law::candidates::fill(seed, pending, attempt, stream, x, u);
+    for (int j = 0; j < COUNT; ++j) {
+      own.gather(given, pending, n);
+      call<typename Law::attempt>(whole_vectors<T>(pending.count), own.at, value, rejected, x[j], u[j]);
+      for (int i = 0; i < pending.count; ++i) out[pending.index[i]] = value[0][i];
+      if (j + 1 == COUNT) {
+        pending.keep(rejected);
+      } else {
+        // Few are left for the next candidate.
+        const int kept = survivors(rejected, pending.count, from);
+        move_up(from, kept, pending);
+        move_up(from, kept, x[j + 1]);
+        move_up(from, kept, u[j + 1]);
+      }
     }
-    for (int i = 0; i < pending.count; ++i) {
-      const T first = c.first[i] * width_of[i], second = c.second[i] * width_of[i];
-      const bool first_rejected = rejected(first, c.u[i], d_of[i]);
-      chosen[i] = first_rejected ? second : first;
-      again[i] = first_rejected & rejected(second, c.v[i], d_of[i]);
-    }
-    for (int i = 0; i < pending.count; ++i) y[pending.index[i]] = chosen[i];
-    pending.keep(again);
-  }
-  for (int i = 0; i < n; ++i) {
-    const T root = T(1) + y[i];
-    ratio[i] = d[i] / a[i] * (root * root * root);
-  }
-  std::fill_n(power, n, T(0));
-  bool any_below_one = false;
-  for (int i = 0; i < n; ++i) any_below_one |= a[i] < T(1);
-  if (any_below_one) {
-    const Pending<T> all(blocks, n);
-    uint32_t words[4 * SIZE], own[TILE_WORDS] = {};
-    attempt_words<T>(seed, all.block, n, ONCE, stream, words);
-    constexpr int WORDS = sizeof(T) / 4;  // of an element, as `exponential` takes them
-    for (int i = 0; i < n; ++i) copy_n(words + 4 * i, WORDS, own + WORDS * i);
-    exponential::fill(own, 0, power);
-    for (int i = 0; i < n; ++i) power[i] = a[i] < T(1) ? -power[i] / a[i] : T(0);
   }
 }
 
-struct two_gammas {
-  static constexpr int VALUES = 4;
-  template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
-    for (int i = 0; i < 2; ++i) {
-      gamma_noise(seed, blocks, parameters[i], 2 * i, n, noise + 2 * i * TILE<T>, noise + (2 * i + 1) * TILE<T>);
+// Writes the counts of the elements that are pending among n, of which few arrive.
+template <class Step, class T>
+inline void count(uint64_t seed, Pending<T>& pending, const T* const* given, uint32_t stream, int n, T* out) {
+  constexpr int NUMBERS = TILE_WORDS * sizeof(uint32_t) / sizeof(T);  // of a tile of words
+  T e[4 * TILE<T>], state[2][TILE<T>] = {};  // time, and what has arrived by then
+  Gathered<Step, 3, T> own;
+  uint32_t words[4 * TILE<T>];
+  int32_t again[TILE<T>];
+  int from[TILE<T>];
+  for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
+    attempt_words<T>(seed, pending.block, pending.count, attempt, stream, words);
+    for (int i = 0; i < (4 * pending.count + TILE_WORDS - 1) / TILE_WORDS; ++i) {
+      exponential::fill(words + TILE_WORDS * i, 0, e + NUMBERS * i);
     }
+    own.gather(given, pending, n);
+    call<Step>(pending.count, own.at, state, again, e, state[0], state[1]);
+    for (int i = 0; i < pending.count; ++i) out[pending.index[i]] = state[1][i];
+    const int kept = survivors(again, pending.count, from);
+    move_up(from, kept, pending);
+    move_up(from, kept, state[0]);
+    move_up(from, kept, state[1]);
   }
-};
+}
 
-// Of half the parameters, which are degrees of freedom.
-struct two_half_gammas {
-  static constexpr int VALUES = 4;
-  template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
-    T half[2][TILE<T>];
-    for (int i = 0; i < 2; ++i) {
-      for (int j = 0; j < n; ++j) half[i][j] = parameters[i][j] / 2;
-    }
-    const T* const halves[] = {half[0], half[1]};
-    two_gammas::fill(seed, blocks, halves, n, noise);
+// Leaves in `few` the elements of the mask, and in `others` the others.
+template <class T>
+inline void split(const int32_t* mask, Pending<T>& few, Pending<T>& others) {
+  int32_t rest[TILE<T>], number = 0;
+  for (int i = 0; i < few.count; ++i) {
+    rest[i] = !mask[i];
+    number += mask[i];
   }
-};
+  if (number == few.count) {
+    others.count = 0;
+  } else if (number == 0) {
+    few.count = 0;
+  } else {
+    few.keep(mask);
+    others.keep(rest);
+  }
+}
+
+// The results of a law for the first `n` elements of a tile.
+template <class Law, class T>
+inline void drawn(uint64_t seed, const uint64_t* blocks, const T* const* parameters, uint32_t stream, int n,
+                  T* const* out) {
+  const Results<typename Law::setup, T> setup(n, parameters);
+  T values[TILE<T>];
+  T* value = out[0];
+  if constexpr (requires { typename Law::finish; }) value = values;
+  Pending<T> pending(blocks, n);
+  if constexpr (requires { typename Law::few; }) {
+    int32_t few[TILE<T>];
+    call<typename Law::few>(n, setup.at, out, few);
+    Pending<T> counted(blocks, n);
+    split(few, counted, pending);
+    count<typename Law::step>(seed, counted, setup.at, stream, n, value);
+  }
+  reject<Law>(seed, pending, setup.at, stream, n, value);
+  if constexpr (requires { typename Law::finish; }) call<typename Law::finish>(n, setup.at, out, nullptr, value);
+  if constexpr (requires { typename Law::once; }) {
+    int32_t some[TILE<T>], any = 0;
+    call<typename Law::some>(n, setup.at, out, some);
+    for (int i = 0; i < n; ++i) any |= some[i];
+    if (any) {
+      T e[TILE<T>];
+      exponential_once(seed, blocks, stream, n, e);
+      const Results<typename Law::once, T> others(n, setup.at, e, value);
+      for (int k = 0; k < Law::once::OUTPUTS; ++k) {
+        for (int i = 0; i < n; ++i) out[k][i] = select(some[i], others.at[k][i], out[k][i]);
+      }
+    }
+  }
+}
+
+// The results of a law whose parameters are a function of a map's, and of the results of laws before.
+template <class Law, class Parameters, class T>
+inline void part(uint64_t seed, const uint64_t* blocks, const T* const* in, uint32_t stream, int n, T* const* out) {
+  drawn<Law>(seed, blocks, Results<Parameters, T>(n, in).at, stream, n, out);
+}
 
 // For a map whose gradient is a function of its parameters alone.
 struct nothing {
@@ -211,79 +355,6 @@ struct polar {
       const uint32_t* w = words + 4 * i + 2;
       noise[TILE<double> + i] = std::cos(open_unit(w[0], w[1]) * 6.283185307179586);
     }
-  }
-};
-
-// -------------------------------------------------------------------------------------------------------- von Mises
-
-inline float cotangent(float t) {  // of pi t, as in maps/cauchy.py
-  const float square = t * t;
-  float q = 1.4707199f;
-  q = multiply_add(q, square, 0.36165732f);
-  q = multiply_add(q, square, 0.67794497f);
-  q = multiply_add(q, square, 0.64527685f);
-  q = multiply_add(q, square, 0.68908119f);
-  q = multiply_add(q, square, 1.0471974f);
-  return multiply_add(-square, q, 0.318309886f) / t;
-}
-
-inline double cotangent(double t) { return 1 / std::tan(3.141592653589793 * t); }
-
-template <class T>
-inline bool angle_rejected(T q, T u, T base, T twice) {
-  const T c = base + twice / (1 + 1 / (q * q));
-  return u > c * exp(1 - c);
-}
-
-// The tangent of half an angle.
-struct von_mises {
-  static constexpr int VALUES = 1;
-
-  template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* q) {
-    constexpr int SIZE = TILE<T>;
-    T s[SIZE], base[SIZE], twice[SIZE], proposed[SIZE];
-    for (int i = 0; i < n; ++i) {
-      twice[i] = 2 * std::min(parameters[1][i], T(1e36));
-      const T root = select(twice[i] > T(2e15), twice[i], std::sqrt(1 + twice[i] * twice[i]));
-      const T further = std::sqrt(2 * (1 + root));
-      const T total = 1 + root + further;
-      s[i] = (1 + further + 1 / (root + twice[i])) / (total + twice[i]);
-      const T distance = s[i] * (1 + twice[i] / total);
-      base[i] = distance * distance * total / 4;
-    }
-    int32_t again[SIZE];
-    uint32_t words[4 * SIZE];
-    Pending<T> pending(blocks, n);
-    for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
-      attempt_words<T>(seed, pending.block, pending.count, attempt, 0, words);
-      for (int i = 0; i < pending.count; ++i) {
-        const uint32_t* w = words + 4 * i;
-        const int at = pending.index[i];
-        if constexpr (sizeof(T) == 8) {
-          const T t = centered_from_words(w);
-          proposed[i] = s[at] * cotangent(t);
-          const T u = open_unit(w[2], w[3]);
-          again[i] = angle_rejected(proposed[i], u, base[at], twice[at]);
-        } else {
-          const T first = s[at] * cotangent(centered_from_word(w[0]));
-          const T second = s[at] * cotangent(centered_from_word(w[2]));
-          const bool rejected = angle_rejected<T>(first, open_unit(w[1]), base[at], twice[at]);
-          proposed[i] = select(rejected, second, first);
-          again[i] = rejected & angle_rejected<T>(second, open_unit(w[3]), base[at], twice[at]);
-        }
-      }
-      for (int i = 0; i < pending.count; ++i) q[pending.index[i]] = proposed[i];
-      pending.keep(again);
-    }
-  }
-};
-
-struct gamma {
-  static constexpr int VALUES = 2;
-  template <class T>
-  static void fill(uint64_t seed, const uint64_t* blocks, const T* const* parameters, int n, T* noise) {
-    gamma_noise(seed, blocks, parameters[0], 0, n, noise, noise + TILE<T>);
   }
 };
 

@@ -6,6 +6,7 @@ block whose counter words 2 and 3 are t and s, so that the sample depends on not
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,12 +55,13 @@ class Blocks:
 
 @dataclass(frozen=True)
 class LoopNoise:
-    """Noise of a law with parameters: `reference(blocks, *params, dtype)` is the specification, `device` its twin.
+    """Noise of a law with parameters: `reference(blocks, *params, dtype)` is the specification, `twin` its Triton code.
 
     `reference` takes 1-D parameters in the compute dtype and the sample's dtype, and returns `values` tensors like
     them. `device(c0, c1, k0, k1, *params, DTYPE, HARDWARE)` returns a tuple. `name` is that of its C++ struct.
-    A map takes the noise as one tensor or, where `values` is more, as a tuple of tensors. `picked` is the number of the
-    only one of the values that is wanted, see :func:`rsample.kernels.maps.standard.standard_loop_map`.
+    Where the noise is made of laws, `parts` are these, a map that takes it has as many parameters as `inputs` says, and
+    `twin` makes the Triton function of the noise; see :mod:`rsample.kernels.loops.law`.
+    A map takes the noise as one tensor or, where `values` is more, as a tuple of tensors.
     `slopes(values, *params)` says how the noise moves with parameters at a fixed probability: differentiable torch code
     that gives (number of the value, number of the parameter, derivative) for each pair that counts. None where there is
     no such derivative, and for a noise that is the same whatever the parameters.
@@ -68,9 +70,14 @@ class LoopNoise:
     name: str
     values: int
     reference: Callable[..., tuple[Tensor, ...]]
-    device: Any
-    picked: int = 0
+    twin: Any
     slopes: Callable[..., list[tuple[int, int, Tensor]]] | None = None
+    inputs: int = 0
+    parts: tuple[Any, ...] = ()
+
+    @functools.cached_property
+    def device(self) -> Any:
+        return self.twin(self) if self.parts else self.twin
 
     def elements_per_block(self, dtype: torch.dtype) -> int:
         return 1

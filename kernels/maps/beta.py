@@ -12,8 +12,8 @@ from torch import Tensor
 from ..devicemath import divide, exp, log, log1p
 from ..language import tl, triton
 from ..loops.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
-from ..loops.gamma import floored, floored_device, gamma_noise, gamma_noise_device
-from ..loops.noise import Blocks, LoopNoise
+from ..loops.gamma import GAMMA, floored, floored_device
+from ..loops.law import Part, first_of, noise_of, second_of
 from .map import Map
 from .support import UNIT_INTERVAL
 
@@ -24,10 +24,6 @@ _LEAST_LOG = -1e16  # of a share, which is 0 long before
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _noise(blocks: Blocks, concentration1: Tensor, concentration0: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return (*gamma_noise(blocks, concentration1, dtype), *gamma_noise(blocks, concentration0, dtype, stream=2))
-
-
 def _slopes(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> list[tuple[int, int, Tensor]]:
     """Of the many ways to move the two gamma numbers so that the sample moves as its own law does."""
     of_first, of_second = _logit_gradients(noise, concentration1, concentration0)
@@ -35,12 +31,6 @@ def _slopes(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> lis
         (0, 0, noise[0] * (of_first - 1 / beta_range(concentration1))),
         (2, 1, noise[2] * (of_second - 1 / beta_range(concentration0))),
     ]
-
-
-@triton.jit
-def _noise_device(c0, c1, k0, k1, concentration1, concentration0, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    first = gamma_noise_device(c0, c1, k0, k1, concentration1, 0, DTYPE, HARDWARE)
-    return first + gamma_noise_device(c0, c1, k0, k1, concentration0, 2, DTYPE, HARDWARE)
 
 
 def _shares(noise: Noise, concentration1: Tensor, concentration0: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +127,7 @@ def beta_transform_grad(noise, grad, concentration1, concentration0, HARDWARE: t
 BETA_MAP = Map(
     name="beta",
     parameters=("concentration1", "concentration0"),
-    noise=LoopNoise("two_gammas", 4, _noise, _noise_device, slopes=_slopes),
+    noise=noise_of("two_gammas", 2, Part(GAMMA, first_of), Part(GAMMA, second_of, stream=2), values=4, slopes=_slopes),
     reference=beta_reference,
     reference_grad=beta_reference_grad,
     support=UNIT_INTERVAL,

@@ -10,18 +10,17 @@ from torch import Tensor
 
 from ..devicemath import divide, exp
 from ..language import tl, triton
-from ..loops.gamma import gamma_noise, gamma_noise_device
+from ..loops.gamma import GAMMA
 from ..loops.gamma_gradient import quotient_gradient, quotient_gradient_device, ratio_slope
-from ..loops.noise import Blocks, LoopNoise
+from ..loops.law import Part, noise_of
 from .map import Map
 from .support import POSITIVE, finite, finite_device
 
 # (ratio, power) of g1 and of g2.
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]
 
-
-def _noise(blocks: Blocks, df1: Tensor, df2: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return (*gamma_noise(blocks, 0.5 * df1, dtype), *gamma_noise(blocks, 0.5 * df2, dtype, stream=2))
+_FIRST = Part(GAMMA, lambda _, df1, df2: (0.5 * df1,))
+_SECOND = Part(GAMMA, lambda _, df1, df2: (0.5 * df2,), stream=2)
 
 
 def _slopes(noise: Noise, df1: Tensor, df2: Tensor) -> list[tuple[int, int, Tensor]]:
@@ -29,12 +28,6 @@ def _slopes(noise: Noise, df1: Tensor, df2: Tensor) -> list[tuple[int, int, Tens
         (0, 0, 0.5 * ratio_slope(noise[0], noise[1], 0.5 * df1)),
         (2, 1, 0.5 * ratio_slope(noise[2], noise[3], 0.5 * df2)),
     ]
-
-
-@triton.jit
-def _noise_device(c0, c1, k0, k1, df1, df2, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    first = gamma_noise_device(c0, c1, k0, k1, 0.5 * df1, 0, DTYPE, HARDWARE)
-    return first + gamma_noise_device(c0, c1, k0, k1, 0.5 * df2, 2, DTYPE, HARDWARE)
 
 
 def fisher_snedecor_reference(noise: Noise, df1: Tensor, df2: Tensor) -> Tensor:
@@ -66,7 +59,7 @@ def fisher_snedecor_transform_grad(noise, grad, df1, df2, HARDWARE: tl.constexpr
 FISHER_SNEDECOR_MAP = Map(
     name="fisher_snedecor",
     parameters=("df1", "df2"),
-    noise=LoopNoise("two_half_gammas", 4, _noise, _noise_device, slopes=_slopes),
+    noise=noise_of("two_half_gammas", 2, _FIRST, _SECOND, values=4, slopes=_slopes),
     reference=fisher_snedecor_reference,
     reference_grad=fisher_snedecor_reference_grad,
     support=POSITIVE,

@@ -12,21 +12,11 @@ from torch import Tensor
 
 from ..devicemath import divide, exp
 from ..language import tl, triton
-from ..loops.gamma import floored, floored_device, gamma_noise, gamma_noise_device
+from ..loops.gamma import GAMMA, floored, floored_device
 from ..loops.gamma_gradient import gamma_gradient, gamma_gradient_device, ratio_slope
-from ..loops.noise import Blocks, LoopNoise
+from ..loops.law import Part, first_of, noise_of
 from .map import Map
 from .support import POSITIVE, finite, finite_device
-
-
-def _noise(blocks: Blocks, concentration: Tensor, rate: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return gamma_noise(blocks, concentration, dtype)
-
-
-@triton.jit
-def _noise_device(c0, c1, k0, k1, concentration, rate, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    return gamma_noise_device(c0, c1, k0, k1, concentration, 0, DTYPE, HARDWARE)
-
 
 Noise = tuple[Tensor, Tensor]
 
@@ -35,7 +25,7 @@ def gamma_slopes(noise: Noise, concentration: Tensor, *others: Tensor) -> list[t
     return [(0, 0, ratio_slope(*noise, concentration))]
 
 
-NOISE = LoopNoise("gamma", 2, _noise, _noise_device, slopes=gamma_slopes)
+NOISE = noise_of("gamma", 2, Part(GAMMA, first_of), values=2, slopes=gamma_slopes)
 
 
 def gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:

@@ -189,7 +189,8 @@ class Map:
             name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
             code = formula.override or formula.function
             by_hand = code is formula.override and not isinstance(code, FunctionType)
-            made[what] = code if by_hand else device_function(name, code, formula.arguments, formula.read)
+            values = self.noise.values if isinstance(self.noise, LoopNoise) else 1
+            made[what] = code if by_hand else device_function(name, code, formula.arguments, formula.read, values)
         return made[what]
 
     @functools.cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -36,4 +35,4 @@ def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int
         return value
 
     name = f"standard_{noise.name}_of_{len(parameters)}_{number}"
-    return Map(name=name, parameters=parameters, noise=replace(noise, picked=number), reference=reference)
+    return Map(name=name, parameters=parameters, noise=noise, reference=reference)

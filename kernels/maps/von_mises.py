@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ..devicemath import atan, exp, sin_of_quarter
 from ..language import tl, triton
-from ..loops.noise import Blocks, LoopNoise
+from ..loops.law import Part, noise_of, second_of
 from ..loops.quadrature import CUTOFF, CUTOFF64, RULE, RULE64
-from ..loops.von_mises import von_mises_noise, von_mises_noise_device
+from ..loops.von_mises import VON_MISES
 from ..polynomial import polynomial
 from .map import Map
 
@@ -32,15 +32,6 @@ _BESSEL_1 = tuple(math.prod(((2 * i - 1) ** 2 - 4) / (8 * i) for i in range(1, n
 _BESSEL_DIFFERENCE = tuple(a - b for a, b in zip(_BESSEL_0, _BESSEL_1, strict=True))
 
 _DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
-
-
-def _noise(blocks: Blocks, loc: Tensor, concentration: Tensor, dtype: torch.dtype) -> tuple[Tensor]:
-    return (von_mises_noise(blocks, concentration, dtype),)
-
-
-@triton.jit
-def _noise_device(c0, c1, k0, k1, loc, concentration, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
-    return (von_mises_noise_device(c0, c1, k0, k1, concentration, DTYPE, HARDWARE),)
 
 
 def von_mises_reference(q: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
@@ -149,7 +140,7 @@ def von_mises_transform_grad(q, grad, loc, concentration, HARDWARE: tl.constexpr
 VON_MISES_MAP = Map(
     name="von_mises",
     parameters=("loc", "concentration"),
-    noise=LoopNoise("von_mises", 1, _noise, _noise_device, slopes=_slopes),
+    noise=noise_of("von_mises", 2, Part(VON_MISES, second_of), values=1, slopes=_slopes),
     reference=von_mises_reference,
     reference_grad=von_mises_reference_grad,
     transform=von_mises_transform,
