@@ -49,19 +49,20 @@ _FUNCTIONS = {"cotangent": {"cotangent_device"}, "devicemath": set(_DEVICE_MATH)
 
 @functools.cache
 def device_function(
-    name: str, reference: Callable[..., Any], arguments: tuple[str, ...], read: int | None = None
+    name: str, reference: Callable[..., Any], arguments: tuple[str, ...], read: int | None = None, values: int = 1
 ) -> Any:
     """The Triton function of a torch reference, which takes a compile-time HARDWARE at the end.
 
     Args:
         reference: `(*arguments) -> ` a tensor or a tuple of tensors.
-        arguments: their names; the first one has the shape and the dtype that constants get.
+        arguments: their names; the first one is the noise, which has the shape and the dtype that constants get.
         read: how many of the arguments the Triton function takes, where the reference does not read the others.
+        values: how many numbers the noise of an element has; if several, it is a tuple of them.
 
     Raises:
         NotImplementedError: the reference does something that has no translation.
     """
-    text = source(name, reference, arguments, read)
+    text = source(name, reference, arguments, read, values)
     module = ModuleType(f"rsample.{name}")
     module.__file__ = str(_written(name, text))
     exec(compile(text, module.__file__, "exec"), module.__dict__)
@@ -69,14 +70,16 @@ def device_function(
     return getattr(module, name)
 
 
-def source(name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None) -> str:
+def source(
+    name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None, values: int = 1
+) -> str:
     """The text of the module that :func:`device_function` loads."""
-    single, wide = (_body(reference, arguments, read, dtype) for dtype in (torch.float32, torch.float64))
+    single, wide = (_body(reference, arguments, read, dtype, values) for dtype in (torch.float32, torch.float64))
     lines = [f"def {name}({', '.join((*arguments[:read], 'HARDWARE: tl.constexpr'))}):"]
     if single == wide:
         lines += [f"    {line}" for line in single]
     else:
-        lines += [f"    if {arguments[0]}.dtype == tl.float64:", *(f"        {line}" for line in wide)]
+        lines += [f"    if {_first(arguments, values)}.dtype == tl.float64:", *(f"        {line}" for line in wide)]
         lines += ["    else:", *(f"        {line}" for line in single)]
     called = set(re.findall(r"(\w+)\(", "\n".join(lines)))
     imports = [
@@ -116,7 +119,14 @@ def _temporary() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="rsample-")
 
 
-def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | None, dtype: torch.dtype) -> list[str]:
+def _first(arguments: Sequence[str], values: int) -> str:
+    """The noise of an element, or its first number."""
+    return arguments[0] if values == 1 else f"{arguments[0]}[0]"
+
+
+def _body(
+    reference: Callable[..., Any], arguments: Sequence[str], read: int | None, dtype: torch.dtype, values: int
+) -> list[str]:
     """The statements of a function for one dtype."""
     several = False
 
@@ -126,11 +136,11 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
         several = isinstance(results, tuple)
         return results
 
-    function = flattened(traced(noted, len(arguments) - 1, dtype))
+    function = flattened(traced(noted, len(arguments) - 1, dtype, values=values))
     if dtype == torch.float32:
         function = in_base_2(function)
     function = fused(unshielded(simplified(function)))
-    first = arguments[0]
+    first = _first(arguments, values)
     names: dict[int, str] = {}
     lines = []
 
@@ -142,7 +152,7 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
     for i in function.used():
         name, operands = function.steps[i]
         if name == "noise":
-            names[i] = first
+            names[i] = first if values == 1 else f"{arguments[0]}[{int(operands[0])}]"
         elif name == "input":
             at = 1 + int(operands[0])
             if read is not None and at >= read:
@@ -154,8 +164,8 @@ def _body(reference: Callable[..., Any], arguments: Sequence[str], read: int | N
         else:
             names[i] = f"x{i}"
             lines.append(f"x{i} = {_expression(name, operands, operand, dtype=f'{first}.dtype')}")
-    values = [operand(r, False) for r in function.results]
-    lines.append(f"return ({', '.join(values)}{',' * (len(values) == 1)})" if several else f"return {values[0]}")
+    results = [operand(r, False) for r in function.results]
+    lines.append(f"return ({', '.join(results)}{',' * (len(results) == 1)})" if several else f"return {results[0]}")
     return lines
 
 

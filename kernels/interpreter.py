@@ -22,9 +22,11 @@ _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 # Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
 _UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
 _LOADED = ("noise", "input", "constant")
-_NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
+_KINDS = ("uniform", "native_uniform", "centered", "exponential", "normal")
+# By name, what each is made of.
+_NOISES = {kind: (kind,) for kind in _KINDS} | {f"{a}_and_{b}": (a, b) for a in _KINDS for b in _KINDS}
 _LOOP_NOISES = (
-    *("gamma", "two_gammas", "two_half_gammas", "nothing", "polar", "von_mises", "poisson"),
+    *("gamma", "two_gammas", "two_half_gammas", "nothing", "von_mises", "poisson"),
     *(f"{law}_{chances}" for law in ("binomial", "negative_binomial") for chances in ("probs", "logits")),
 )
 
@@ -85,6 +87,7 @@ def _library(dtype: torch.dtype, loops: bool) -> Any:
 
 def _source(dtype: torch.dtype, loops: bool) -> str:
     cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
+    noises = {noise: (noise,) for noise in _LOOP_NOISES} if loops else _NOISES
     parts = [cpp.headers(*(LOOP_HEADERS if loops else ()), "elementwise.h", "interpreter.h")]
     functions = [
         f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
@@ -106,10 +109,11 @@ void operate<T>(int operation, T* to, const T* a, const T* b, const T* c, int co
 
 }}  // namespace rsample
 """)
-    for noise in _LOOP_NOISES if loops else _NOISES:
+    for noise, made_of in noises.items():
+        fills = ", ".join(f"rsample::{each}::fill" for each in made_of)
         parts.append(f"""
 extern "C" void draw_{noise}(const rsample::Program* program, const std::int64_t* call) {{
-  const rsample::{kind}<{cpp_type}> noise{{rsample::{noise}::fill}};
+  const rsample::{kind}<{cpp_type}> noise{{{fills}}};
   rsample::called<{cpp_type}>(rsample::Interpreted<{cpp_type}>{{*program}}, noise, call);
 }}
 """)

@@ -16,8 +16,8 @@ from types import FunctionType
 import torch
 
 from . import device_functions, maps
+from .loops.noise import LoopNoise
 from .maps.map import Map
-from .noise import Noise
 from .translate import printed, traced
 
 
@@ -27,7 +27,7 @@ def laws() -> dict[str, Map]:
         importlib.import_module(f"{maps.__name__}.{module.name}") for module in pkgutil.iter_modules(maps.__path__)
     )
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Map)]
-    return {map.name: map for map in sorted(found, key=lambda map: map.name) if isinstance(map.noise, Noise)}
+    return {map.name: map for map in sorted(found, key=lambda map: map.name) if not isinstance(map.noise, LoopNoise)}
 
 
 def shown(map: Map) -> Iterator[str]:
@@ -39,8 +39,9 @@ def shown(map: Map) -> Iterator[str]:
         if on_gpu is not function:
             yield inspect.getsource(getattr(on_gpu, "fn", on_gpu))
         if isinstance(on_gpu, FunctionType):
-            yield device_functions.source(name, on_gpu, formula.arguments, formula.read)
-        yield printed(name, traced(function, len(formula.arguments) - 1, torch.float32)).strip() + "\n"
+            yield device_functions.source(name, on_gpu, formula.arguments, formula.read, map.noise.values)
+        steps = traced(function, len(formula.arguments) - 1, torch.float32, values=map.noise.values)
+        yield printed(name, steps).strip() + "\n"
 
 
 def main() -> None:
