@@ -6,28 +6,23 @@ Each formula in torch, as a Triton device function and as C++ on vectors, for fl
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
-import pkgutil
 import sys
 from collections.abc import Iterator
 from types import FunctionType
 
 import torch
 
-from . import device_functions, maps
+from . import device_functions
 from .loops.noise import LoopNoise
+from .maps import known_maps
 from .maps.map import Map
 from .translate import printed, traced
 
 
 def laws() -> dict[str, Map]:
     """The elementwise maps by their names."""
-    modules = (
-        importlib.import_module(f"{maps.__name__}.{module.name}") for module in pkgutil.iter_modules(maps.__path__)
-    )
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Map)]
-    return {map.name: map for map in sorted(found, key=lambda map: map.name) if not isinstance(map.noise, LoopNoise)}
+    return {name: map for name, map in known_maps().items() if not isinstance(map.noise, LoopNoise)}
 
 
 def shown(map: Map) -> Iterator[str]:
