@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from cases import DRAWS, FAMILIES, ROW_SWEEPS, Draw, plain_draws
+from cases import DRAWS, FAMILIES, LIBRARIES, ROW_SWEEPS, Draw, plain_draws
 from torch import Tensor
 
 import rsample.distributions
@@ -75,7 +75,9 @@ class _Saved:
 
 
 def _of_one_more_number(library: str, example: Draw, log_prob: bool) -> float | None:
-    if not getattr(rsample.distributions, example.distribution).has_rsample:
+    if not getattr(rsample.distributions, example.distribution).has_rsample or not LIBRARIES[library](
+        example.distribution
+    ):
         return None
     try:
         with use_backend("reference"):  # plain torch: nothing needs compiling

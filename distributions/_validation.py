@@ -306,7 +306,6 @@ def _to_host(valid: Tensor) -> tuple[Any, Any]:
 PENDING = PendingChecks()
 
 
-@torch.compiler.assume_constant_result
 def raise_pending() -> None:
     """Raise ValueError where a check of parameters on a device is known to have failed.
 
@@ -314,6 +313,10 @@ def raise_pending() -> None:
     """
     if PENDING.checks and TracingContext.try_get() is None:
         PENDING.raise_arrived()
+
+
+# As torch.compiler.assume_constant_result has it, which imports all of torch.compile.
+raise_pending._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 atexit.register(PENDING.warn_of_failures)

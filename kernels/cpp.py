@@ -1,7 +1,8 @@
 """Builds C++ libraries at run time, and keeps them for later processes.
 
 They are kept in the folder of :mod:`rsample.kernels.cache`. One process at a time makes a library; others wait for it.
-After the first library for small draws of a dtype, the others that these may need are begun, while the program goes on.
+With the first library for small draws of a dtype, the others that these may need are begun, one after the other, while
+the program goes on.
 Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing is tried again for the
 life of the process.
 
@@ -42,12 +43,15 @@ TYPES = {torch.float32: "float", torch.float64: "double"}
 AHEAD: list[Callable[[torch.dtype], str]] = []
 GRADIENTS_AHEAD: list[Callable[[torch.dtype], str]] = []
 
+_AHEAD_OF_TIME: list[threading.Thread] = []  # they build what is AHEAD
+
 _works = True  # as far as is known
 _by_inductor = False  # what our own call could not build
 
 BUILDING = threading.RLock()  # held while a library is built or looked for; another one in a forked process
 _IMPORTING = threading.RLock()
-_STARTING = threading.RLock()  # held while a lock is about to be handed to a compiler
+_LOCKING = threading.RLock()  # held while a file is opened to be locked
+_LOCKED: set[int] = set()  # the files that may be locked, by descriptor
 
 
 class CompilerError(Exception):
@@ -104,12 +108,11 @@ def _built(source: str, kept: Path | None, dtype: torch.dtype | None) -> Any:
     global _by_inductor
     failure: Exception | None = None
     if compiler.vectors() is not None and not _by_inductor:
-        command = compiler.loops(compiler.found())
+        command = [*compiler.loops(compiler.found()), "-x", "c++", "-"]
         try:
-            library = _compiled(source, kept, command)
             if dtype is not None and kept is not None:
-                _begin(dtype, kept, command)  # only now: niceness does not count between sessions
-            return library
+                _build_ahead(dtype, kept, command)
+            return _compiled(source, kept, command)
         except (CompilerError, OSError) as error:
             LOGGER.info("Inductor is to call the compiler, as our own call failed: %s", error)
             failure = error
@@ -127,18 +130,14 @@ def _built(source: str, kept: Path | None, dtype: torch.dtype | None) -> Any:
 
 
 def _compiled(source: str, kept: Path | None, command: Sequence[str]) -> Any:
+    if kept is not None:
+        try:
+            return _loaded(make(kept, command, source))
+        except OSError as error:
+            LOGGER.info("a compiled library could not be kept: %s", error)
     with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder) / "source.cpp"
-        text.write_text(source, encoding="utf-8")
-        file = None
-        if kept is not None:
-            try:
-                file = make(kept, [*command, str(text)])
-            except OSError as error:
-                LOGGER.info("a compiled library could not be kept: %s", error)
-        if file is None:
-            file = text.with_suffix(".so")
-            _run([*command, str(text), "-o", str(file)])
+        file = Path(folder) / "library.so"
+        _run([*command, "-o", str(file)], source)
         return _loaded(file)
 
 
@@ -149,21 +148,25 @@ if "$@" -o "$made"; then mv "$made" "$0-$(wc -c < "$made").so"; else rm -f "$mad
 """
 
 
-def make(kept: Path, command: Sequence[str], outlives: bool = False) -> Path:
+def make(kept: Path, command: Sequence[str], source: str = "", *, outlives: bool = False, waits: bool = True) -> Path:
     """Has a compiler make the file of a library, unless another process makes it meanwhile.
 
     Args:
         command: the compiler's, except for its output.
+        source: what it reads from its standard input.
         outlives: whether the compiler goes on where this process is interrupted.
+        waits: whether to wait for the other process.
 
     Raises:
         CompilerError: the command failed.
+        BlockingIOError: another process makes the file, and this one does not wait.
         OSError: nothing can be kept.
     """
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(kept) as lock:
+    with _locked(kept, waits) as lock:
         if whole(kept) is None:
-            _run(["sh", "-c", _MAKE, str(kept), *command], pass_fds=(lock,), start_new_session=outlives)
+            command = ["sh", "-c", _MAKE, str(kept), *command]
+            _run(command, source, pass_fds=(lock,), start_new_session=outlives)
         file = whole(kept)
         if file is None:
             raise OSError(f"{kept} has not been made")
@@ -171,50 +174,65 @@ def make(kept: Path, command: Sequence[str], outlives: bool = False) -> Path:
 
 
 @contextmanager
-def _locked(kept: Path) -> Iterator[int]:
-    with open(f"{kept}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _locked(kept: Path, waits: bool) -> Iterator[int]:
+    with _LOCKING:
+        lock = os.open(f"{kept}.lock", os.O_WRONLY | os.O_CREAT, 0o666)
+        _LOCKED.add(lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         try:
-            yield lock.fileno()
+            yield lock
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a forked process may have it, too
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    finally:
+        with _LOCKING:
+            _LOCKED.discard(lock)
+            os.close(lock)
 
 
-def _run(command: Sequence[str], **options: Any) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
+def _run(command: Sequence[str], source: str, **options: Any) -> None:
+    with tempfile.TemporaryFile() as text:  # it has the whole of the source, even where this process ends early
+        text.write(source.encode())
+        text.seek(0)
+        done = subprocess.run(command, stdin=text, capture_output=True, **options)
     if done.returncode != 0:
-        raise CompilerError(done.stderr.strip() or f"{command[0]} fails, status {done.returncode}")
+        error = done.stderr.decode(errors="replace").strip()
+        raise CompilerError(error or f"{command[0]} fails, status {done.returncode}")
 
 
-def _begin(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
-    """Begins to make libraries that small draws of a dtype need, where no process does yet, and does not wait.
+def _build_ahead(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
+    """Begins to make the libraries that small draws of a dtype need, where no process does yet, and does not wait.
 
-    One per processor: more would only hold up each other, and what the program waits for next.
+    One at a time per processor, but for that of what the program waits for.
     """
-    begun = 0
-    for of_dtype, nice in [*((source, 10) for source in AHEAD), *((source, 15) for source in GRADIENTS_AHEAD)]:
-        if begun == os.cpu_count():
-            return
-        source = of_dtype(dtype)
-        kept = place(source)
-        if kept is None or kept == but:
-            continue
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with _STARTING, open(f"{kept}.lock", "w") as lock, tempfile.TemporaryFile() as text:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if whole(kept) is not None:
-                    continue
-                text.write(source.encode())
-                text.seek(0)
-                files = (lock.fileno(), text.fileno())
-                # The shell ends at once, and leaves the files to what it has begun.
-                begin = ("sh", "-c", f'nice -n {nice} "$@" > /dev/null 2>&1 &', "sh", "sh", "-c", _MAKE, str(kept))
-                _run([*begin, *command, "-x", "c++", f"/dev/fd/{files[1]}"], pass_fds=files, start_new_session=True)
-        except OSError:  # another process makes it, or nothing can be kept
-            continue
-        LOGGER.info("compiling C++ for small draws in the background; kept in %s", kept)
-        begun += 1
+    sources = iter([*AHEAD, *GRADIENTS_AHEAD])
+
+    def run() -> None:
+        for source_of in sources:
+            source = source_of(dtype)
+            kept = place(source)
+            if kept is None or kept == but or whole(kept) is not None:
+                continue
+            try:
+                make(kept, ["nice", *command], source, outlives=True, waits=False)
+            except BlockingIOError:
+                continue
+            except (CompilerError, OSError) as error:
+                LOGGER.info("a library was not built ahead of its use: %s", error)
+                return
+            LOGGER.info("compiled C++ for small draws ahead of its use; kept in %s", kept)
+
+    others = range(len(os.sched_getaffinity(0)) - 1)
+    threads = [threading.Thread(target=run, name="rsample-ahead", daemon=True) for _ in others]
+    for thread in threads:
+        thread.start()
+    _AHEAD_OF_TIME.extend(threads)
+
+
+def wait_ahead() -> None:
+    """Wait until what was begun ahead of its use is built."""
+    for thread in list(_AHEAD_OF_TIME):
+        thread.join()
 
 
 # ---------------------------------------------------------------------------------------------------------- Inductor's
@@ -306,7 +324,7 @@ def _before_fork() -> None:
     # A child would wait forever for a module that another thread of its parent has begun to import, and others would
     # for a lock that the child has got to hold.
     _IMPORTING.acquire()
-    _STARTING.acquire()
+    _LOCKING.acquire()
     # A child has none of its parent's threads, but GNU OpenMP would wait for them at its first parallel loop, forever.
     # Without threads to begin with both start their own when they need them, in 0.1 ms.
     if _pause is not None:
@@ -314,7 +332,7 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    _STARTING.release()
+    _LOCKING.release()
     _IMPORTING.release()
 
 
@@ -323,6 +341,10 @@ def _after_fork_in_child() -> None:
     _after_fork()
     # Another thread of the parent may have held it. What it was building is not there yet.
     BUILDING = threading.RLock()
+    _AHEAD_OF_TIME.clear()
+    # A file is locked as long as any process has it open that inherited it, and the parent may end.
+    while _LOCKED:
+        os.close(_LOCKED.pop())
 
 
 if hasattr(os, "register_at_fork"):

@@ -261,6 +261,7 @@ def _built(kept: Path, again: bool) -> Path:
         raise cpp.CompilerError(f"their C++ did not compile, see {failed}")
     constants = {f"RSAMPLE_{name}": value for name, value in _CONSTANTS.items()}
     command = compiler.extension(compiler.found(), sysconfig.get_paths()["include"], constants)
+    cpp.wait_ahead()  # a program may have to wait for those
     cpp.LOGGER.info("compiling draws of few numbers in the background; kept in %s", kept)
     source = str(Path(__file__).with_name("native_core.cpp"))
     try:

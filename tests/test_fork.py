@@ -75,6 +75,29 @@ BUILDING = """
     builder.join()
 """
 
+LOCKED = """
+    from pathlib import Path
+
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        parent = os.getpid()
+        building = cpp._locked(Path(os.environ["RSAMPLE_CACHE_DIR"]) / "library", waits=True)
+        building.__enter__()
+        if os.fork() != 0:
+            os._exit(0)  # while it builds a library
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        try:
+            with cpp._locked(Path(os.environ["RSAMPLE_CACHE_DIR"]) / "library", waits=False):
+                os.write(writing, b"free")
+        except OSError as error:
+            os.write(writing, repr(error).encode())
+        os._exit(0)
+    os.waitpid(parent, 0)
+    print(os.read(reading, 1000).decode())
+"""
+
 
 def printed(script, **environment):
     source = textwrap.dedent(SETUP) + textwrap.dedent(script)
@@ -92,6 +115,10 @@ def test_after_parallel_loops_of_the_parent():
 def test_while_another_thread_builds_a_library(tmp_path):
     # Nothing is kept there yet.
     assert printed(BUILDING, RSAMPLE_CACHE_DIR=str(tmp_path)) == ["same 0", "other 0"]
+
+
+def test_a_child_does_not_keep_locked_what_its_parent_was_building(tmp_path):
+    assert printed(LOCKED, RSAMPLE_CACHE_DIR=str(tmp_path)) == ["free"]
 
 
 def test_checks_of_the_parent_are_left_to_it(monkeypatch):
