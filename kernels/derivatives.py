@@ -85,7 +85,7 @@ def gradient(formula: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     return of_formula
 
 
-def _reverse(result: Symbol, grad: Symbol, wanted: Sequence[Symbol]) -> tuple[Symbol, ...]:
+def _reverse(result: Symbol, grad: Any, wanted: Sequence[Symbol]) -> tuple[Any, ...]:
     """The gradients of the symbols that are wanted, for that of the result of the same trace."""
     trace = result.trace
     if trace.choice is not None:
@@ -117,11 +117,11 @@ def performed(function: Function, noise: Any, *inputs: Tensor) -> tuple[Tensor, 
         if name in ("noise", "input"):
             values.append((noises if name == "noise" else inputs)[int(operands[0])])
             continue
-        given = [values[x] if isinstance(x, int) else x for x in operands]
+        given: list[Any] = [values[x] if isinstance(x, int) else x for x in operands]
         if name == "constant":
             values.append(torch.full_like(noises[0], operands[0]))
         elif name == "where" and not any(isinstance(x, Tensor) for x in given[1:]):
             values.append(torch.where(given[0], torch.full_like(noises[0], given[1]), given[2]))
         else:
-            values.append(_TENSORS.get(name, getattr(torch, name, None))(*given))
+            values.append((_TENSORS.get(name) or getattr(torch, name))(*given))
     return tuple(values[r] if isinstance(r, int) else torch.full_like(noises[0], r) for r in function.results)
