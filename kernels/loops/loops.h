@@ -282,10 +282,10 @@ inline void split(const int32_t* mask, Pending<T>& few, Pending<T>& others) {
   }
 }
 
-// The results of a law for the first `n` elements of a tile.
+// The results of a law for the first `n` elements of a tile. Not inlined, as noises share laws.
 template <class Law, class T>
-inline void drawn(uint64_t seed, const uint64_t* blocks, const T* const* parameters, uint32_t stream, int n,
-                  T* const* out) {
+__attribute__((noinline)) void drawn(uint64_t seed, const uint64_t* blocks, const T* const* parameters, uint32_t stream,
+                                     int n, T* const* out) {
   const Results<typename Law::setup, T> setup(n, parameters);
   T values[TILE<T>];
   T* value = out[0];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -79,6 +80,7 @@ struct {noise.name} {{
 """
 
 
+@functools.cache
 def _law(law: Law, dtype: torch.dtype) -> tuple[str, int]:
     """The structs of a law and of its functions, and how many results it has."""
     exponentials = elements_per_block(dtype)
