@@ -37,7 +37,7 @@ OPERATIONS |= {name: f"rsample::vectors::{name}({{}})" for name in ("log", "log1
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 OPERATIONS |= {name: f"{{}} {sign} {{}}" for name, sign in COMPARISONS.items()}
 _SAME = {"truediv": "div"}
-_MASKS = {*COMPARISONS, "or"}
+MASKS = {*COMPARISONS, "or"}
 
 
 class Operation(NamedTuple):
@@ -126,7 +126,7 @@ class Trace:
         takes_mask = name == "or" or (name == "where" and not any(masks[1:]))
         if kwargs or name not in OPERATIONS or len(args) != operands_of(name) or (any(masks) and not takes_mask):
             raise NotImplementedError(f"{name} has no C++ translation with these arguments")
-        return self.symbol(name, operands, torch.bool if name in _MASKS else self.dtype)
+        return self.symbol(name, operands, torch.bool if name in MASKS else self.dtype)
 
     def choose(
         self, masks: Sequence[Symbol], cases: Sequence[tuple[Callable[..., tuple[Any, ...]], Sequence[Symbol]]]
