@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
+
+from rsample.kernels.draw import Sampler
 
 from ._sampling import FusedSampling, broadcastable, widened
 
@@ -26,7 +28,7 @@ class Numbers(FusedSampling, _Expandable):
     """Base: a class sets `_samplers`, one, and `arg_constraints` in the order of its map's parameters."""
 
     has_rsample = True
-    _samplers = ()
+    _samplers: ClassVar[tuple[Sampler, ...]] = ()
 
     def _initialise(self, validate_args: bool | None, **given: Tensor | float) -> None:
         """Keep and check the parameters, all of them by their names."""

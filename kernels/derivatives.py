@@ -50,7 +50,7 @@ _RULES: dict[str, tuple[Callable[..., Any] | None, ...]] = {
     "clamp": (lambda t, y, a, low, high: torch.where(y == a, t, 0.0), None, None),
 }
 # Of operations that pick one of two operands, which has the first one's tangent.
-_PICKED = {
+_PICKED: dict[str, Callable[..., Any]] = {
     "where": lambda mask, a, b: mask,
     "maximum": lambda a, b: a > b,
     "minimum": lambda a, b: a < b,
@@ -58,7 +58,7 @@ _PICKED = {
 _CONSTANT = ("floor", *MASKS)
 
 
-def gradient_of(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+def gradient_of(function: Callable[..., Any]) -> Callable[..., tuple[Tensor, ...]]:
     """`(noise, grad, *parameters) -> ` the gradient of each parameter, of a function `(noise, *parameters)`."""
 
     def gradient(noise: Any, grad: Any, *params: Any) -> tuple[Any, ...]:
@@ -69,7 +69,7 @@ def gradient_of(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, 
     return gradient
 
 
-def score_of(reference: Callable[..., Tensor], log_density: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+def score_of(reference: Callable[..., Any], log_density: Callable[..., Any]) -> Callable[..., tuple[Tensor, ...]]:
     """`(noise, grad, *parameters) -> ` the gradient of the log-density at a constant sample.
 
     Args:
@@ -93,9 +93,8 @@ def _sum(x: Any, y: Any) -> Any:
     return y if x is None else x if y is None else x + y
 
 
-def _product(grad: Symbol, slope: Any) -> Symbol:
-    product: Symbol = torch.zeros_like(grad) if slope is None else _times(slope, grad)  # type: ignore[call-overload]
-    return product
+def _product(grad: Any, slope: Any) -> Any:
+    return torch.zeros_like(grad) if slope is None else _times(slope, grad)
 
 
 def _slopes(result: Symbol, inputs: Sequence[Symbol]) -> list[Any]:

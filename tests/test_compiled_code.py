@@ -181,7 +181,9 @@ def test_every_kernel_streams(name):
         # Some gradients do not depend on the noise. ptxas parks a value or two of the truncated normal's gradients in
         # the loop that carries, at 80 of 255 registers.
         stack = 16 if name == "truncated_normal" and i >= len(forwards) else 0
-        assert_streams(sass, F32, stores=stores, noises=map.noise.values * (i < len(forwards)), stack=stack, config=SHORT)
+        assert_streams(
+            sass, F32, stores=stores, noises=map.noise.values * (i < len(forwards)), stack=stack, config=SHORT
+        )
 
 
 # One more dtype per map, each of the three with every third.
