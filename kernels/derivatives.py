@@ -1,7 +1,8 @@
-"""Gradients of a map's formulas: reverse mode over the operations that :mod:`rsample.kernels.translate` records.
+"""Gradients of formulas, by forward mode on the operations that :mod:`rsample.kernels.translate` records of them.
 
-A gradient is a formula as well. It runs on tensors, where it can be differentiated again, and on symbols, of which the
-functions for a GPU and the loops for the CPU are made.
+A gradient is a function like one that is written by hand: of symbols, of which C++ and Triton are made, it records its
+operations beside the formula's; of tensors it runs them, so that all backends compute the same. Forward, as what a case
+that is not chosen would give drops out, and what is large is multiplied last.
 """
 
 from __future__ import annotations
@@ -15,113 +16,159 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .translate import COMPARISONS, Function, Symbol, traced
+from .translate import MASKS, Function, Symbol, traced
 
-# Operation -> for each operand the gradient, of the result's gradient g, the result y and the operands (Griewank and
-# Walther, "Evaluating Derivatives", 2nd edition, 2008, table 3.4); None where it has none.
+
+def _times(tangent: Any, x: Any) -> Any:
+    if isinstance(tangent, float) and abs(tangent) == 1:
+        return x if tangent > 0 else -x
+    return tangent * x
+
+
+def _log(x: Any) -> Any:
+    return math.log(x) if isinstance(x, float) else torch.log(x)
+
+
+# What the tangent t of an operand makes of the result y; by operand, None where that is nothing.
 _RULES: dict[str, tuple[Callable[..., Any] | None, ...]] = {
-    "add": (lambda g, y, a, b: g, lambda g, y, a, b: g),
-    "sub": (lambda g, y, a, b: g, lambda g, y, a, b: -g),
-    "mul": (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
-    "div": (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g / b * y)),
-    "addcmul": (lambda g, y, a, b, c: g, lambda g, y, a, b, c: g * c, lambda g, y, a, b, c: g * b),
-    "pow": (lambda g, y, a, b: g * (b * a ** (b - 1)), lambda g, y, a, b: g * (y * torch.log(a))),
-    "neg": (lambda g, y, a: -g,),
-    "reciprocal": (lambda g, y, a: -(g * y * y),),
-    "abs": (lambda g, y, a: torch.where(a < 0, -g, g),),
-    "sqrt": (lambda g, y, a: g * 0.5 / y,),
-    "rsqrt": (lambda g, y, a: g * -0.5 * y / a,),
-    "exp": (lambda g, y, a: g * y,),
-    "expm1": (lambda g, y, a: g * (y + 1),),
-    "log": (lambda g, y, a: g / a,),
-    "log1p": (lambda g, y, a: g / (1 + a),),
-    "tanh": (lambda g, y, a: g * (1 - y * y),),
-    "sin": (lambda g, y, a: g * torch.cos(a),),
-    "cos": (lambda g, y, a: -(g * torch.sin(a)),),
-    "tan": (lambda g, y, a: g * (1 + y * y),),
-    "atan": (lambda g, y, a: g / (1 + a * a),),
-    "erf": (lambda g, y, a: g * (2 / math.sqrt(math.pi) * torch.exp(-a * a)),),
-    "floor": (None,),
-    "copysign": (lambda g, y, a, b: torch.where(a * b < 0, -g, g), None),
-    "where": (None, lambda g, y, m, a, b: torch.where(m, g, 0.0), lambda g, y, m, a, b: torch.where(m, 0.0, g)),
-    "maximum": (lambda g, y, a, b: torch.where(a > b, g, 0.0), lambda g, y, a, b: torch.where(a > b, 0.0, g)),
-    "minimum": (lambda g, y, a, b: torch.where(a < b, g, 0.0), lambda g, y, a, b: torch.where(a < b, 0.0, g)),
-    "clamp": (lambda g, y, a, low, high: _inside(g, a, low, high), None, None),
+    "add": (lambda t, y, a, b: t, lambda t, y, a, b: t),
+    "sub": (lambda t, y, a, b: t, lambda t, y, a, b: -t),
+    "mul": (lambda t, y, a, b: _times(t, b), lambda t, y, a, b: _times(t, a)),
+    "div": (lambda t, y, a, b: t / b, lambda t, y, a, b: -_times(t, y) / b),
+    "addcmul": (lambda t, y, a, b, c: t, lambda t, y, a, b, c: _times(t, c), lambda t, y, a, b, c: _times(t, b)),
+    "neg": (lambda t, y, a: -t,),
+    "abs": (lambda t, y, a: torch.where(a < 0, -t, t),),
+    "copysign": (lambda t, y, a, b: torch.where(y == a, t, -t), None),
+    "reciprocal": (lambda t, y, a: -_times(t, y) * y,),
+    "sqrt": (lambda t, y, a: 0.5 * t / y,),
+    "rsqrt": (lambda t, y, a: -0.5 * _times(t, y) / a,),
+    "exp": (lambda t, y, a: _times(t, y),),
+    "expm1": (lambda t, y, a: _times(t, y + 1),),
+    "log": (lambda t, y, a: t / a,),
+    "log1p": (lambda t, y, a: t / (1 + a),),
+    "tanh": (lambda t, y, a: _times(t, 1 - y * y),),
+    "sin": (lambda t, y, a: _times(t, torch.cos(a)),),
+    "cos": (lambda t, y, a: -_times(t, torch.sin(a)),),
+    "tan": (lambda t, y, a: _times(t, 1 + y * y),),
+    "pow": (lambda t, y, a, b: _times(t, b * a ** (b - 1)), lambda t, y, a, b: _times(t, y * _log(a))),
+    "atan": (lambda t, y, a: t / (1 + a * a),),
+    "erf": (lambda t, y, a: (2 / math.sqrt(math.pi)) * _times(t, torch.exp(-a * a)),),
+    "clamp": (lambda t, y, a, low, high: torch.where(y == a, t, 0.0), None, None),
 }
-
-# Operation -> what does it to tensors, where that is not the function of torch of that name.
-_TENSORS: dict[str, Callable[..., Any]] = {
-    name: getattr(operator, name) for name in ("add", "sub", "mul", "pow", "neg")
+# Of operations that pick one of two operands, which has the first one's tangent.
+_PICKED: dict[str, Callable[..., Any]] = {
+    "where": lambda mask, a, b: mask,
+    "maximum": lambda a, b: a > b,
+    "minimum": lambda a, b: a < b,
 }
-_TENSORS |= {name: getattr(operator, name) for name in COMPARISONS} | {"div": operator.truediv, "or": operator.or_}
+_CONSTANT = ("floor", *MASKS)
 
 
-def _inside(g: Any, a: Any, low: Any, high: Any) -> Any:
-    """g where a is not beyond one of the bounds."""
-    for beyond, bound in ((operator.lt, low), (operator.gt, high)):
-        if not (isinstance(bound, float) and math.isinf(bound)):
-            g = torch.where(beyond(a, bound), 0.0, g)
-    return g
+def gradient_of(function: Callable[..., Any]) -> Callable[..., tuple[Tensor, ...]]:
+    """`(noise, grad, *parameters) -> ` the gradient of each parameter, of a function `(noise, *parameters)`."""
+
+    def gradient(noise: Any, grad: Any, *params: Any) -> tuple[Any, ...]:
+        if not isinstance(grad, Symbol):
+            return _run(gradient, noise, grad, *params)
+        return tuple(_product(grad, slope) for slope in _slopes(function(noise, *params), params))
+
+    return gradient
 
 
-def gradient(formula: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """The gradient of `formula(noise, *parameters)`, a number for each element: `(noise, grad, *parameters) -> tuple`.
+def score_of(reference: Callable[..., Any], log_density: Callable[..., Any]) -> Callable[..., tuple[Tensor, ...]]:
+    """`(noise, grad, *parameters) -> ` the gradient of the log-density at a constant sample.
 
-    It has one number for each element and parameter, whatever the shapes of the parameters.
+    Args:
+        reference: the sample, as a function of one noise, which then moves with the parameters, and of these.
+        log_density: at the sample, as a function of the same.
     """
 
-    @functools.cache
-    def function(values: int, parameters: int, dtype: torch.dtype) -> Function:
-        return traced(of_formula, 1 + parameters, dtype, values=values)
+    def score(noise: Any, grad: Any, *params: Any) -> tuple[Any, ...]:
+        if not isinstance(grad, Symbol):
+            return _run(score, noise, grad, *params)
+        by_noise, *of_density = _slopes(log_density(noise, *params), (noise, *params))
+        to_noise, *of_sample = _slopes(reference(noise, *params), (noise, *params))
+        per_sample = by_noise / to_noise
+        moved = [None if slope is None else _times(slope, per_sample) for slope in of_sample]
+        return tuple(_product(grad, _sum(x, None if m is None else -m)) for x, m in zip(of_density, moved, strict=True))
 
-    @functools.wraps(formula)
-    def of_formula(noise: Any, grad: Any, *parameters: Any) -> tuple[Any, ...]:
-        if isinstance(grad, Symbol):
-            return _reverse(formula(noise, *parameters), grad, parameters)
-        values = len(noise) if isinstance(noise, tuple) else 1
-        steps = function(values, len(parameters), grad.dtype)
-        return performed(steps, noise, grad, *parameters)
-
-    return of_formula
+    return score
 
 
-def _reverse(result: Symbol, grad: Any, wanted: Sequence[Symbol]) -> tuple[Any, ...]:
-    """The gradients of the symbols that are wanted, for that of the result of the same trace."""
+def _sum(x: Any, y: Any) -> Any:
+    return y if x is None else x if y is None else x + y
+
+
+def _product(grad: Any, slope: Any) -> Any:
+    return torch.zeros_like(grad) if slope is None else _times(slope, grad)
+
+
+def _slopes(result: Symbol, inputs: Sequence[Symbol]) -> list[Any]:
+    """The derivative with respect to each input: a symbol, a number, or None for 0."""
+    if result.trace.choice is not None:
+        raise NotImplementedError("the derivative of a choice between cases")
+    return [_slope(result, x) for x in inputs]
+
+
+def _slope(result: Symbol, of: Symbol) -> Any:
     trace = result.trace
-    if trace.choice is not None:
-        raise NotImplementedError("a choice between cases has no derived gradient")
     steps = trace.steps[: result.step + 1]
-    symbols = {i: Symbol(trace, i, trace.dtype) for i in range(len(steps))}
-    moves = {x.step for x in wanted}
+    used = set(Function(steps, [result.step], 0).used())
+
+    def value(operand: int | float) -> Any:
+        if not isinstance(operand, int):
+            return operand
+        return Symbol(trace, operand, torch.bool if steps[operand].name in MASKS else trace.dtype)
+
+    tangents: dict[int | float, Any] = {of.step: 1.0}
     for i, (name, operands) in enumerate(steps):
-        if name in _RULES and not moves.isdisjoint(x for x in operands if isinstance(x, int)):
-            moves.add(i)
-    grads: dict[int, Any] = {result.step: grad}
-    for i in reversed(range(len(steps))):
-        name, operands = steps[i]
-        if i not in grads or i not in moves or name not in _RULES:
+        if i not in used or i == of.step or name in ("noise", "input", "constant", *_CONSTANT):
             continue
-        values = [symbols[x] if isinstance(x, int) else x for x in operands]
-        for operand, rule in zip(operands, _RULES[name], strict=True):
-            if rule is not None and isinstance(operand, int) and operand in moves:
-                term = rule(grads[i], symbols[i], *values)
-                grads[operand] = grads[operand] + term if operand in grads else term
-    return tuple(grads[x.step] if x.step in grads else torch.zeros_like(grad) for x in wanted)
-
-
-def performed(function: Function, noise: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """The results of a recorded function that makes no choice, on tensors."""
-    noises = noise if isinstance(noise, tuple) else (noise,)
-    values: list[Any] = []
-    for name, operands in function.steps:
-        if name in ("noise", "input"):
-            values.append((noises if name == "noise" else inputs)[int(operands[0])])
+        given = [tangents.get(x) if isinstance(x, int) else None for x in operands]
+        if all(t is None for t in given):
             continue
-        given: list[Any] = [values[x] if isinstance(x, int) else x for x in operands]
-        if name == "constant":
-            values.append(torch.full_like(noises[0], operands[0]))
-        elif name == "where" and not any(isinstance(x, Tensor) for x in given[1:]):
-            values.append(torch.where(given[0], torch.full_like(noises[0], given[1]), given[2]))
+        values = [value(x) for x in operands]
+        if name in _PICKED:
+            picked = (0.0 if t is None else t for t in given[-2:])
+            tangents[i] = torch.where(_PICKED[name](*values), *picked)
         else:
-            values.append((_TENSORS.get(name) or getattr(torch, name))(*given))
-    return tuple(values[r] if isinstance(r, int) else torch.full_like(noises[0], r) for r in function.results)
+            terms = [
+                rule(t, value(i), *values)
+                for rule, t in zip(_RULES[name], given, strict=True)
+                if rule and t is not None
+            ]
+            if terms:
+                tangents[i] = functools.reduce(operator.add, terms)
+    return tangents.get(result.step)
+
+
+_TORCH = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "or": operator.or_}
+
+
+@functools.cache
+def _steps(function: Callable[..., Any], inputs: int, dtype: torch.dtype, values: int) -> Function:
+    return traced(function, inputs, dtype, values=values)
+
+
+def _run(function: Callable[..., Any], noise: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """A function of symbols, of tensors of one dtype."""
+    dtype, device = inputs[0].dtype, inputs[0].device
+    noises = noise if isinstance(noise, tuple) else (noise,)
+    made = _steps(function, len(inputs), dtype, len(noises))
+    done: dict[int, Tensor] = {}
+
+    def operand(x: int | float) -> Tensor:
+        # A tensor of the dtype: `where` of two numbers would make one of the default dtype.
+        return done[x] if isinstance(x, int) else torch.full((), x, dtype=dtype, device=device)
+
+    for i in made.used():
+        name, operands = made.steps[i]
+        if name == "noise":
+            done[i] = noises[int(operands[0])]
+        elif name == "input":
+            done[i] = inputs[int(operands[0])]
+        elif name == "constant":
+            done[i] = operand(float(operands[0])).expand(inputs[0].shape)
+        else:
+            done[i] = (_TORCH.get(name) or getattr(torch, name))(*map(operand, operands))
+    return tuple(operand(r) for r in made.results)

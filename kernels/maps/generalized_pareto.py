@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..derivatives import gradient
+from ..derivatives import gradient_of
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
 from ..polynomial import polynomial
@@ -147,7 +147,7 @@ GENERALIZED_PARETO_MAP = Map(
     density=Density(
         at=generalized_pareto_log_prob_at,
         reference=generalized_pareto_log_prob_reference,
-        reference_grad=gradient(generalized_pareto_log_prob_reference),
+        reference_grad=gradient_of(generalized_pareto_log_prob_reference),
         reference_score=generalized_pareto_reference_score,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..derivatives import gradient
+from ..derivatives import gradient_of
 from ..noise import NORMAL
 from .map import Density, Map
 from .normal import HALF_LOG_2_PI, normal_log_prob
@@ -35,12 +35,12 @@ LOG_NORMAL_MAP = Map(
     parameters=("loc", "scale"),
     noise=NORMAL,
     reference=log_normal_reference,
-    reference_grad=gradient(log_normal_reference),
+    reference_grad=gradient_of(log_normal_reference),
     support=POSITIVE,
     density=Density(
         at=log_normal_log_prob_at,
         reference=log_normal_log_prob_reference,
-        reference_grad=gradient(log_normal_log_prob_reference),
+        reference_grad=gradient_of(log_normal_log_prob_reference),
         reference_score=log_normal_reference_score,
     ),
 )

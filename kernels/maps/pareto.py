@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..derivatives import gradient
+from ..derivatives import gradient_of
 from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map
 from .support import Support
@@ -39,7 +39,7 @@ PARETO_MAP = Map(
     parameters=("scale", "alpha"),
     noise=COARSE_EXPONENTIAL,
     reference=pareto_reference,
-    reference_grad=gradient(_unbounded),
+    reference_grad=gradient_of(_unbounded),
     support=Support(None, math.inf),
     density=Density(
         at=lambda x, scale, alpha: torch.distributions.Pareto(scale, alpha, validate_args=False).log_prob(x),

@@ -10,30 +10,19 @@ import math
 import torch
 from torch import Tensor
 
+from ..derivatives import gradient_of
 from ..noise import NORMAL, NoisePair
 from .map import Map
 from .normal import normal_log_prob
 from .support import Support
 
-Noise = tuple[Tensor, Tensor]
 
-
-def _standard(noise: Noise, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """The standard variate, and its derivative with respect to alpha."""
+def _reference(noise: tuple[Tensor, Tensor], loc: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
     a, b = torch.abs(noise[0]), noise[1]
     # Beyond, it is as large as makes no difference, and its square is a number.
     k = torch.clamp(alpha, -1e15, 1e15)
     c = torch.rsqrt(1 + k * k)
-    return c * k * a + c * b, (c * a - c * k * b) * (c * c)
-
-
-def _reference(noise: Noise, loc: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
-    return loc + scale * _standard(noise, alpha)[0]
-
-
-def _grad(noise: Noise, grad: Tensor, loc: Tensor, scale: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    z, slope = _standard(noise, alpha)
-    return grad, grad * z, grad * scale * slope
+    return loc + scale * (c * k * a + c * b)
 
 
 def skew_normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
@@ -46,6 +35,6 @@ SKEW_NORMAL_MAP = Map(
     parameters=("loc", "scale", "alpha"),
     noise=NoisePair(NORMAL, NORMAL),
     reference=_reference,
-    reference_grad=_grad,
+    reference_grad=gradient_of(_reference),
     support=Support(-math.inf, math.inf),
 )
