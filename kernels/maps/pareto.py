@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..derivatives import gradient_of
 from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map
 from .support import Support
@@ -18,8 +17,10 @@ def pareto_reference(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
     return scale * torch.clamp(torch.exp(x / alpha), 1.0, math.inf)
 
 
-def _unbounded(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
-    return scale * torch.exp(x / alpha)
+def pareto_reference_grad(x: Tensor, grad: Tensor, scale: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    log_unit = x / alpha
+    unit = grad * torch.exp(log_unit)
+    return unit, -unit * scale * log_unit / alpha
 
 
 def pareto_log_prob_reference(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ PARETO_MAP = Map(
     parameters=("scale", "alpha"),
     noise=COARSE_EXPONENTIAL,
     reference=pareto_reference,
-    reference_grad=gradient_of(_unbounded),
+    reference_grad=pareto_reference_grad,
     support=Support(None, math.inf),
     density=Density(
         at=lambda x, scale, alpha: torch.distributions.Pareto(scale, alpha, validate_args=False).log_prob(x),
