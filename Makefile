@@ -45,7 +45,7 @@ help:
 	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last measurements, into the pages"
 	@echo "make lint     ruff and mypy"
-	@echo "make format   let ruff rewrite what it can"
+	@echo "make format   let ruff rewrite what it can; list new classes for type checkers"
 	@echo "make clean    remove .venv, build folders and caches"
 
 # The tests of bench/ need its packages too. A selection by PYTEST_ARGS may leave no kernel test: pytest then says 5.
@@ -91,6 +91,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/mypy
 
 format: $(VENV)/lint.stamp
+	$(BIN)/python tests/type_stub.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

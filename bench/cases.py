@@ -19,7 +19,7 @@ from results import size_label
 import rsample.distributions
 
 # The reference first: a ratio is the first's time over the second's.
-LIBRARIES: dict[str, Callable[[str], type]] = {
+LIBRARIES: dict[str, Callable[[str], Any]] = {
     "torch": counterparts.constructor,
     "rsample": lambda name: getattr(rsample.distributions, name),
 }
@@ -29,7 +29,7 @@ FAMILIES = sorted(
     name for name in rsample.distributions.__all__ if hasattr(LIBRARIES["rsample"](name), "sample_with_log_prob")
 )
 
-# The interval in which a parameter's numbers lie.
+# The interval in which a parameter's numbers lie; of others, that of the class's example.
 RANGES = {
     "loc": (0.1, 0.9),
     "scale": (1.1, 1.9),
@@ -125,7 +125,7 @@ class Draw:
 
     def parameters_of(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
         """The parameters by their names, wanting gradients where these are timed."""
-        ranges = RANGES | VARIANTS.get(self.variant, {})
+        ranges = _ranges(self.distribution) | RANGES | VARIANTS.get(self.variant, {})
         parameters: dict[str, Any] = {
             name: _parameter(name, ranges, shape, dtype, device) for name in self.parameters.split()
         }
@@ -160,6 +160,11 @@ class Draw:
         return draw
 
 
+def _ranges(family: str) -> dict[str, tuple[float, float]]:
+    given = [item for example in LIBRARIES["rsample"](family)._examples for item in example.parameters.items()]
+    return {name: value[:2] for name, value in given if isinstance(value, tuple)}
+
+
 def _parameter(
     name: str, ranges: dict[str, tuple[float, float]], shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
@@ -175,7 +180,8 @@ def _parameter(
     return torch.rand(shape, generator=generator, device=device).mul_(high - low).add_(low).to(dtype)
 
 
-DRAWS = (
+# Where there is more to measure than a plain draw of the usual sizes.
+_CHOSEN = (
     Draw("Normal", "loc scale", sweep=FULL),
     Draw("Normal", "loc scale", work="backward", sweep=FULL),
     Draw("Normal", "loc scale", "sample", sweep=FULL),
@@ -195,45 +201,9 @@ DRAWS = (
             ("Categorical", "logits", "sample"),
         )
     ),
-    Draw("LogNormal", "loc scale"),
-    Draw("HalfNormal", "scale"),
-    Draw("TruncatedNormal", "loc scale low high"),
-    Draw("TanhNormal", "loc scale"),
-    Draw("Laplace", "loc scale"),
-    Draw("Logistic", "loc scale"),
-    Draw("Gumbel", "loc scale"),
-    Draw("Cauchy", "loc scale"),
-    Draw("HalfCauchy", "scale"),
-    Draw("Exponential", "rate"),
-    Draw("Weibull", "scale concentration"),
-    Draw("Pareto", "scale alpha"),
-    Draw("GeneralizedPareto", "loc scale concentration"),
-    Draw("Kumaraswamy", "concentration1 concentration0"),
-    Draw("ContinuousBernoulli", "probs"),
-    Draw("ContinuousBernoulli", "logits"),
-    Draw("Geometric", "probs", "sample"),
-    Draw("Geometric", "logits", "sample"),
-    Draw("RelaxedBernoulli", "temperature probs"),
-    Draw("RelaxedBernoulli", "temperature logits"),
-    Draw("LogitRelaxedBernoulli", "temperature probs"),
-    Draw("LogitRelaxedBernoulli", "temperature logits"),
-    Draw("BernoulliStraightThrough", "probs"),
-    Draw("BernoulliStraightThrough", "logits"),
-    Draw("Gamma", "concentration rate"),
     Draw("Gamma", "concentration rate", work="backward", sweep=_sweep(torch.float32, 20)),
-    Draw("Chi2", "df"),
-    Draw("InverseGamma", "concentration rate"),
-    Draw("Beta", "concentration1 concentration0"),
     Draw("Beta", "concentration1 concentration0", work="backward", sweep=_sweep(torch.float32, 20)),
-    Draw("FisherSnedecor", "df1 df2"),
-    Draw("StudentT", "df loc scale"),
-    Draw("VonMises", "loc concentration", "sample"),
-    Draw("Poisson", "rate", "sample"),
     Draw("Poisson", "rate", "sample", variant="large rate"),
-    Draw("Binomial", "total_count probs", "sample"),
-    Draw("Binomial", "total_count logits", "sample"),
-    Draw("NegativeBinomial", "total_count probs", "sample"),
-    Draw("NegativeBinomial", "total_count logits", "sample"),
     # Against rsample() and then log_prob(), or sample() where there is nothing to differentiate.
     Draw("Normal", "loc scale", work="log_prob"),
     Draw("TanhNormal", "loc scale", work="log_prob"),
@@ -253,6 +223,34 @@ DRAWS = (
     Draw("MultivariateNormal", "loc scale_tril", work="backward", sweep=FACTORS, variant=A_FACTOR_PER_ROW),
     Draw("LowRankMultivariateNormal", "loc cov_factor cov_diag", sweep=SHORT_ROWS),
     Draw("LogisticNormal", "loc scale", sweep=SHORT_ROWS),
+)
+
+
+def plain_draws(family: str) -> list[Draw]:
+    """The draws of a class with each choice of parameters; none of one that is made of others, or of matrices."""
+    cls = LIBRARIES["rsample"](family)
+    torchs = counterparts.constructor(family)
+    reparameterised = cls.has_rsample is not False and not counterparts.only_samples(torchs)
+    draws = []
+    method = "rsample" if reparameterised else "sample"
+    for example in cls._examples:
+        values = example.parameters.items()
+        known = (isinstance(value, tuple) or name in RANGES or name in SHARED for name, value in values)
+        if all(known) and not any(callable(value) for _, value in values):
+            sweep = SHORT_ROWS if example.has_rows else SHORT
+            draws.append(Draw(family, " ".join(example.parameters), method, sweep=sweep))
+    return draws
+
+
+_COVERED = {draw.distribution for draw in _CHOSEN if not (draw.work or draw.variant)}
+DRAWS = (
+    *_CHOSEN,
+    *(
+        draw
+        for family in FAMILIES
+        if family not in _COVERED and counterparts.constructor(family) is not None
+        for draw in plain_draws(family)
+    ),
 )
 
 

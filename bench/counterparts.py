@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    AffineTransform,
-    Bernoulli,
-    Distribution,
-    Normal,
-    SigmoidTransform,
-    TanhTransform,
-    TransformedDistribution,
-    Uniform,
-)
-from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
-from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
+from torch.distributions import Bernoulli, Distribution
 
-__all__ = [
-    "BernoulliStraightThrough",
-    "ExpRelaxedCategorical",
-    "Logistic",
-    "LogitRelaxedBernoulli",
-    "TanhNormal",
-    "TruncatedNormal",
-]
-
-
-class Logistic(TransformedDistribution):
-    """As the documentation of TransformedDistribution has it."""
-
-    def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        base = Uniform(torch.zeros_like(loc), torch.ones_like(loc))
-        super().__init__(base, [SigmoidTransform().inv, AffineTransform(loc, scale)])
-
-
-class TanhNormal(TransformedDistribution):
-    """The squashed policy of soft actor-critic; its cache spares log_prob the inverse."""
-
-    def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        super().__init__(Normal(loc, scale), TanhTransform(cache_size=1))
+import rsample.distributions
 
 
 class TruncatedNormal:
@@ -64,6 +33,22 @@ class BernoulliStraightThrough(Bernoulli):
         return self.sample(sample_shape) + (self.probs - self.probs.detach())
 
 
-def constructor(name: str) -> type[Distribution]:
-    """The class that stands for rsample's of this name."""
-    return globals()[name] if name in __all__ else getattr(torch.distributions, name)
+# Where it takes more than a line, which the class itself gives.
+_OWN = {"TruncatedNormal": TruncatedNormal, "BernoulliStraightThrough": BernoulliStraightThrough}
+
+
+def constructor(name: str) -> Callable[..., Any] | None:
+    """What stands for rsample's class of this name; None where torch has nothing for it."""
+    if name in _OWN:
+        return _OWN[name]
+    ours = getattr(rsample.distributions, name)
+    for base in ours.__mro__:
+        if base.__name__ == name and base.__module__.startswith("torch.distributions."):
+            return base
+    composed = next((example.torch for example in ours._examples if example.torch is not None), None)
+    return None if composed is None else functools.partial(composed, torch.distributions)
+
+
+def only_samples(counterpart: Callable[..., Any] | None) -> bool:
+    """Whether torch's class has no rsample."""
+    return getattr(counterpart, "rsample", None) is Distribution.rsample

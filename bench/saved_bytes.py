@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from cases import DRAWS, ROW_SWEEPS, Draw
+from cases import DRAWS, FAMILIES, LIBRARIES, ROW_SWEEPS, Draw, plain_draws
 from torch import Tensor
 
 import rsample.distributions
@@ -20,7 +20,8 @@ from rsample.kernels import use_backend
 
 CATEGORIES = 64
 SIZES = (1024, 2048)
-EXAMPLES = {(draw.distribution, draw.parameters): draw for draw in (*DRAWS, Draw("Wishart", "df scale_tril"))}
+_PLAIN = [draw for family in FAMILIES for draw in plain_draws(family)]
+EXAMPLES = {(d.distribution, d.parameters): d for d in (*_PLAIN, *DRAWS, Draw("Wishart", "df scale_tril"))}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class _Saved:
 
 
 def _of_one_more_number(library: str, example: Draw, log_prob: bool) -> float | None:
-    if not getattr(rsample.distributions, example.distribution).has_rsample:
+    if not getattr(rsample.distributions, example.distribution).has_rsample or not LIBRARIES[library](
+        example.distribution
+    ):
         return None
     try:
         with use_backend("reference"):  # plain torch: nothing needs compiling

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import DRAWS, FAMILIES
+from cases import DRAWS, FAMILIES, plain_draws
 from instructions import read_counts
 from markdown_table import pipe_table
 from saved_bytes import saved_bytes
@@ -68,7 +68,7 @@ def support_table(known: Measured) -> str:
 
 
 def _row(name: str, known: Measured) -> tuple[str, ...]:
-    draws = [draw for draw in DRAWS if (draw.distribution, draw.work) == (name, "")]
+    draws = [draw for draw in DRAWS if (draw.distribution, draw.work) == (name, "")] or plain_draws(name)
     if not draws:
         # Made of other distributions, whose draws they are.
         always = getattr(rsample.distributions, name).has_rsample

@@ -1,4 +1,4 @@
-"""Every module path of torch.distributions, under this package's name."""
+"""The classes of each file, and every module path of torch.distributions, under this package's name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ from types import ModuleType
 import torch.distributions as td
 
 from ._sampling import KeyedSampling
+
+
+def classes_of(module: ModuleType) -> dict[str, type]:
+    """The distributions that a module defines and that can be drawn from, by their names."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, KeyedSampling)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
 
 
 def add_module_paths(package: ModuleType) -> None:

@@ -18,6 +18,7 @@ from rsample.kernels.keys import watched
 from rsample.kernels.noise import compute_dtype
 
 from ._alternatives import Alternative, settle
+from ._examples import Example
 from ._validation import CheckedArguments, raise_pending
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class KeyedSampling(CheckedArguments):
     them there calls the override here.
     """
 
+    _examples: ClassVar[tuple[Example, ...]] = ()
     _overrides: ClassVar[bool] = False  # `sample`, `rsample` or `log_prob`
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -319,7 +321,7 @@ class FusedSampling(KeyedSampling):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """A distribution of the same type whose parameters are expanded to `batch_shape`, without copying them."""
-        fused = next(cls for cls in type(self).__mro__ if FusedSampling in cls.__bases__)
+        fused = next(cls for cls in type(self).__mro__ if "_samplers" in vars(cls))
         new: Self = self._get_checked_instance(fused, _instance)
         params = self._draw_with()[1]
         own = self.__dict__

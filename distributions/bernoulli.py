@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
 from rsample.kernels.special import binary_entropy, binary_entropy_of_logits
 
+from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, widened
 
 
@@ -32,6 +35,11 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
     Raises:
         ValueError: both or neither of `probs` and `logits`, or validation is on and `probs` is outside [0, 1] or NaN.
     """
+
+    _examples = (
+        Example({"probs": PROBS}, scipy=lambda stats, probs: stats.bernoulli(probs)),
+        Example({"logits": LOGITS}, scipy=lambda stats, logits: stats.bernoulli(1 / (1 + math.exp(-logits)))),
+    )
 
     _samplers = (Sampler(BERNOULLI_PROBS_MAP), Sampler(BERNOULLI_LOGITS_MAP))
 

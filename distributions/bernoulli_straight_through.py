@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.bernoulli_straight_through import (
     BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP,
     BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP,
 )
 
+from ._examples import LOGITS, PROBS, Example
 from .bernoulli import Bernoulli
 
 
@@ -36,6 +39,11 @@ class BernoulliStraightThrough(Bernoulli):
     Raises:
         ValueError: both or neither of `probs` and `logits`, or validation is on and `probs` is outside [0, 1] or NaN.
     """
+
+    _examples = (
+        Example({"probs": PROBS}, scipy=lambda stats, probs: stats.bernoulli(probs)),
+        Example({"logits": LOGITS}, scipy=lambda stats, logits: stats.bernoulli(1 / (1 + math.exp(-logits)))),
+    )
 
     has_rsample = True
     _samplers = (Sampler(BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP), Sampler(BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP))

@@ -13,6 +13,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.beta import BETA_MAP
 
+from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -64,6 +65,13 @@ class Beta(FusedSampling, _Beta):
         ValueError: validation is on and a parameter is not positive or NaN.
         RuntimeError: `concentration1` and `concentration0` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"concentration1": POSITIVE, "concentration0": POSITIVE},
+            scipy=lambda stats, concentration1, concentration0: stats.beta(concentration1, concentration0),
+        ),
+    )
 
     _samplers = (Sampler(BETA_MAP),)
 

@@ -9,6 +9,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
 from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
 
+from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, broadcastable, check_one_of
 
 
@@ -37,6 +38,13 @@ class Binomial(FusedSampling, torch.distributions.Binomial):
             or `total_count` negative or not whole.
         RuntimeError: `total_count` does not broadcast with `probs` or `logits`.
     """
+
+    _examples = (
+        Example(
+            {"total_count": 7, "probs": PROBS}, scipy=lambda stats, total_count, probs: stats.binom(total_count, probs)
+        ),
+        Example({"total_count": 7, "logits": LOGITS}),
+    )
 
     _samplers = (Sampler(BINOMIAL_PROBS_MAP), Sampler(BINOMIAL_LOGITS_MAP))
 

@@ -15,6 +15,7 @@ from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import race
 from rsample.kernels.special import log_probability
 
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import CheckedArguments, is_out_of_reach
 from ._weights import NAMES, converted, copied, exactly, in_force, normalised, rows_alike, valid_rows, version
@@ -59,6 +60,11 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         ValueError: both or neither of `probs` and `logits`, one without a dimension, or validation is on and a row
             has a NaN, a negative probability, an infinite sum or no category of positive probability.
     """
+
+    _examples = (
+        Example({"probs": (0.1, 1.0, 3)}),
+        Example({"logits": (-1.0, 1.0, 3)}),
+    )
 
     # What draws read, of shape (..., K) and unexpanded. Where `_is_assigned`, it is the attribute of its name, as
     # it has been set or edited; otherwise that attribute is computed from it.

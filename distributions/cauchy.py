@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.cauchy import CAUCHY_MAP, cauchy_icdf
 
+from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable, widened
 
 
@@ -33,6 +34,8 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.cauchy(loc, scale)),)
 
     _samplers = (Sampler(CAUCHY_MAP),)
 

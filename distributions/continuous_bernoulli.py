@@ -18,6 +18,7 @@ from rsample.kernels.maps.continuous_bernoulli import (
     variance_of_logits,
 )
 
+from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, widened
 
 
@@ -48,6 +49,11 @@ class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli
     Source: Loaiza-Ganem and Cunningham, "The continuous Bernoulli: fixing a pervasive error in variational
     autoencoders" (2019).
     """
+
+    _examples = (
+        Example({"probs": PROBS}),
+        Example({"logits": LOGITS}),
+    )
 
     _samplers = (Sampler(CONTINUOUS_BERNOULLI_PROBS_MAP), Sampler(CONTINUOUS_BERNOULLI_LOGITS_MAP))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rsample.kernels.rows.dirichlet import DIRICHLET
 
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Dirichlet(KeyedSampling, torch.distributions.Dirichlet):
     Raises:
         ValueError: validation is on and `concentration` is not positive or NaN, or it has no dimension.
     """
+
+    _examples = (Example({"concentration": (0.4, 2.5, 3)}),)
 
     def __init__(self, concentration: Tensor, validate_args: bool | None = None) -> None:
         super().__init__(concentration, validate_args=False)

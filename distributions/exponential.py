@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.exponential import EXPONENTIAL_MAP
 
+from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling
 
 
@@ -31,6 +32,8 @@ class Exponential(FusedSampling, torch.distributions.Exponential):
     Raises:
         ValueError: validation is on and `rate` is not positive or NaN.
     """
+
+    _examples = (Example({"rate": POSITIVE}, scipy=lambda stats, rate: stats.expon(0, 1 / rate)),)
 
     _samplers = (Sampler(EXPONENTIAL_MAP),)
 

@@ -10,6 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
 
+from ._examples import Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -32,6 +33,8 @@ class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
         ValueError: validation is on and a parameter is not positive or NaN.
         RuntimeError: `df1` and `df2` do not broadcast.
     """
+
+    _examples = (Example({"df1": (3.0, 5.0), "df2": (3.0, 5.0)}, scipy=lambda stats, df1, df2: stats.f(df1, df2)),)
 
     _samplers = (Sampler(FISHER_SNEDECOR_MAP),)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.gamma import GAMMA_MAP
 
+from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -33,6 +34,13 @@ class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]
         RuntimeError: `concentration` and `rate` do not broadcast.
     """
 
+    _examples = (
+        Example(
+            {"concentration": POSITIVE, "rate": POSITIVE},
+            scipy=lambda stats, concentration, rate: stats.gamma(concentration, 0, 1 / rate),
+        ),
+    )
+
     _samplers = (Sampler(GAMMA_MAP),)
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
@@ -53,6 +61,8 @@ class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
     Raises:
         ValueError: validation is on and `df` is not positive or NaN.
     """
+
+    _examples = (Example({"df": POSITIVE}, scipy=lambda stats, df: stats.chi2(df)),)
 
     _samplers = Gamma._samplers
 

@@ -17,6 +17,7 @@ from rsample.kernels.maps.generalized_pareto import (
 )
 from rsample.kernels.noise import compute_dtype
 
+from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable, widened
 
 
@@ -44,6 +45,14 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: the parameters do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {**LOC_SCALE, "concentration": (-0.8, 0.8)},
+            scipy=lambda stats, loc, scale, concentration: stats.genpareto(concentration, loc, scale),
+            rounding=64,
+        ),
+    )
 
     _samplers = (Sampler(GENERALIZED_PARETO_MAP),)
 

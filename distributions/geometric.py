@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -14,6 +16,7 @@ from rsample.kernels.maps.geometric import (
     geometric_probs_entropy,
 )
 
+from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, widened
 
 
@@ -38,6 +41,11 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
     Raises:
         ValueError: both or neither of `probs` and `logits`, or validation is on and `probs` is outside (0, 1] or NaN.
     """
+
+    _examples = (
+        Example({"probs": PROBS}, scipy=lambda stats, probs: stats.geom(probs, -1)),
+        Example({"logits": LOGITS}, scipy=lambda stats, logits: stats.geom(1 / (1 + math.exp(-logits)), -1)),
+    )
 
     _samplers = (Sampler(GEOMETRIC_PROBS_MAP), Sampler(GEOMETRIC_LOGITS_MAP))
 

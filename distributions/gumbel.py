@@ -10,6 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.gumbel import GUMBEL_MAP
 
+from ._examples import LOC_SCALE, Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable
 
@@ -36,6 +37,8 @@ class Gumbel(FusedSampling, torch.distributions.Gumbel):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.gumbel_r(loc, scale)),)
 
     _samplers = (Sampler(GUMBEL_MAP),)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.cauchy import HALF_CAUCHY_MAP, half_cauchy_icdf
 
+from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, widened
 
 
@@ -29,6 +30,8 @@ class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
     Raises:
         ValueError: validation is on and `scale` is not positive or NaN.
     """
+
+    _examples = (Example({"scale": POSITIVE}, scipy=lambda stats, scale: stats.halfcauchy(0, scale)),)
 
     _samplers = (Sampler(HALF_CAUCHY_MAP),)
 

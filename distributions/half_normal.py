@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.normal import HALF_NORMAL_MAP
 
+from ._examples import NORMAL_ROUNDING, POSITIVE, Example
 from ._sampling import FusedSampling
 
 
@@ -28,6 +29,10 @@ class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
     Raises:
         ValueError: validation is on and `scale` is not positive or NaN.
     """
+
+    _examples = (
+        Example({"scale": POSITIVE}, scipy=lambda stats, scale: stats.halfnorm(0, scale), rounding=NORMAL_ROUNDING),
+    )
 
     _samplers = (Sampler(HALF_NORMAL_MAP),)
 

@@ -6,6 +6,8 @@ import torch
 from torch.distributions import Distribution
 
 from ._delegation import DelegatedSampling
+from ._examples import Example
+from .normal import Normal
 
 
 class Independent(DelegatedSampling, torch.distributions.Independent[Distribution]):
@@ -26,3 +28,9 @@ class Independent(DelegatedSampling, torch.distributions.Independent[Distributio
     Raises:
         ValueError: the base has fewer batch dimensions.
     """
+
+    _examples = (
+        Example(
+            {"base_distribution": lambda p: Normal(p(-1.0, 1.0, 2), p(0.5, 2.0, 2)), "reinterpreted_batch_ndims": 1}
+        ),
+    )

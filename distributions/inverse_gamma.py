@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.gamma import INVERSE_GAMMA_MAP
 
+from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -26,6 +27,13 @@ class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
         ValueError: validation is on and a parameter is not positive or NaN.
         RuntimeError: `concentration` and `rate` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"concentration": POSITIVE, "rate": POSITIVE},
+            scipy=lambda stats, concentration, rate: stats.invgamma(concentration, 0, rate),
+        ),
+    )
 
     _samplers = (Sampler(INVERSE_GAMMA_MAP),)
 

@@ -10,6 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
 
+from ._examples import Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable, widened
 
@@ -37,6 +38,8 @@ class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
 
     Source: Kumaraswamy, "A generalized probability density function for double-bounded random processes" (1980).
     """
+
+    _examples = (Example({"concentration1": (0.6, 2.5), "concentration0": (0.6, 2.5)}),)
 
     _samplers = (Sampler(KUMARASWAMY_MAP),)
 

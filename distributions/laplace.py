@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.laplace import LAPLACE_MAP
 
+from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -32,6 +33,8 @@ class Laplace(FusedSampling, torch.distributions.Laplace):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.laplace(loc, scale)),)
 
     _samplers = (Sampler(LAPLACE_MAP),)
 

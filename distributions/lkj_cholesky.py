@@ -16,6 +16,7 @@ from rsample.kernels.function import wants_derivative
 from rsample.kernels.matrices.onion import onion
 
 from ._delegation import two_keys
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import refuse_dtensors
 from .beta import Beta
@@ -42,6 +43,8 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
     Raises:
         ValueError: `dim` is below 2, or validation is on and `concentration` is not positive.
     """
+
+    _examples = (Example({"dim": 3, "concentration": (0.5, 2.0)}),)
 
     def __init__(self, dim: int, concentration: Tensor | float = 1.0, validate_args: bool | None = None) -> None:
         refuse_dtensors(self, concentration)

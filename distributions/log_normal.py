@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.log_normal import LOG_NORMAL_MAP
 
+from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -32,6 +35,12 @@ class LogNormal(FusedSampling, torch.distributions.LogNormal):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            LOC_SCALE, scipy=lambda stats, loc, scale: stats.lognorm(scale, 0, math.exp(loc)), rounding=NORMAL_ROUNDING
+        ),
+    )
 
     _samplers = (Sampler(LOG_NORMAL_MAP),)
 

@@ -13,6 +13,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
 
+from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable, widened
 
 
@@ -85,6 +86,17 @@ class Logistic(FusedSampling, _Logistic):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            LOC_SCALE,
+            scipy=lambda stats, loc, scale: stats.logistic(loc, scale),
+            torch=lambda td, loc, scale: td.TransformedDistribution(
+                td.Uniform(torch.zeros_like(loc), torch.ones_like(loc)),
+                [td.SigmoidTransform().inv, td.AffineTransform(loc, scale)],
+            ),
+        ),
+    )
 
     _samplers = (Sampler(LOGISTIC_MAP),)
 

@@ -12,6 +12,7 @@ from torch.distributions import StickBreakingTransform, TransformedDistribution
 from rsample.kernels.rows.simplex import stick_breaking
 
 from ._delegation import DelegatedSampling
+from ._examples import Example
 from .normal import Normal
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class LogisticNormal(DelegatedSampling, torch.distributions.LogisticNormal):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (Example({"loc": (-1.0, 1.0, 2), "scale": (0.5, 2.0, 2)}),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         base = Normal(loc, scale, validate_args=validate_args)

@@ -14,6 +14,7 @@ from torch.distributions.utils import lazy_property
 from rsample.kernels.matrices.draw import draw_product
 from rsample.kernels.matrices.kind import LOW_RANK_MULTIVARIATE_NORMAL
 
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape
 from .multivariate_normal import broadcast_batch
 
@@ -45,6 +46,8 @@ class LowRankMultivariateNormal(KeyedSampling, torch.distributions.LowRankMultiv
             argument is NaN.
         RuntimeError: the shapes of the arguments do not go together.
     """
+
+    _examples = (Example({"loc": (-1.0, 1.0, 3), "cov_factor": (0.5, 1.0, 3, 2), "cov_diag": (0.5, 2.0, 3)}),)
 
     def __init__(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, validate_args: bool | None = None) -> None:
         given = {"loc": (loc, 1), "cov_factor": (cov_factor, 2), "cov_diag": (cov_diag, 1)}

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 
 from ._delegation import DelegatedSampling
+from ._examples import Example
+from .categorical import Categorical
+from .normal import Normal
 
 
 class MixtureSameFamily(DelegatedSampling, torch.distributions.MixtureSameFamily):
@@ -28,3 +31,12 @@ class MixtureSameFamily(DelegatedSampling, torch.distributions.MixtureSameFamily
     Raises:
         ValueError: the two distributions do not go together.
     """
+
+    _examples = (
+        Example(
+            {
+                "mixture_distribution": lambda p: Categorical(logits=p(-1.0, 1.0, 3)),
+                "component_distribution": lambda p: Normal(p(-1.0, 1.0, 3), p(0.5, 2.0, 3)),
+            }
+        ),
+    )

@@ -13,6 +13,7 @@ from torch.distributions.utils import lazy_property
 from rsample.kernels.rows.draw import count_categories
 from rsample.kernels.special import in_double, log_probability
 
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape, unexpanded
 from ._validation import refuse_dtensors
 from .categorical import Categorical, initialise_checked
@@ -42,6 +43,8 @@ class Multinomial(KeyedSampling, torch.distributions.Multinomial):
         ValueError: both or neither of `probs` and `logits`, one without a dimension, or validation is on and a row
             has no distribution.
     """
+
+    _examples = (Example({"total_count": 5, "probs": (0.1, 1.0, 3)}),)
 
     _categorical: Categorical
 

@@ -16,6 +16,7 @@ from rsample.kernels.function import wants_derivative
 from rsample.kernels.matrices.draw import draw_product
 from rsample.kernels.matrices.kind import MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
 
+from ._examples import Example, lower_triangular
 from ._sampling import KeyedSampling, checked_sample_shape
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
             matrix is not positive definite (or triangular), or an argument is NaN.
         RuntimeError: the shapes of `loc` and the matrix do not go together.
     """
+
+    _examples = (Example({"loc": (-1.0, 1.0, 3), "scale_tril": lower_triangular}),)
 
     def __init__(
         self,

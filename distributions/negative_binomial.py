@@ -9,6 +9,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
 from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
 
+from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, broadcastable, check_one_of
 
 
@@ -37,6 +38,14 @@ class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
             or `total_count` negative or NaN.
         RuntimeError: `total_count` does not broadcast with `probs` or `logits`.
     """
+
+    _examples = (
+        Example(
+            {"total_count": (1.0, 5.0), "probs": PROBS},
+            scipy=lambda stats, total_count, probs: stats.nbinom(total_count, 1 - probs),
+        ),
+        Example({"total_count": (1.0, 5.0), "logits": LOGITS}),
+    )
 
     _samplers = (Sampler(NEGATIVE_BINOMIAL_PROBS_MAP), Sampler(NEGATIVE_BINOMIAL_LOGITS_MAP))
 

@@ -11,6 +11,7 @@ from rsample.kernels.constants import constant, zero_and_one
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.normal import NORMAL_MAP, normal_log_prob
 
+from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -39,6 +40,8 @@ class Normal(FusedSampling, torch.distributions.Normal):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.norm(loc, scale), rounding=NORMAL_ROUNDING),)
 
     _samplers = (Sampler(NORMAL_MAP),)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._delegation import draw
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape
 from .categorical import Categorical, initialise_checked
 
@@ -30,6 +31,11 @@ class OneHotCategorical(KeyedSampling, torch.distributions.OneHotCategorical):
     Raises:
         ValueError: as :class:`~rsample.distributions.Categorical`.
     """
+
+    _examples: ClassVar[tuple[Example, ...]] = (
+        Example({"probs": (0.1, 1.0, 3)}),
+        Example({"logits": (-1.0, 1.0, 3)}),
+    )
 
     _categorical: Categorical
 
@@ -94,5 +100,7 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, torch.distributions.On
     Raises:
         ValueError: as :class:`~rsample.distributions.Categorical`.
     """
+
+    _examples = (Example({"logits": (-1.0, 1.0, 3)}),)
 
     has_rsample = True

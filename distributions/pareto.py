@@ -10,6 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.pareto import PARETO_MAP
 
+from ._examples import POSITIVE, Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable
 
@@ -36,6 +37,14 @@ class Pareto(FusedSampling, torch.distributions.Pareto):
         ValueError: validation is on and an argument is not positive.
         RuntimeError: `scale` and `alpha` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"scale": POSITIVE, "alpha": (0.8, 3.0)},
+            scipy=lambda stats, scale, alpha: stats.pareto(alpha, 0, scale),
+            rounding=128,
+        ),
+    )
 
     _samplers = (Sampler(PARETO_MAP),)
 

@@ -9,6 +9,7 @@ from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.poisson import POISSON_MAP
 from rsample.kernels.special import in_double, log_of_positive
 
+from ._examples import Example
 from ._sampling import FusedSampling
 
 
@@ -32,6 +33,8 @@ class Poisson(FusedSampling, torch.distributions.Poisson):
     Raises:
         ValueError: validation is on and `rate` is negative or NaN.
     """
+
+    _examples = (Example({"rate": (0.5, 20.0)}, scipy=lambda stats, rate: stats.poisson(rate)),)
 
     _samplers = (Sampler(POISSON_MAP),)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import SigmoidTransform, TransformedDistribution, relaxed_bernoulli
@@ -15,6 +17,7 @@ from rsample.kernels.maps.relaxed_bernoulli import (
 )
 from rsample.kernels.maps.support import UNIT_INTERVAL
 
+from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, is_cpu_scalar
 
 
@@ -55,6 +58,21 @@ class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoul
             `probs` is outside [0, 1] or NaN.
     """
 
+    _examples = (
+        Example(
+            {"temperature": (0.4, 1.5), "probs": PROBS},
+            scipy=lambda stats, temperature, probs: stats.logistic(
+                math.log(probs / (1 - probs)) / temperature, 1 / temperature
+            ),
+            rounding=32,
+        ),
+        Example(
+            {"temperature": (0.4, 1.5), "logits": LOGITS},
+            scipy=lambda stats, temperature, logits: stats.logistic(logits / temperature, 1 / temperature),
+            rounding=32,
+        ),
+    )
+
     has_rsample = True
     _samplers = (Sampler(LOGIT_RELAXED_BERNOULLI_PROBS_MAP), Sampler(LOGIT_RELAXED_BERNOULLI_LOGITS_MAP))
 
@@ -91,6 +109,11 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
 
     Args and raises: those of :class:`LogitRelaxedBernoulli`.
     """
+
+    _examples = (
+        Example({"temperature": (0.4, 1.5), "probs": PROBS}),
+        Example({"temperature": (0.4, 1.5), "logits": LOGITS}),
+    )
 
     _samplers = (Sampler(RELAXED_BERNOULLI_PROBS_MAP), Sampler(RELAXED_BERNOULLI_LOGITS_MAP))
 

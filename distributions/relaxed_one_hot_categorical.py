@@ -15,6 +15,7 @@ from rsample.kernels.rows.autograd import with_temperature
 from rsample.kernels.rows.draw import draw_rows
 from rsample.kernels.rows.ops import Relaxed
 
+from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape, is_cpu_scalar
 from ._weights import NAMES
 from .categorical import Categorical, initialise_checked
@@ -90,6 +91,8 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
         ValueError: as :class:`~rsample.distributions.Categorical`.
     """
 
+    _examples = (Example({"temperature": 0.5, "logits": (-1.0, 1.0, 3)}),)
+
     _exponentiated = False
     _categorical: Categorical
 
@@ -154,6 +157,8 @@ class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneH
     Raises:
         ValueError: as :class:`~rsample.distributions.Categorical`.
     """
+
+    _examples = (Example({"temperature": 0.5, "logits": (-1.0, 1.0, 3)}),)
 
     _exponentiated = True
     base_dist: ExpRelaxedCategorical

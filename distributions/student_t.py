@@ -10,6 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
 
+from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable, widened
 
 
@@ -35,6 +36,14 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         ValueError: validation is on and `df` or `scale` is not positive or an argument is NaN.
         RuntimeError: the parameters do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"df": (2.0, 5.0), **LOC_SCALE},
+            scipy=lambda stats, df, loc, scale: stats.t(df, loc, scale),
+            rounding=NORMAL_ROUNDING,
+        ),
+    )
 
     _samplers = (Sampler(STUDENT_T_MAP),)
 

@@ -9,6 +9,7 @@ from torch.distributions import TanhTransform, TransformedDistribution
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.tanh_normal import TANH_NORMAL_MAP
 
+from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -36,6 +37,16 @@ class TanhNormal(FusedSampling, TransformedDistribution):
         ValueError: validation is on and `scale` is not positive or an argument is NaN.
         RuntimeError: `loc` and `scale` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            LOC_SCALE,
+            rounding=NORMAL_ROUNDING,
+            torch=lambda td, loc, scale: td.TransformedDistribution(
+                td.Normal(loc, scale), td.TanhTransform(cache_size=1)
+            ),
+        ),
+    )
 
     arg_constraints = torch.distributions.Normal.arg_constraints
     support = torch.distributions.constraints.interval(-1.0, 1.0)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch.distributions.transforms import AffineTransform
 
 from ._delegation import DelegatedSampling
+from ._examples import Example
+from .normal import Normal
 
 
 class TransformedDistribution(DelegatedSampling, torch.distributions.TransformedDistribution):
@@ -28,3 +31,12 @@ class TransformedDistribution(DelegatedSampling, torch.distributions.Transformed
     Raises:
         ValueError: the base distribution's shape and the transforms do not go together.
     """
+
+    _examples = (
+        Example(
+            {
+                "base_distribution": lambda p: Normal(p(-1.0, 1.0), p(0.5, 2.0)),
+                "transforms": lambda p: AffineTransform(1.0, 2.0),
+            }
+        ),
+    )

@@ -23,6 +23,7 @@ from rsample.kernels.maps.truncated_normal import (
     truncated_normal_log_prob,
 )
 
+from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable, widened
 
 
@@ -147,6 +148,16 @@ class TruncatedNormal(FusedSampling, _TruncatedNormal):
 
     Source: Robert, "Simulation of truncated normal variables" (1995).
     """
+
+    _examples = (
+        Example(
+            {**LOC_SCALE, "low": (-3.0, -1.0), "high": (0.0, 2.0)},
+            scipy=lambda stats, loc, scale, low, high: stats.truncnorm(
+                (low - loc) / scale, (high - loc) / scale, loc, scale
+            ),
+            rounding=64,
+        ),
+    )
 
     _samplers = (Sampler(TRUNCATED_NORMAL_MAP),)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.uniform import UNIFORM_MAP
 
+from ._examples import Example
 from ._sampling import FusedSampling, broadcastable
 
 
@@ -35,6 +36,14 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
         ValueError: validation is on and `low` is not less than `high`.
         RuntimeError: `low` and `high` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"low": (-2.0, 0.0), "high": (0.5, 3.0)},
+            scipy=lambda stats, low, high: stats.uniform(low, high - low),
+            rounding=4,
+        ),
+    )
 
     _samplers = (Sampler(UNIFORM_MAP),)
 

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
 
+from ._examples import Example
 from ._sampling import FusedSampling, broadcastable, widened
 
 
@@ -47,6 +48,13 @@ class VonMises(FusedSampling, _VonMises):
         ValueError: validation is on and `concentration` is not positive or an argument is NaN.
         RuntimeError: `loc` and `concentration` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"loc": (-1.0, 1.0), "concentration": (0.5, 2.0)},
+            scipy=lambda stats, loc, concentration: stats.vonmises(concentration, loc),
+        ),
+    )
 
     has_rsample = True
     _samplers = (Sampler(VON_MISES_MAP),)

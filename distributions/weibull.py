@@ -10,6 +10,7 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draw import Sampler
 from rsample.kernels.maps.weibull import WEIBULL_MAP
 
+from ._examples import POSITIVE, Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable
 
@@ -37,6 +38,14 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
         ValueError: validation is on and an argument is not positive.
         RuntimeError: `scale` and `concentration` do not broadcast.
     """
+
+    _examples = (
+        Example(
+            {"scale": POSITIVE, "concentration": (0.7, 2.5)},
+            scipy=lambda stats, scale, concentration: stats.weibull_min(concentration, 0, scale),
+            rounding=64,
+        ),
+    )
 
     _samplers = (Sampler(WEIBULL_MAP),)
 

@@ -21,6 +21,7 @@ from rsample.kernels.matrices.bartlett import bartlett, has_loops
 from rsample.kernels.matrices.wishart import WishartDraw, half_degrees
 
 from ._delegation import two_keys
+from ._examples import Example, lower_triangular
 from ._sampling import KeyedSampling, check_one_of, checked_sample_shape, is_cpu_scalar
 from ._validation import refuse_dtensors
 from .gamma import Gamma
@@ -49,6 +50,8 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     Raises:
         ValueError: not exactly one matrix, `df` too small, or validation is on and an argument is not valid.
     """
+
+    _examples = (Example({"df": (5.0, 6.0), "scale_tril": lower_triangular}),)
 
     def __init__(
         self,

@@ -27,8 +27,8 @@ from torch.autograd import Function
 from .function import LeanFunction, or_zeros, stand_ins, wants_derivative
 from .loops.noise import LoopNoise
 from .maps.map import Map
-from .maps.standard import STANDARD_MAPS, standard_loop_map
-from .noise import compute_dtype
+from .maps.standard import STANDARD_MAPS, standard_loop_map, standard_pair_map
+from .noise import NoisePair, compute_dtype
 from .operators import Operators
 from .ops import MapOperators
 from .outputs import Outputs, as_tuple
@@ -284,7 +284,7 @@ class MovingNoise(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(kind: LoopNoise, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(kind: LoopNoise | NoisePair, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(x.clone() for x in tensors[: kind.values])
 
     @staticmethod
@@ -320,7 +320,7 @@ def _slopes(ctx: Any) -> list[tuple[int, int, Tensor]]:
 
 def _moving(kind: Any, noise: Any, params: Sequence[Tensor]) -> Any:
     """Noise as a function of the parameters, if it is one."""
-    if not isinstance(kind, LoopNoise) or kind.slopes is None:
+    if not isinstance(kind, (LoopNoise, NoisePair)) or kind.slopes is None:
         return noise
     values = noise if isinstance(noise, tuple) else (noise,)
     moving = MovingNoise.apply(kind, *values, *(p.expand(values[0].shape) for p in params))
@@ -374,6 +374,11 @@ def _noise(
             for standard in _standard_loop(kind, operators.map.parameters)
         ]
         return tuple(values) if len(values) > 1 else values[0]
+    if isinstance(kind, NoisePair):
+        like = torch.zeros((), dtype=compute, device=params[0].device)
+        return tuple(
+            Draw.apply(standard, key, marker, tuple(shape), compute, like) for standard in _standard_pair(kind)
+        )
     drawn = dtype if kind.native_resolution else compute
     like = torch.zeros((), dtype=drawn, device=params[0].device)
     noise: Tensor = Draw.apply(_standard(kind.name), key, marker, tuple(shape), drawn, like)
@@ -390,6 +395,12 @@ def operators_of(map: Map, kind: type[MapOperators] = MapOperators) -> MapOperat
 @functools.cache
 def _standard(name: str) -> MapOperators:
     return operators_of(STANDARD_MAPS[name])
+
+
+@functools.cache
+def _standard_pair(kind: NoisePair) -> list[MapOperators]:
+    """The draws of each of two noises."""
+    return [operators_of(standard_pair_map(kind, i)) for i in range(kind.values)]
 
 
 @functools.cache

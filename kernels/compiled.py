@@ -29,7 +29,7 @@ from .loops.noise import LoopNoise
 from .loops.printed import laws
 from .maps.map import Map
 from .maps.support import Support
-from .noise import SIGNIFICAND_BITS, compute_dtype
+from .noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
 from .outputs import Outputs
 from .outputs import Run as Draw
 from .translate import Function, printed, traced
@@ -257,7 +257,7 @@ def _build(map: Map, compute: torch.dtype) -> Functions | None:
 
 def _traced(map: Map, compute: torch.dtype) -> dict[str, Function]:
     """The steps of a draw, and of its gradients where it has some."""
-    values = map.noise.values if isinstance(map.noise, LoopNoise) else 1
+    values = map.noise.values
     support, bounds = map.support, 0 if map.support is None else 3
 
     def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:
@@ -282,16 +282,22 @@ def _parameters_at(map: Map, name: str) -> int:
 def _source(map: Map, compute: torch.dtype) -> str:
     loops = ("loops/loops.h",) if isinstance(map.noise, LoopNoise) else ()
     parts = [cpp.headers(*loops, "elementwise.h")]
+    noises = (map.noise.first, map.noise.second) if isinstance(map.noise, NoisePair) else (map.noise,)
     if isinstance(map.noise, LoopNoise) and map.noise.parts:
         parts.append(laws([map.noise], compute))
-    elif f"struct {map.noise.name} {{" not in parts[0]:
-        raise NotImplementedError(f"there is no noise {map.noise.name} in C++")
+    else:
+        for noise in noises:
+            if f"struct {noise.name} {{" not in parts[0]:
+                raise NotImplementedError(f"there is no noise {noise.name} in C++")
+    cpp_noise = ", ".join(f"rsample::{noise.name}" for noise in noises)
+    if len(noises) > 1:
+        cpp_noise = f"rsample::Two<{cpp_noise}>"
     for name, function in _traced(map, compute).items():
         cpp_type = cpp.TYPES[compute]
         parts.append(printed(f"{name}_map", function, _parameters_at(map, name)))
         parts.append(f"""
 extern "C" void {name}(const std::int64_t* call) {{
-  rsample::called<{cpp_type}>({name}_map{{}}, rsample::{map.noise.name}{{}}, call);
+  rsample::called<{cpp_type}>({name}_map{{}}, {cpp_noise}{{}}, call);
 }}
 """)
     return "".join(parts)

@@ -162,7 +162,7 @@ def make(kept: Path, command: Sequence[str], source: str = "", *, outlives: bool
         BlockingIOError: another process makes the file, and this one does not wait.
         OSError: nothing can be kept.
     """
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    cache.make(kept.parent)
     with _locked(kept, waits) as lock:
         if whole(kept) is None:
             command = ["sh", "-c", _MAKE, str(kept), *command]
@@ -264,11 +264,7 @@ def _import_inductor() -> Callable[[], bool]:
 def _keep(file: Path, kept: Path) -> None:
     try:
         content = file.read_bytes()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        # Under its name it is whole: another process may look for it meanwhile.
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
-            copy.write(content)
-        os.replace(copy.name, f"{kept}-{len(content)}.so")
+        cache.write(kept.with_name(f"{kept.name}-{len(content)}.so"), content)
     except OSError as error:
         LOGGER.info("a compiled library could not be kept: %s", error)
 

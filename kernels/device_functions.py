@@ -49,19 +49,15 @@ _FUNCTIONS = {"cotangent": {"cotangent_device"}, "devicemath": set(_DEVICE_MATH)
 
 @functools.cache
 def device_function(
-    name: str,
-    reference: Callable[..., Any],
-    arguments: tuple[str, ...],
-    read: int | None = None,
-    values: int = 1,
+    name: str, reference: Callable[..., Any], arguments: tuple[str, ...], read: int | None = None, values: int = 1
 ) -> Any:
     """The Triton function of a torch reference, which takes a compile-time HARDWARE at the end.
 
     Args:
         reference: `(*arguments) -> ` a tensor or a tuple of tensors.
-        arguments: their names; the first one has the shape and the dtype that constants get.
+        arguments: their names; the first one is the noise, which has the shape and the dtype that constants get.
         read: how many of the arguments the Triton function takes, where the reference does not read the others.
-        values: how many numbers the first argument holds; if several, it is a tuple.
+        values: how many numbers the noise of an element has; if several, it is a tuple of them.
 
     Raises:
         NotImplementedError: the reference does something that has no translation.
@@ -79,11 +75,7 @@ def loaded(name: str, text: str) -> Any:
 
 
 def source(
-    name: str,
-    reference: Callable[..., Any],
-    arguments: Sequence[str],
-    read: int | None = None,
-    values: int = 1,
+    name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None, values: int = 1
 ) -> str:
     """The text of the module that :func:`device_function` loads."""
     return module_of(name, definition(name, reference, arguments, read, lambda _: values))
@@ -141,10 +133,7 @@ def _written(name: str, text: str) -> Path:
 def _placed(folder: Path, name: str, data: bytes) -> Path:
     file = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.py"
     if not file.exists() or file.read_bytes() != data:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as new:
-            new.write(data)
-        Path(new.name).replace(file)
+        cache.write(file, data)
     return file
 
 
@@ -152,6 +141,11 @@ def _placed(folder: Path, name: str, data: bytes) -> Path:
 def _temporary() -> tempfile.TemporaryDirectory:
     """A folder for the life of the process, where nothing can be kept."""
     return tempfile.TemporaryDirectory(prefix="rsample-")
+
+
+def _first(arguments: Sequence[str], values: int) -> str:
+    """The noise of an element, or its first number."""
+    return arguments[0] if values == 1 else f"{arguments[0]}[0]"
 
 
 def _body(
@@ -170,7 +164,7 @@ def _body(
     if dtype == torch.float32:
         function = in_base_2(function)
     function = fused(unshielded(simplified(function)))
-    first = arguments[0] if values == 1 else f"{arguments[0]}[0]"
+    first = _first(arguments, values)
     names: dict[int, str] = {}
     lines = []
 
@@ -182,7 +176,7 @@ def _body(
     for i in function.used():
         name, operands = function.steps[i]
         if name == "noise":
-            names[i] = first if values == 1 else f"{arguments[0]}[{operands[0]}]"
+            names[i] = first if values == 1 else f"{arguments[0]}[{int(operands[0])}]"
         elif name == "input":
             at = 1 + int(operands[0])
             if read is not None and at >= read:

@@ -179,12 +179,21 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
         if constexpr (Looping<Noise>) {
           source.fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
         } else {
-          if (window) {
-            philox4x32_10(seed, blocks, 0, 0, words);
-          } else {
-            philox4x32_10(seed, offset + static_cast<uint64_t>(block), words);
-          }
+          const auto make_words = [&](uint32_t stream) {
+            if (window) {
+              philox4x32_10(seed, blocks, 0, stream, words);
+            } else {
+              philox4x32_10(seed, offset + static_cast<uint64_t>(block), words, stream);
+            }
+          };
+          make_words(0);
           source.fill(words, bits, noise);
+          if constexpr (values_of<Noise>() == 2) {
+            if (source.has_second()) {
+              make_words(1);
+              source.fill_second(words, bits, noise + SIZE);
+            }
+          }
         }
         map.tile(noise, in, out, static_cast<int>(end));
 

@@ -25,7 +25,6 @@ from .noise import compute_dtype
 from .reduction import kept_dimensions, reduced_backward
 from .tiles import (
     gradients,
-    interleave,
     lane_blocks,
     lane_noise,
     lane_noise_carrying,
@@ -33,6 +32,9 @@ from .tiles import (
     load_key,
     load_scalars,
     load_tile,
+    noise_of_lanes,
+    noise_of_tile,
+    of_map,
     split_run,
 )
 from .window import Window
@@ -105,6 +107,7 @@ def elementwise_forward_kernel(
     k1: tl.uint32,
     offset: tl.uint64,
     NOISE: tl.constexpr,
+    SECOND: tl.constexpr,
     TRANSFORM: tl.constexpr,
     LOG_PROB: tl.constexpr,
     LOWER: tl.constexpr,
@@ -138,11 +141,12 @@ def elementwise_forward_kernel(
     at = start
     for _ in range(hot):
         for u in tl.static_range(UNROLL):
-            x = interleave(lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS))
+            lanes = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS, SECOND)
+            x = noise_of_tile(lanes, GROUP)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, END, STEP), u)
+            store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END, STEP), u)
             if LOG_PROB is not None:
-                store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), u)
+                store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_map(x), *values, HARDWARE), x[0].shape), u)
         c0 += UNROLL * LANES * STREAMS
         at += UNROLL * TILE
 
@@ -151,26 +155,27 @@ def elementwise_forward_kernel(
         blocks = lane_blocks(
             block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
         )
-        x = interleave(lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS))
+        x = noise_of_tile(lane_noise_carrying(blocks, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, STREAMS), GROUP)
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
-        store_tile(out_ptr, at, inside(TRANSFORM(x, *values, HARDWARE), values, LOWER, UPPER, END, STEP), 0)
+        store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END, STEP), 0)
         if LOG_PROB is not None:
-            store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(x, *values, HARDWARE), x.shape), 0)
+            store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_map(x), *values, HARDWARE), x[0].shape), 0)
 
     for t in range(full, tiles):
         blocks = lane_blocks(
             block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
         )
-        x = lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
+        lanes = lane_noise_carrying(blocks, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, STREAMS)
         lane = tl.arange(0, LANES) + t * LANES
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            y = inside(TRANSFORM(x[k], *values, HARDWARE), values, LOWER, UPPER, END, STEP)
+            x = noise_of_lanes(lanes, k, GROUP)
+            y = inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END, STEP)
             tl.store(out_ptr + element, y.to(DTYPE), mask=mask)
             if LOG_PROB is not None:
-                tl.store(log_prob_ptr + element, LOG_PROB(x[k], *values, HARDWARE).to(DTYPE), mask=mask)
+                tl.store(log_prob_ptr + element, LOG_PROB(of_map(x), *values, HARDWARE).to(DTYPE), mask=mask)
 
 
 @triton.jit(
@@ -213,6 +218,7 @@ def elementwise_backward_kernel(
     k1: tl.uint32,
     offset: tl.uint64,
     NOISE: tl.constexpr,
+    SECOND: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
     LOG_PROB_GRAD: tl.constexpr,
     AFFINE: tl.constexpr,
@@ -252,7 +258,8 @@ def elementwise_backward_kernel(
     at = start
     for _ in range(hot):
         for u in tl.static_range(UNROLL):
-            x = interleave(lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS))
+            lanes = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS, SECOND)
+            x = noise_of_tile(lanes, GROUP)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
             grads = gradients(x, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             sums = store_grads(outs, at, grads, sums, u, OUTPUTS)
@@ -264,7 +271,7 @@ def elementwise_backward_kernel(
         blocks = lane_blocks(
             block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
         )
-        x = interleave(lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS))
+        x = noise_of_tile(lane_noise_carrying(blocks, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, STREAMS), GROUP)
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
         grads = gradients(x, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
         sums = store_grads(outs, at, grads, sums, 0, OUTPUTS)
@@ -276,13 +283,13 @@ def elementwise_backward_kernel(
         blocks = lane_blocks(
             block, t, offset, start, sizes, strides, len(KINDS), PER_BLOCK, WINDOW, WIDE, LANES, STREAMS
         )
-        x = lane_noise_carrying(blocks, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS)
+        lanes = lane_noise_carrying(blocks, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, STREAMS)
         lane = tl.arange(0, LANES) + t * LANES
         for k in tl.static_range(GROUP):
             element = start + lane * GROUP + k
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-            grads = gradients(x[k], values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
+            grads = gradients(noise_of_lanes(lanes, k, GROUP), values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS)):
                 if OUTPUTS[j] == "elements":

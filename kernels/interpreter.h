@@ -80,7 +80,10 @@ struct Interpreted {
 // Noise whose function is known at run time, and such noise that loops.
 template <class T>
 struct AnyNoise {
+  static constexpr int NOISES = 2;
   void (*fill)(const uint32_t* words, int bits, T* noise);
+  void (*fill_second)(const uint32_t* words, int bits, T* noise) = nullptr;
+  bool has_second() const { return fill_second; }
 };
 
 template <class T>

@@ -17,13 +17,7 @@ import torch
 from . import cpp
 from .loops.noise import LoopNoise
 from .loops.printed import laws
-from .maps.beta import BETA_MAP
-from .maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
-from .maps.fisher_snedecor import FISHER_SNEDECOR_MAP
-from .maps.gamma import GAMMA_MAP
-from .maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
-from .maps.poisson import POISSON_MAP
-from .maps.von_mises import VON_MISES_MAP
+from .maps import known_maps
 from .noise import elements_per_block
 from .translate import OPERATIONS, Function, blocks, flattened
 
@@ -31,16 +25,9 @@ _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 # Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
 _UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
 _LOADED = ("noise", "input", "constant")
-_NOISES = ("uniform", "native_uniform", "centered", "exponential", "normal")
-_OF_LAWS = [
-    map.noise
-    for map in (
-        *(GAMMA_MAP, BETA_MAP, FISHER_SNEDECOR_MAP, VON_MISES_MAP, POISSON_MAP),
-        *(BINOMIAL_PROBS_MAP, BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP, NEGATIVE_BINOMIAL_LOGITS_MAP),
-    )
-    if isinstance(map.noise, LoopNoise)
-]
-_LOOP_NOISES = ("nothing", "polar", *(noise.name for noise in _OF_LAWS))
+_KINDS = ("uniform", "native_uniform", "centered", "exponential", "normal")
+# By name, what each is made of.
+_NOISES = {kind: (kind,) for kind in _KINDS} | {f"{a}_and_{b}": (a, b) for a in _KINDS for b in _KINDS}
 
 TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
 _MOST = (4, 12, 4, 256, 128)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
@@ -67,8 +54,8 @@ def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_a
         dtype: float32 or float64.
         parameters_at: the number of the input that is the map's first parameter, for a noise that loops.
     """
-    loops = noise in _LOOP_NOISES
-    if noise not in (*_NOISES, *_LOOP_NOISES):
+    loops = noise in _loop_noises()
+    if noise not in (*_NOISES, *_loop_noises()):
         return None
     program = _assembled(function, dtype, parameters_at)
     library = _library(dtype, loops)
@@ -83,13 +70,26 @@ def available(dtype: torch.dtype) -> bool:
 
 
 @functools.cache
+def _laws() -> list[LoopNoise]:
+    """The noises of all maps that are drawn by rejection."""
+    noises = {map.noise.name: map.noise for map in known_maps().values() if isinstance(map.noise, LoopNoise)}
+    return [noise for noise in noises.values() if noise.parts]
+
+
+@functools.cache
+def _loop_noises() -> dict[str, tuple[str, ...]]:
+    """As `_NOISES`, those of a block an element."""
+    return {name: (name,) for name in ("nothing", *(noise.name for noise in _laws()))}
+
+
+@functools.cache
 def _library(dtype: torch.dtype, loops: bool) -> Any:
     """The interpreter of maps whose noise loops, or of the others."""
     if not cpp.compiler_works():
         return None
     library = cpp.build(_source(dtype, loops), "small draws", dtype)
     if library is not None:
-        for noise in _LOOP_NOISES if loops else _NOISES:
+        for noise in _loop_noises() if loops else _NOISES:
             function = getattr(library, f"draw_{noise}")
             function.restype, function.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p)
     return library
@@ -97,9 +97,10 @@ def _library(dtype: torch.dtype, loops: bool) -> Any:
 
 def _source(dtype: torch.dtype, loops: bool) -> str:
     cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
+    noises = _loop_noises() if loops else _NOISES
     parts = [cpp.headers(*(("loops/loops.h",) if loops else ()), "elementwise.h", "interpreter.h")]
     if loops:
-        parts.append(laws(_OF_LAWS, dtype))
+        parts.append(laws(_laws(), dtype))
     functions = [
         f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
     ]
@@ -120,10 +121,11 @@ void operate<T>(int operation, T* to, const T* a, const T* b, const T* c, int co
 
 }}  // namespace rsample
 """)
-    for noise in _LOOP_NOISES if loops else _NOISES:
+    for noise, made_of in noises.items():
+        fills = ", ".join(f"rsample::{each}::fill" for each in made_of)
         parts.append(f"""
 extern "C" void draw_{noise}(const rsample::Program* program, const std::int64_t* call) {{
-  const rsample::{kind}<{cpp_type}> noise{{rsample::{noise}::fill}};
+  const rsample::{kind}<{cpp_type}> noise{{{fills}}};
   rsample::called<{cpp_type}>(rsample::Interpreted<{cpp_type}>{{*program}}, noise, call);
 }}
 """)

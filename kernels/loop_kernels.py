@@ -263,6 +263,7 @@ def launched_backward(
     """`backward`, and what repeats it; as :func:`rsample.kernels.elementwise.launched_backward`."""
     grad = given[0]
     n, compute = grad.numel(), compute_dtype(grad.dtype)
+    assert isinstance(map.noise, LoopNoise)
     wanted = [j for j, needed in enumerate(needs) if needed]
     if n == 0:
         zeros = [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]

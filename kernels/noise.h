@@ -172,6 +172,8 @@ template <class Noise>
 constexpr int values_of() {
   if constexpr (Looping<Noise>) {
     return Noise::VALUES;
+  } else if constexpr (requires { Noise::NOISES; }) {
+    return Noise::NOISES;
   } else {
     return 1;
   }
@@ -260,6 +262,23 @@ struct normal {
       z[2 * i] = even[i];
       z[2 * i + 1] = odd[i];
     }
+  }
+};
+
+// Two noises of an element, the second of the blocks of stream 1.
+template <class First, class Second>
+struct Two {
+  static constexpr int NOISES = 2;
+  static constexpr bool has_second() { return true; }
+
+  template <class T>
+  static void fill(const uint32_t* words, int bits, T* noise) {
+    First::fill(words, bits, noise);
+  }
+
+  template <class T>
+  static void fill_second(const uint32_t* words, int bits, T* noise) {
+    Second::fill(words, bits, noise);
   }
 };
 

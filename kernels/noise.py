@@ -1,4 +1,4 @@
-"""Words to noise: uniform in [0, 1), uniform around 0, standard exponential and standard normal.
+"""Words to noise: uniform in [0, 1), uniform around 0, standard exponential and standard normal; and two of them.
 
 A `Noise` turns the four words of one Philox block into the noise of the elements that the block feeds: four elements
 where the compute dtype is float32, two where it is float64. Bits to float and the Box-Muller pairing are those of
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +57,31 @@ class Noise:
     of_element: Callable[[Tensor, torch.dtype], Tensor] | None = None
     native_resolution: bool = False
     device: Any = None
+    values: ClassVar[int] = 1  # of an element
+
+    def elements_per_block(self, dtype: torch.dtype) -> int:
+        return elements_per_block(dtype)
+
+
+@dataclass(frozen=True)
+class NoisePair:
+    """Two noises of each element, which a map takes as a tuple.
+
+    The first is that of the draw's blocks. The second is made in the same way of the blocks with the same numbers and 1
+    as the last counter word, so that all words of both are used.
+
+    `slopes(values, *params)` says how they move with parameters at a fixed probability, where the map's gradients are
+    those of such a draw; as in :class:`rsample.kernels.loops.noise.LoopNoise`.
+    """
+
+    first: Noise
+    second: Noise
+    slopes: Callable[..., list[tuple[int, int, Tensor]]] | None = None
+    values: ClassVar[int] = 2
+
+    @property
+    def name(self) -> str:
+        return f"{self.first.name}_and_{self.second.name}"
 
     def elements_per_block(self, dtype: torch.dtype) -> int:
         return elements_per_block(dtype)

@@ -7,7 +7,7 @@ order of all sums is fixed by shapes and dtypes.
 """
 
 # Triton's front end knows no starred tuples, and names in capitals are compile-time constants, not Yoda's.
-# ruff: noqa: RUF005, SIM108, SIM300
+# ruff: noqa: RUF005, SIM300
 from __future__ import annotations
 
 import math
@@ -21,7 +21,7 @@ from .launch import empty, hardware, key_arguments, slots
 from .layout import INT31, collapse, pack, row_major_strides, strided_offset, unpack
 from .maps.map import Map
 from .noise import compute_dtype, elements_per_block
-from .tiles import block_noise, gradients, load_key
+from .tiles import gradients, lane_noise_carrying, load_key, noise_of_lanes
 from .window import Window
 
 _LANES = 128
@@ -84,6 +84,7 @@ def reduced_backward_kernel(
     k1: tl.uint32,
     offset: tl.uint64,
     NOISE: tl.constexpr,
+    SECOND: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
     LOG_PROB_GRAD: tl.constexpr,
     AFFINE: tl.constexpr,
@@ -129,7 +130,7 @@ def reduced_backward_kernel(
         mask = k_mask[:, None] & (r < reduced)[None, :]
         element = k_offsets[0] + strided_offset(r.to(INDEX), reduced_sizes, reduced_strides, 0, WIDE)[None, :]
         block = offset + (element // PER_BLOCK).to(tl.uint64)
-        x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
+        x = lane_noise_carrying(block, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, 1)
         for i in tl.static_range(GROUP):
             values = ()
             for j in tl.static_range(OPERANDS):
@@ -138,10 +139,12 @@ def reduced_backward_kernel(
                 )
                 at += i * unpack(inner_strides[j], WIDE)
                 values = values + (tl.load(operands[j] + at, mask=mask, other=0.0).to(COMPUTE),)
-            if GROUP == 1:
-                noise = _noise_of_element(x, element)
+            if GROUP != 1:
+                noise = noise_of_lanes(x, i, PER_BLOCK)
+            elif SECOND is None:
+                noise = (_noise_of_element(x, element),)
             else:
-                noise = x[i]
+                noise = _noise_of_element(x[:PER_BLOCK], element), _noise_of_element(x[PER_BLOCK:], element)
             grads = gradients(noise, values, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             added = ()
             for j in tl.static_range(len(OUTPUTS) * N):

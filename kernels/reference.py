@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,20 +12,21 @@ from torch import Tensor
 from .compatibility import fills_on, split
 from .loops.noise import LoopNoise, loop_noise
 from .maps.map import Map
-from .noise import Noise, compute_dtype, elements_per_block, signed64
+from .noise import Noise, NoisePair, compute_dtype, elements_per_block, signed64
 from .philox import philox_blocks
 from .window import Window
 
 
-def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
+def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype, stream: int = 0) -> Tensor:
     """Noise of elements 0..numel of a draw of `dtype` from one key, 1-D, in the compute dtype.
 
     Args:
         key: (2,) int64 tensor, the bits of (seed, offset in blocks).
+        stream: the last counter word.
     """
     per_block = elements_per_block(dtype)
     block = key[1] + torch.arange((numel + per_block - 1) // per_block, device=key.device)
-    return torch.stack(kind.from_words(philox_blocks(key[0], block), dtype), -1).reshape(-1)[:numel]
+    return torch.stack(kind.from_words(philox_blocks(key[0], block, 0, stream), dtype), -1).reshape(-1)[:numel]
 
 
 def forward(
@@ -97,11 +99,20 @@ def _noise_of(
     dtype: torch.dtype,
     like: Tensor,
     window: Window | None,
-) -> Tensor:
+) -> Any:
     if isinstance(map.noise, LoopNoise):
-        noise: Tensor = loop_noise(map.noise, key, params, shape, dtype, window)
-        return noise
+        return loop_noise(map.noise, key, params, shape, dtype, window)
+    if isinstance(map.noise, NoisePair):
+        second = _second_noise(map.noise.second, key.to(like.device).view(torch.int64), shape, dtype, window)
+        return eager_noise(map.noise.first, key, shape, dtype, like, window), second
     return eager_noise(map.noise, key, shape, dtype, like, window)
+
+
+def _second_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window | None) -> Tensor:
+    if window is None:
+        return noise(kind, key, math.prod(shape), dtype, 1).view(*shape)
+    blocks = key[1] + window.blocks(shape, elements_per_block(dtype), key.device)
+    return torch.stack(kind.from_words(philox_blocks(key[0], blocks, 0, 1), dtype), -1).view(*shape)
 
 
 def eager_noise(

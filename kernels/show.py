@@ -7,34 +7,23 @@ draws it. Without a law the names of all.
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
-import pkgutil
 import sys
 from collections.abc import Iterator
 from types import FunctionType
 
 import torch
 
-from . import device_functions, maps
+from . import device_functions
 from .loops import device
 from .loops.noise import LoopNoise
 from .loops.printed import laws as printed_laws
+from .maps import known_maps
 from .maps.map import Map
 from .translate import printed, traced
 
 
-def laws() -> dict[str, Map]:
-    """The maps by their names."""
-    modules = (
-        importlib.import_module(f"{maps.__name__}.{module.name}") for module in pkgutil.iter_modules(maps.__path__)
-    )
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Map)]
-    return {map.name: map for map in sorted(found, key=lambda map: map.name)}
-
-
 def shown(map: Map) -> Iterator[str]:
-    values = map.noise.values if isinstance(map.noise, LoopNoise) else 1
     if isinstance(map.noise, LoopNoise) and map.noise.parts:
         yield from _noise(map.noise)
     for what, formula in map.formulas.items():
@@ -45,8 +34,8 @@ def shown(map: Map) -> Iterator[str]:
         if on_gpu is not function:
             yield inspect.getsource(getattr(on_gpu, "fn", on_gpu))
         if isinstance(on_gpu, FunctionType):
-            yield device_functions.source(name, on_gpu, formula.arguments, formula.read, values)
-        steps = traced(function, len(formula.arguments) - 1, torch.float32, values=values)
+            yield device_functions.source(name, on_gpu, formula.arguments, formula.read, map.noise.values)
+        steps = traced(function, len(formula.arguments) - 1, torch.float32, values=map.noise.values)
         yield printed(name, steps).strip() + "\n"
 
 
@@ -64,12 +53,13 @@ def _noise(noise: LoopNoise) -> Iterator[str]:
 
 
 def main() -> None:
+    maps = known_maps()
     parser = argparse.ArgumentParser(
         "python -m rsample.kernels.show", description=__doc__.split("\n")[0].partition(":")[0]
     )
-    parser.add_argument("law", nargs="?", choices=laws(), metavar="LAW")
+    parser.add_argument("law", nargs="?", choices=maps, metavar="LAW")
     law = parser.parse_args().law
-    sys.stdout.write("\n".join(laws() if law is None else shown(laws()[law])) + "\n")
+    sys.stdout.write("\n".join(maps if law is None else shown(maps[law])) + "\n")
 
 
 if __name__ == "__main__":

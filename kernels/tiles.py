@@ -62,10 +62,12 @@ def block_noise(
     DTYPE: tl.constexpr,
     HARDWARE: tl.constexpr,
     STEP: tl.constexpr = 0,
+    STREAM: tl.constexpr = 0,
 ):
-    """The noise of the Philox blocks with counter words (c0 + STEP, c1, 0, 0): a tuple in element order."""
+    """The noise of the Philox blocks with counter words (c0 + STEP, c1, 0, STREAM): a tuple in element order."""
     zero = tl.full((), 0, tl.uint32)
-    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, zero, k0, k1, DEVICE_ROUNDS, HARDWARE, STEP)
+    stream = tl.full((), STREAM, tl.uint32)
+    w0, w1, w2, w3 = philox4x32_words(c0, c1, zero, stream, k0, k1, DEVICE_ROUNDS, HARDWARE, STEP)
     return NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
 
 
@@ -80,12 +82,47 @@ def lane_noise(
     HARDWARE: tl.constexpr,
     STREAMS: tl.constexpr,
     STEP: tl.constexpr,
+    SECOND: tl.constexpr = None,
 ):
-    """The noise of each lane's STREAMS blocks from block (c0 + STEP, c1) on, where c0 does not carry."""
+    """The noise of each lane's STREAMS blocks from block (c0 + STEP, c1) on, where c0 does not carry.
+
+    All of the first noise comes before all of the SECOND, if there is one.
+    """
     x = block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP)
     if STREAMS == 2:
         x = x + block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP + 1)
+    if SECOND is not None:
+        x = x + block_noise(c0, c1, k0, k1, SECOND, DTYPE, HARDWARE, STEP, 1)
+        if STREAMS == 2:
+            x = x + block_noise(c0, c1, k0, k1, SECOND, DTYPE, HARDWARE, STEP + 1, 1)
     return x
+
+
+@triton.jit
+def noise_of_tile(x, GROUP: tl.constexpr):
+    """The noises of a tile in element order, a tuple of one or two, of what each lane holds for its GROUP elements."""
+    if len(x) == GROUP:
+        return (interleave(x),)
+    else:
+        return interleave(x[:GROUP]), interleave(x[GROUP:])
+
+
+@triton.jit
+def noise_of_lanes(x, K: tl.constexpr, GROUP: tl.constexpr):
+    """The noises of each lane's element K, a tuple of one or two."""
+    if len(x) == GROUP:
+        return (x[K],)
+    else:
+        return x[K], x[GROUP + K]
+
+
+@triton.jit
+def of_map(noises):
+    """The noises of elements as a map takes them: the only one itself."""
+    if len(noises) == 1:
+        return noises[0]
+    else:
+        return noises
 
 
 @triton.jit
@@ -126,13 +163,26 @@ def lane_blocks(
 
 @triton.jit
 def lane_noise_carrying(
-    block, k0, k1, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr
+    block,
+    k0,
+    k1,
+    NOISE: tl.constexpr,
+    SECOND: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HARDWARE: tl.constexpr,
+    STREAMS: tl.constexpr,
 ):
-    """The noise of each lane's STREAMS blocks, whose first has the number `block`, a uint64."""
-    x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
-    if STREAMS == 2:
-        block += 1
-        x = x + block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
+    """As :func:`lane_noise`, where the first block of a lane has the number `block`, a uint64."""
+    x = ()
+    for s in tl.static_range(STREAMS):
+        number = block + s
+        x = x + block_noise(number.to(tl.uint32), (number >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
+    if SECOND is not None:
+        for s in tl.static_range(STREAMS):
+            number = block + s
+            x = x + block_noise(
+                number.to(tl.uint32), (number >> 32).to(tl.uint32), k0, k1, SECOND, DTYPE, HARDWARE, 0, 1
+            )
     return x
 
 
@@ -249,13 +299,19 @@ def split_run(n, first_program, run, offset, TILE: tl.constexpr, UNROLL: tl.cons
 
 @triton.jit
 def gradients(
-    x, values, TRANSFORM_GRAD: tl.constexpr, LOG_PROB_GRAD: tl.constexpr, AFFINE: tl.constexpr, HARDWARE: tl.constexpr
+    noises,
+    values,
+    TRANSFORM_GRAD: tl.constexpr,
+    LOG_PROB_GRAD: tl.constexpr,
+    AFFINE: tl.constexpr,
+    HARDWARE: tl.constexpr,
 ):
     """The gradient of each parameter, of the noise's shape.
 
-    `values` are the gradients of the sample and of its log-density, as far as their functions are not None, and the
-    parameters, which an affine transform does not take.
+    `noises` is a tuple of one or two. `values` are the gradients of the sample and of its log-density, as far as their
+    functions are not None, and the parameters, which an affine transform does not take.
     """
+    x = of_map(noises)
     if LOG_PROB_GRAD is None:
         grads = TRANSFORM_GRAD(x, *values, HARDWARE)
     elif TRANSFORM_GRAD is None:
@@ -271,5 +327,5 @@ def gradients(
             grads = grads + (of_sample[j] + of_log_prob[j],)
     shaped = ()
     for j in tl.static_range(len(grads)):
-        shaped = shaped + (tl.broadcast_to(grads[j], x.shape),)
+        shaped = shaped + (tl.broadcast_to(grads[j], noises[0].shape),)
     return shaped

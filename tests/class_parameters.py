@@ -1,6 +1,7 @@
-"""One row per class that torch.distributions has too, and per choice of parameters; and the classes it has not."""
+"""For each class and choice of parameters its arguments: of those that torch.distributions has too, and of all."""
 
 import torch
+from every_class import examples
 
 
 def spread(low, high, *shape):
@@ -11,72 +12,38 @@ REAL, POSITIVE, OTHER_POSITIVE = spread(-2, 2, 2, 3), spread(0.5, 3, 2, 3), spre
 PROBS, LOGITS = spread(0.1, 0.9, 2, 3), spread(-2, 2, 2, 3)
 TEMPERATURE = torch.tensor(0.7)
 TRIANGLE = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 0.0], [-0.3, 0.1, 0.4]])
-LOC_SCALE = {"loc": REAL, "scale": POSITIVE}
-BETA = {"concentration1": POSITIVE, "concentration0": OTHER_POSITIVE}
 SIMPLEX = PROBS / PROBS.sum(-1, keepdim=True)
 
+
+def two_by_three(low, high):
+    return spread(low, high, 2, 3)
+
+
+def tensors(example):
+    """The arguments of an example, of batch shape (2, 3), or (2,) where events have a shape."""
+    param = (lambda low, high, *event: spread(low, high, 2, *event)) if example.has_rows else two_by_three
+    given = example.arguments(param)
+    # One for all: others are left to torch where its classes are accelerated.
+    return given | ({"temperature": TEMPERATURE} if "temperature" in given else {})
+
+
+def torchs(cls):
+    """torch's class that one of ours stands for."""
+    bases = (base for base in cls.__mro__ if base.__module__.startswith("torch.distributions."))
+    return next((base for base in bases if base.__name__ == cls.__name__), None)
+
+
+COMBINATORS = {"Independent", "MixtureSameFamily", "TransformedDistribution"}
+_TABLE = [(cls, tensors(example)) for _, cls, example in examples() if cls.__name__ not in COMBINATORS]
 # The names are those of both libraries.
-CASES = [
-    ("Bernoulli", {"probs": PROBS}),
-    ("Bernoulli", {"logits": LOGITS}),
-    ("Beta", BETA),
-    ("Binomial", {"total_count": 7, "probs": PROBS}),
+CASES = [(cls.__name__, given) for cls, given in _TABLE if torchs(cls)]
+CASES += [
     ("Binomial", {"total_count": torch.tensor([4.0, 5.0, 60.0]), "logits": LOGITS}),
-    ("Categorical", {"probs": SIMPLEX}),
-    ("Categorical", {"logits": LOGITS}),
-    ("Cauchy", LOC_SCALE),
-    ("Chi2", {"df": POSITIVE}),
-    ("ContinuousBernoulli", {"probs": PROBS}),
-    ("ContinuousBernoulli", {"logits": LOGITS}),
-    ("Dirichlet", {"concentration": POSITIVE}),
-    ("ExpRelaxedCategorical", {"temperature": TEMPERATURE, "logits": LOGITS}),
-    ("Exponential", {"rate": POSITIVE}),
-    ("FisherSnedecor", {"df1": POSITIVE, "df2": OTHER_POSITIVE}),
-    ("Gamma", {"concentration": POSITIVE, "rate": OTHER_POSITIVE}),
-    ("GeneralizedPareto", {**LOC_SCALE, "concentration": REAL}),
-    ("Geometric", {"probs": PROBS}),
-    ("Geometric", {"logits": LOGITS}),
-    ("Gumbel", LOC_SCALE),
-    ("HalfCauchy", {"scale": POSITIVE}),
-    ("HalfNormal", {"scale": POSITIVE}),
-    ("InverseGamma", {"concentration": POSITIVE, "rate": OTHER_POSITIVE}),
-    ("Kumaraswamy", BETA),
-    ("LKJCholesky", {"dim": 3, "concentration": POSITIVE}),
-    ("Laplace", LOC_SCALE),
-    ("LogNormal", LOC_SCALE),
-    ("LogisticNormal", LOC_SCALE),
-    ("LogitRelaxedBernoulli", {"temperature": TEMPERATURE, "probs": PROBS}),
-    ("LogitRelaxedBernoulli", {"temperature": TEMPERATURE, "logits": LOGITS}),
-    ("LowRankMultivariateNormal", {"loc": REAL, "cov_factor": TRIANGLE[:, :2], "cov_diag": POSITIVE}),
-    ("Multinomial", {"total_count": 9, "probs": SIMPLEX}),
     ("MultivariateNormal", {"loc": REAL, "scale_tril": TRIANGLE}),
     ("MultivariateNormal", {"loc": REAL, "covariance_matrix": TRIANGLE @ TRIANGLE.T}),
-    ("NegativeBinomial", {"total_count": 4.0, "probs": PROBS}),
-    ("NegativeBinomial", {"total_count": 4.0, "logits": LOGITS}),
-    ("Normal", LOC_SCALE),
-    ("OneHotCategorical", {"probs": SIMPLEX}),
-    ("OneHotCategorical", {"logits": LOGITS}),
-    ("OneHotCategoricalStraightThrough", {"logits": LOGITS}),
-    ("Pareto", {"scale": POSITIVE, "alpha": OTHER_POSITIVE}),
-    ("Poisson", {"rate": POSITIVE}),
-    ("RelaxedBernoulli", {"temperature": TEMPERATURE, "probs": PROBS}),
-    ("RelaxedBernoulli", {"temperature": TEMPERATURE, "logits": LOGITS}),
-    ("RelaxedOneHotCategorical", {"temperature": TEMPERATURE, "logits": LOGITS}),
-    ("StudentT", {"df": OTHER_POSITIVE, **LOC_SCALE}),
-    ("Uniform", {"low": REAL, "high": REAL + POSITIVE}),
-    ("VonMises", {"loc": REAL, "concentration": POSITIVE}),
-    ("Weibull", {"scale": POSITIVE, "concentration": OTHER_POSITIVE}),
     ("Wishart", {"df": 3 + POSITIVE[:, 0], "scale_tril": TRIANGLE}),
 ]
-
-ONLY_OURS = [
-    ("BernoulliStraightThrough", {"probs": PROBS}),
-    ("BernoulliStraightThrough", {"logits": LOGITS}),
-    ("Logistic", LOC_SCALE),
-    ("TanhNormal", LOC_SCALE),
-    ("TruncatedNormal", {**LOC_SCALE, "low": REAL - 1, "high": REAL + 1}),
-]
-EVERY_CLASS = CASES + ONLY_OURS
+EVERY_CLASS = CASES + [(cls.__name__, given) for cls, given in _TABLE if not torchs(cls)]
 
 
 def identifiers(cases):

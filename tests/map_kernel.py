@@ -13,9 +13,23 @@ from rsample.kernels.elementwise import inside
 from rsample.kernels.language import tl, triton
 from rsample.kernels.maps.map import Map
 from rsample.kernels.noise import compute_dtype
-from rsample.kernels.tiles import gradients
+from rsample.kernels.tiles import gradients, noise_of_lanes, of_map
 
 BLOCKS = 128  # of words, in one program
+
+
+@triton.jit
+def load_words(ptr):
+    w0 = tl.load(ptr).to(tl.uint32)
+    w1 = tl.load(ptr + 1).to(tl.uint32)
+    w2 = tl.load(ptr + 2).to(tl.uint32)
+    w3 = tl.load(ptr + 3).to(tl.uint32)
+    return w0, w1, w2, w3
+
+
+def second_words(words: np.ndarray) -> np.ndarray:
+    """The words of the second noise beside those of the first."""
+    return np.roll(words, 1, 0)[:, ::-1]
 
 
 @triton.jit
@@ -26,6 +40,7 @@ def map_kernel(
     cotangent_ptr,
     n,
     NOISE: tl.constexpr,
+    SECOND: tl.constexpr,
     TRANSFORM: tl.constexpr,
     LOG_PROB: tl.constexpr,
     TRANSFORM_GRAD: tl.constexpr,
@@ -44,25 +59,28 @@ def map_kernel(
 ):
     """Rows of `out`, each of n elements: the sample, its log-density, and the gradient of each parameter."""
     i = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
-    w0 = tl.load(words_ptr + 4 * i).to(tl.uint32)
-    w1 = tl.load(words_ptr + 4 * i + 1).to(tl.uint32)
-    w2 = tl.load(words_ptr + 4 * i + 2).to(tl.uint32)
-    w3 = tl.load(words_ptr + 4 * i + 3).to(tl.uint32)
-    x = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
-    for k in tl.static_range(len(x)):
-        at = i * len(x) + k
+    w0, w1, w2, w3 = load_words(words_ptr + 4 * i)
+    lanes = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+    GROUP: tl.constexpr = len(lanes)
+    if SECOND is not None:
+        w0, w1, w2, w3 = load_words(words_ptr + 4 * (i + tl.num_programs(0) * BLOCKS))
+        lanes = lanes + SECOND(w0, w1, w2, w3, DTYPE, HARDWARE)
+    for k in tl.static_range(GROUP):
+        noises = noise_of_lanes(lanes, k, GROUP)
+        x = of_map(noises)
+        at = i * GROUP + k
         params = ()
         for j in tl.static_range(PARAMS):
             params = params + (tl.load(param_ptr + j * n + at),)
-        sample = inside(TRANSFORM(x[k], *params, HARDWARE), params, LOWER, UPPER, END, STEP)
+        sample = inside(TRANSFORM(x, *params, HARDWARE), params, LOWER, UPPER, END, STEP)
         tl.store(out_ptr + at, sample.to(DTYPE).to(sample.dtype))
         if LOG_PROB is not None:
-            tl.store(out_ptr + n + at, tl.broadcast_to(LOG_PROB(x[k], *params, HARDWARE), at.shape))
+            tl.store(out_ptr + n + at, tl.broadcast_to(LOG_PROB(x, *params, HARDWARE), at.shape))
         if GRADS:
             given = ()
             for j in tl.static_range(COTANGENTS):
                 given = given + (tl.load(cotangent_ptr + j * n + at),)
-            grads = gradients(x[k], given + params, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
+            grads = gradients(noises, given + params, TRANSFORM_GRAD, LOG_PROB_GRAD, AFFINE, HARDWARE)
             for j in tl.static_range(PARAMS):
                 tl.store(out_ptr + (2 + j) * n + at, grads[j])
 
@@ -81,12 +99,12 @@ def run_map(
     out = torch.full((2 + len(params), n), float("nan"), dtype=compute, device=device)
     map_kernel[(len(words) // BLOCKS,)](
         out,
-        torch.from_numpy(words.astype(np.int64)).to(device),
+        torch.from_numpy(np.concatenate((words, second_words(words))).astype(np.int64)).to(device),
         torch.stack(params).to(device, compute),
         torch.stack(cotangents).to(device, compute) if cotangents else out,
         n,
         **map.device_constants(),
-        **{k: v for k, v in map.device_grad_constants().items() if k != "NOISE"},
+        **{k: v for k, v in map.device_grad_constants().items() if k not in ("NOISE", "SECOND")},
         **elementwise.bounds(map, dtype),
         DTYPE=getattr(tl, str(dtype).removeprefix("torch.")),
         HARDWARE=launch.hardware(),

@@ -9,10 +9,10 @@ from rsample.kernels import launch
 from rsample.kernels.language import HAS_TRITON, triton
 from rsample.kernels.launch import Config
 from rsample.kernels.layout import DENSE, REPEATED, ROWS, SCALAR, STRIDED
+from rsample.kernels.loops.noise import LoopNoise
 from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP
 from rsample.kernels.maps.normal import NORMAL_MAP
 from rsample.kernels.maps.uniform import UNIFORM_MAP
-from rsample.kernels.noise import Noise
 
 if not HAS_TRITON or triton.knobs.runtime.interpret:
     pytest.skip(
@@ -29,7 +29,7 @@ from rsample.kernels.keys import pack_key_kernel
 from rsample.kernels.reduction import reduced_backward_kernel
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
-MAPS = {name: map for name, map in known_maps().items() if isinstance(map.noise, Noise)}
+MAPS = {name: map for name, map in known_maps().items() if not isinstance(map.noise, LoopNoise)}
 # A launch's configuration loops over ten tiles, which takes seconds to compile. How often says nothing about whether
 # it compiles and where its numbers lie.
 SHORT = Config(unroll=2)
@@ -64,7 +64,7 @@ def reduced_code(map, dtype, group, inner_kept, target="sm_90"):
     return compile_for(reduced_backward_kernel, arguments, target, 4)
 
 
-def assert_streams(sass, dtype, *, loads=None, stores, shared=False, noise=True, stack=0, config=launch.CONFIGS[0]):
+def assert_streams(sass, dtype, *, loads=None, stores, shared=False, noises=1, stack=0, config=launch.CONFIGS[0]):
     """A hot loop that is one basic block, whose every access is 128 bits wide, and that uses registers only.
 
     The loads of an operand that the map does not need are not there, so that their number is not always known. `stack`
@@ -84,10 +84,10 @@ def assert_streams(sass, dtype, *, loads=None, stores, shared=False, noise=True,
     assert sass.count("(LDS|STS|BAR|SHFL)", hot=True) == 0
     if not shared:
         assert sass.count("(LDS|STS|LDSM|STSM|BAR)") == 0
-    if noise:
+    if noises:
         # Philox: 16 wide multiplications of the last eight rounds, one of the second and at most one of the first. A
         # pass may spend a few on addresses.
-        blocks = config.unroll * launch.group_size(dtype) // 4
+        blocks = noises * config.unroll * launch.group_size(dtype) // 4
         assert 17 * blocks <= sass.count(r"IMAD\.WIDE", hot=True) <= 19 * blocks + 8
 
 
@@ -181,7 +181,9 @@ def test_every_kernel_streams(name):
         # Some gradients do not depend on the noise. ptxas parks a value or two of the truncated normal's gradients in
         # the loop that carries, at 80 of 255 registers.
         stack = 16 if name == "truncated_normal" and i >= len(forwards) else 0
-        assert_streams(sass, F32, stores=stores, noise=i < len(forwards), stack=stack, config=SHORT)
+        assert_streams(
+            sass, F32, stores=stores, noises=map.noise.values * (i < len(forwards)), stack=stack, config=SHORT
+        )
 
 
 # One more dtype per map, each of the three with every third.

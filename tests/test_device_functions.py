@@ -15,14 +15,15 @@ from known_maps import known_maps
 from rsample.kernels import device_functions, elementwise, reference, show
 from rsample.kernels.device_functions import device_function, source
 from rsample.kernels.language import HAS_TRITON
+from rsample.kernels.loops.noise import LoopNoise
 from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import UNIFORM, Noise
+from rsample.kernels.noise import UNIFORM
 
 if not HAS_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
 EVERY = known_maps()
-MAPS = {name: map for name, map in EVERY.items() if isinstance(map.noise, Noise)}
+MAPS = {name: map for name, map in EVERY.items() if not isinstance(map.noise, LoopNoise)}
 
 TEXTS = """
 import hashlib, sys, torch
@@ -30,11 +31,11 @@ sys.path.append("bench")
 from known_maps import known_maps
 from rsample.kernels.device_functions import source
 from rsample.kernels.loops import device, printed
-from rsample.kernels.noise import Noise
+from rsample.kernels.loops.noise import LoopNoise
 for name, map in known_maps().items():
     text = ""
-    if isinstance(map.noise, Noise):
-        text = source(name, map.reference, ("noise", *map.parameters))
+    if not isinstance(map.noise, LoopNoise):
+        text = source(name, map.reference, ("noise", *map.parameters), values=map.noise.values)
     elif map.noise.parts:
         text = device.source(map.noise, name) + printed.laws([map.noise], torch.float64)
     print(name, hashlib.sha256(text.encode()).hexdigest())

@@ -6,6 +6,7 @@ import pkgutil
 import pytest
 import torch
 import torch.distributions as td
+import type_stub
 
 import rsample.distributions as dist
 from rsample.distributions._sampling import KeyedSampling
@@ -89,3 +90,7 @@ def test_the_program_of_a_variational_autoencoder():
     flow = dist.TransformedDistribution(posterior, [dist.transforms.TanhTransform(), dist.AffineTransform(0.0, 2.0)])
     assert flow.rsample().requires_grad
     assert dist.biject_to(dist.constraints.positive)(torch.tensor(-1.0)) > 0
+
+
+def test_type_checkers_see_every_class():
+    assert type_stub.FILE.read_text(encoding="utf-8") == type_stub.stub(), "`make format` writes it anew"

@@ -1,70 +1,20 @@
 """`expand` of every class, plain and inside of the combinators."""
 
+import functools
+
 import pytest
 import torch
 import torch.distributions as td
-from cases import FAMILIES
+from class_parameters import COMBINATORS
+from every_class import EVERY_CLASS, params
 
 import rsample.distributions as dist
 
 KEY = torch.tensor([20_26, 13], dtype=torch.uint64)
 
 
-def p(low, high, *event):
-    return torch.linspace(low, high, 3 * max(1, torch.Size(event).numel())).reshape(3, *event)
-
-
 # Of batch shape (3,).
-MAKE = {
-    "Bernoulli": lambda: dist.Bernoulli(p(0.1, 0.9)),
-    "BernoulliStraightThrough": lambda: dist.BernoulliStraightThrough(logits=p(-1, 1)),
-    "Beta": lambda: dist.Beta(p(1, 2), 2.0),
-    "Binomial": lambda: dist.Binomial(5, p(0.1, 0.9)),
-    "Categorical": lambda: dist.Categorical(p(0.1, 0.9, 4)),
-    "Cauchy": lambda: dist.Cauchy(p(-1, 1), 1.0),
-    "Chi2": lambda: dist.Chi2(p(1, 2)),
-    "ContinuousBernoulli": lambda: dist.ContinuousBernoulli(p(0.1, 0.4)),
-    "Dirichlet": lambda: dist.Dirichlet(p(1, 2, 4)),
-    "ExpRelaxedCategorical": lambda: dist.ExpRelaxedCategorical(0.5, logits=p(-1, 1, 4)),
-    "Exponential": lambda: dist.Exponential(p(1, 2)),
-    "FisherSnedecor": lambda: dist.FisherSnedecor(p(3, 4), 5.0),
-    "Gamma": lambda: dist.Gamma(p(1, 2), 2.0),
-    "GeneralizedPareto": lambda: dist.GeneralizedPareto(p(-1, 1), 1.0, 0.1),
-    "Geometric": lambda: dist.Geometric(p(0.1, 0.9)),
-    "Gumbel": lambda: dist.Gumbel(p(-1, 1), 1.0),
-    "HalfCauchy": lambda: dist.HalfCauchy(p(1, 2)),
-    "HalfNormal": lambda: dist.HalfNormal(p(1, 2)),
-    "InverseGamma": lambda: dist.InverseGamma(p(1, 2), 2.0),
-    "Kumaraswamy": lambda: dist.Kumaraswamy(p(1, 2), 2.0),
-    "LKJCholesky": lambda: dist.LKJCholesky(3, p(1, 2)),
-    "Laplace": lambda: dist.Laplace(p(-1, 1), 1.0),
-    "LogNormal": lambda: dist.LogNormal(p(-1, 1), 1.0),
-    "Logistic": lambda: dist.Logistic(p(-1, 1), 1.0),
-    "LogisticNormal": lambda: dist.LogisticNormal(p(-1, 1, 2), p(1, 2, 2)),
-    "LogitRelaxedBernoulli": lambda: dist.LogitRelaxedBernoulli(0.5, p(0.1, 0.9)),
-    "LowRankMultivariateNormal": lambda: dist.LowRankMultivariateNormal(p(-1, 1, 4), p(0.1, 1, 4, 2), p(1, 2, 4)),
-    "Multinomial": lambda: dist.Multinomial(5, p(0.1, 0.9, 4)),
-    "MultivariateNormal": lambda: dist.MultivariateNormal(p(-1, 1, 4), torch.eye(4)),
-    "NegativeBinomial": lambda: dist.NegativeBinomial(5.0, p(0.1, 0.9)),
-    "Normal": lambda: dist.Normal(p(-1, 1), 1.0),
-    "OneHotCategorical": lambda: dist.OneHotCategorical(p(0.1, 0.9, 4)),
-    "OneHotCategoricalStraightThrough": lambda: dist.OneHotCategoricalStraightThrough(p(0.1, 0.9, 4)),
-    "Pareto": lambda: dist.Pareto(p(1, 2), 2.0),
-    "Poisson": lambda: dist.Poisson(p(1, 2)),
-    "RelaxedBernoulli": lambda: dist.RelaxedBernoulli(0.5, logits=p(-1, 1)),
-    "RelaxedOneHotCategorical": lambda: dist.RelaxedOneHotCategorical(0.5, logits=p(-1, 1, 4)),
-    "StudentT": lambda: dist.StudentT(p(3, 4)),
-    "TanhNormal": lambda: dist.TanhNormal(p(-1, 1), 1.0),
-    "TruncatedNormal": lambda: dist.TruncatedNormal(p(-1, 1), 1.0, -1.0, 1.0),
-    "Uniform": lambda: dist.Uniform(p(-1, 1), 2.0),
-    "VonMises": lambda: dist.VonMises(p(-1, 1), 2.0),
-    "Weibull": lambda: dist.Weibull(p(1, 2), 2.0),
-    "Wishart": lambda: dist.Wishart(p(4, 5), torch.eye(3)),
-}
-
-
-def test_every_class_is_here():
-    assert set(MAKE) | {"Independent", "MixtureSameFamily", "TransformedDistribution"} == set(FAMILIES)
+MAKE = {name: functools.partial(make, params((3,))) for name, make in EVERY_CLASS.items() if name not in COMBINATORS}
 
 
 def identity(event_dim):

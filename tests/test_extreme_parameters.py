@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from every_class import CLASSES, make, params
+from torch.distributions import constraints
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
@@ -30,37 +32,20 @@ def probability(dtype: torch.dtype) -> list[float]:
     return [0.0, info.smallest_normal * info.eps, info.smallest_normal, 1e-3, 0.5, 1 - info.eps, 1.0]
 
 
-# Which values each parameter takes: the law's, not the class', as zeros and subnormal numbers turn up in programs.
-FAMILIES = {
-    "Gamma": (positive, positive),
-    "Chi2": (positive,),
-    "InverseGamma": (positive, positive),
-    "Beta": (positive, positive),
-    "FisherSnedecor": (positive, positive),
-    "StudentT": (positive,),
-    "Dirichlet": (positive, positive, positive),
-    "Normal": (real, positive),
-    "LogNormal": (real, positive),
-    "Laplace": (real, positive),
-    "Logistic": (real, positive),
-    "Cauchy": (real, positive),
-    "Gumbel": (real, positive),
-    "TanhNormal": (real, positive),
-    "HalfNormal": (positive,),
-    "HalfCauchy": (positive,),
-    "Exponential": (positive,),
-    "Pareto": (positive, positive),
-    "Weibull": (positive, positive),
-    "Kumaraswamy": (positive, positive),
-    "VonMises": (real, positive),
-    "RelaxedBernoulli": (positive, probability),
-    "LogitRelaxedBernoulli": (positive, probability),
-    "ContinuousBernoulli": (probability,),
-    "Geometric": (probability,),
-    "Poisson": (positive,),
-    "Uniform": (real, real),
-    "GeneralizedPareto": (real, positive, real),
-}
+KINDS = {constraints.positive: positive, constraints.real: real, constraints.unit_interval: probability}
+KINDS[constraints.nonnegative] = positive
+
+
+def kinds(cls):
+    """Which values each parameter takes, None where it is none of the kinds."""
+    d = make(cls, cls._examples[0], params((1,)))
+    return [KINDS.get(d.arg_constraints.get(name)) for name in d._draw_with()[0].map.parameters]
+
+
+# The law's, not the class', as zeros and subnormal numbers turn up in programs.
+FAMILIES = {cls.__name__: kinds(cls) for cls in CLASSES if hasattr(cls, "_samplers")}
+FAMILIES = {name: values for name, values in FAMILIES.items() if all(values)}
+FAMILIES |= {"StudentT": (positive,), "Dirichlet": (positive, positive, positive), "Uniform": (real, real)}
 # Of these only float16 samples are kept at the greatest number; those of Normal and StudentT nowhere. The page
 # distributions/README.md says so under Limits.
 FINITE_IN_FLOAT16 = {"Laplace", "Logistic", "Cauchy", "Gumbel", "HalfNormal", "HalfCauchy", "LogitRelaxedBernoulli"}

@@ -11,7 +11,7 @@ import rsample
 # The floors, from the ground. A module of kernels/ that none of them names is on the one of the draws.
 STREAM = """language devicemath polynomial philox noise philox_key window layout backend compatibility dtensor hugepages
     cache"""
-FORMULA = "special cotangent translate device_functions cases"
+FORMULA = "special cotangent translate derivatives device_functions cases"
 LAWS = "maps loops"
 ENGINES = """direct_launch launch tiles reduction elementwise loop_kernels reference compiler cpp interpreter compiled
     checks outputs rows.gumbel rows.layout rows.inversion rows.race rows.relaxed rows.inversion_kernels rows.reference

@@ -1,7 +1,8 @@
-"""Every map's functions on hard words: the reference and its device twin against formulas in float64.
+"""Every map's functions on hard words: the reference and its device function against the reference in float64.
 
 The words hold both ends of their range, the neighbourhoods of the middle, and random ones. Bounds are multiples of the
-rounding of max(|x|, 1), as the table of examples states them.
+rounding of max(|x|, 1), as the classes state them. The reference itself is held against scipy's law: a sample is a
+quantile of the noise, by one rule for all elements.
 """
 
 import numpy as np
@@ -9,9 +10,18 @@ import oracle
 import pytest
 import torch
 from examples import DISCRETE, EXAMPLES
-from map_kernel import BLOCKS, run_map
+from map_kernel import BLOCKS, run_map, second_words
+from scipy import special
 
-from rsample.kernels.noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
+from rsample.kernels.noise import (
+    CENTERED,
+    EXPONENTIAL,
+    NATIVE_UNIFORM,
+    NORMAL,
+    UNIFORM,
+    NoisePair,
+    compute_dtype,
+)
 
 # log2 of the hardware: 2**-22 absolute next to 1 (CUDA's programming guide), where others are exact to an ulp or two.
 # The emulator's is correctly rounded.
@@ -36,7 +46,13 @@ assert len(WORDS) % BLOCKS == 0
 
 
 def exact_noise(kind, words, dtype):
-    """The noise in float64, as the stream's words say."""
+    """The noise in float64, as the stream's words say, as a map takes it."""
+    if isinstance(kind, NoisePair):
+        return exact_noise(kind.first, words, dtype), exact_noise(kind.second, second_words(words), dtype)
+    return torch.from_numpy(_exact_noise(kind, words, dtype))
+
+
+def _exact_noise(kind, words, dtype):
     wide = dtype == torch.float64
     if kind.name == NORMAL.name:
         return oracle.normal64(words) if wide else oracle.normal32(words)
@@ -50,17 +66,24 @@ def exact_noise(kind, words, dtype):
     return getattr(oracle, kind.name)(words, 64 if wide else 32)
 
 
+def noise_of(kind, words, dtype):
+    """The noise as a map takes it."""
+    if isinstance(kind, NoisePair):
+        return noise_of(kind.first, words, dtype), noise_of(kind.second, second_words(words), dtype)
+    columns = [torch.from_numpy(words[:, k].astype(np.int64)) for k in range(4)]
+    return torch.stack(kind.from_words(tuple(columns), dtype), -1).reshape(-1)
+
+
 def reference_run(map, words, params, cotangents, dtype):
     """As `map_kernel.run_map`, by the torch reference."""
-    columns = [torch.from_numpy(words[:, k].astype(np.int64)) for k in range(4)]
-    noise = torch.stack(map.noise.from_words(tuple(columns), dtype), -1).reshape(-1)
+    noise = noise_of(map.noise, words, dtype)
     sample, *rest = map.draw(noise, *params)
     if map.support is not None:
         sample = map.support.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
-    rows = [sample.to(dtype).to(noise.dtype), *rest]
+    rows = [sample.to(dtype).to(sample.dtype), *rest]
     if cotangents:
         rows += map.gradients(noise, *cotangents, *params)
-    return [row.expand(noise.shape) for row in rows]
+    return [row.expand(params[0].shape) for row in rows]
 
 
 def values_of(example, dtype):
@@ -70,7 +93,8 @@ def values_of(example, dtype):
 
 def check_sample(example, sample, dtype, coarse=0.0):
     params = values_of(example, dtype)
-    exact = example.formula(exact_noise(example.map.noise, WORDS, dtype), *(p.double().numpy() for p in params))
+    wide = (p.double() for p in params)
+    exact = example.map.reference(exact_noise(example.map.noise, WORDS, dtype), *wide).numpy()
     ours = sample.double().numpy()
     assert np.isfinite(ours).all()
     assert (ours > example.lower).all()
@@ -106,10 +130,38 @@ def test_reference_samples(example, dtype):
     check_sample(example, reference_run(example.map, WORDS, params, [], dtype)[0], dtype)
 
 
-def joint_maps(map):
-    yield map.with_score(), False
+def level(kind, words):
+    """The probability that the noise is less."""
+    noise = exact_noise(kind, words, torch.float64).numpy()
+    if kind.name == NORMAL.name:
+        return special.ndtr(noise)
+    if kind.name == EXPONENTIAL.name:
+        return -np.expm1(-noise)
+    return noise % 1
+
+
+@pytest.mark.parametrize(
+    "example", [e for e in EXAMPLES if e.family not in DISCRETE and not isinstance(e.map.noise, NoisePair)], ids=str
+)
+def test_samples_are_quantiles_of_the_noise(example):
+    words = np.random.default_rng(5).integers(0, 2**32, (64, 4)).astype(np.uint64)
+    numbers = {name: (low + high) / 2 + 0.1 for name, (low, high) in example.ranges.items()}
+    params = [torch.tensor(x, dtype=torch.float64) for x in numbers.values()]
+    x = example.map.reference(exact_noise(example.map.noise, words, torch.float64), *params).numpy()
+    u, p = level(example.map.noise, words), example.law(**numbers).cdf(x)
+    # Increasing, decreasing, or folded in the middle.
+    rules = (u, 1 - u, np.abs(2 * u - 1), 1 - np.abs(2 * u - 1))
+    assert min(np.abs(p - rule).max() for rule in rules) < 1e-12
+
+
+def drawn_maps(map):
+    """The draws that have gradients."""
+    if map.density is None:
+        yield map
+        return
+    yield map.with_score()
     if map.reference_grad is not None:
-        yield map.with_log_prob(), True
+        yield map.with_log_prob()
 
 
 @pytest.mark.kernel
@@ -120,20 +172,21 @@ def test_device_functions(example, dtype, device, runner):
     params = values_of(example, dtype)
     generator = torch.Generator().manual_seed(2)
     coarse = example.coarse if runner != "interpreter" and dtype != torch.float64 else 0.0
-    for map, _ in joint_maps(example.map):
+    for map in drawn_maps(example.map):
         cotangents = [torch.randn(params[0].shape, generator=generator).to(params[0].dtype) for _ in map.cotangents]
         ours = run_map(map, WORDS, params, cotangents, dtype, device)
         check_sample(example, ours[0], dtype, coarse)
+        ours = ours if map.joint else torch.cat((ours[:1], ours[2:]))
         wide = [p.double() for p in params]
         theirs = reference_run(map, WORDS, params, cotangents, dtype)
-        noise = torch.from_numpy(exact_noise(map.noise, WORDS, dtype))
+        noise = exact_noise(map.noise, WORDS, dtype)
         exact = [*map.draw(noise, *wide)[1:], *map.gradients(noise, *(c.double() for c in cotangents), *wide)]
         for row, (x, reference, value) in enumerate(zip(ours[1:], theirs[1:], exact, strict=True)):
             value = value.expand(x.shape)
             assert torch.isfinite(x).all(), (map.name, row)
             if example.family in DISCRETE:
                 # Where the count itself differs, so does its density.
-                same = ours[0].double() == torch.from_numpy(example.formula(noise.numpy(), *(p.numpy() for p in wide)))
+                same = ours[0].double() == map.reference(noise, *wide)
                 x, reference, value = x[same], reference[same], value[same]
             # Twice what float32 torch is off, and the hardware's functions.
             scale = value.abs() + value.abs().median() + 1

@@ -27,7 +27,9 @@ def operator_names():
 def forward_maps(example):
     """The maps of a sample, and of a sample with its log-density."""
     map = example.map
-    joint = [map.with_score(), *([map.with_log_prob()] if map.reference_grad is not None else [])]
+    joint = []
+    if map.density is not None:
+        joint = [map.with_score(), *([map.with_log_prob()] if map.reference_grad is not None else [])]
     tangent = [replace(map, name=f"{map.name}_tangent")] if map.linear and map.support is not None else []
     return [map, *joint, *tangent]
 

@@ -3,22 +3,16 @@
 import pytest
 import torch
 from cases import FAMILIES
+from every_class import CLASSES
 from saved_bytes import saved_bytes, saved_for_backward
 
 import rsample.distributions as dist
 from rsample.kernels import native_core
 
-# Their log_prob is torch's, of the finished sample, and keeps what it is made of.
-LOG_PROB_KEEPS = {
-    "Beta",
-    "FisherSnedecor",
-    "InverseGamma",
-    "LogisticNormal",
-    "LowRankMultivariateNormal",
-    "StudentT",
-    "VonMises",
-    "Wishart",
-}
+# Their log_prob is of the finished sample, and keeps what it is made of; but those of Gamma and Chi2 keep nothing.
+LOG_PROB_KEEPS = {"LogisticNormal", "LowRankMultivariateNormal", "Wishart"}
+LOG_PROB_KEEPS |= {cls.__name__ for cls in CLASSES if hasattr(cls, "_samplers") and cls._samplers[0].with_score is None}
+LOG_PROB_KEEPS -= {"Gamma", "Chi2"}
 # What they map onto the simplex, of which they have no key.
 DRAW_KEEPS = {"LogisticNormal"}
 # What has no draw of its own.

@@ -13,8 +13,8 @@ from rsample.kernels.window import Window, split_key, windowed_key
 SHAPE, STARTS, SIZES = (6, 5, 48), (2, 0, 16), (3, 5, 24)
 BOX = tuple(slice(start, start + size) for start, size in zip(STARTS, SIZES, strict=True))
 FIRST = sum(start * stride for start, stride in zip(STARTS, row_major_strides(SHAPE), strict=True))
-# Noise by ATen's fill, by words of each element, and by loops.
-SAMPLERS = [Normal._samplers[0], Exponential._samplers[0], Gamma._samplers[0]]
+# Noise by ATen's fill, by words of each element, by loops, and two of an element.
+SAMPLERS = [Normal._samplers[0], Exponential._samplers[0], Gamma._samplers[0], StudentT._samplers[0]]
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.map.name)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 
@@ -74,8 +74,13 @@ def test_windows_of_joint_and_discrete_draws(backend):
 @pytest.mark.kernel
 @pytest.mark.parametrize(
     ("sampler", "dtype"),
-    [(SAMPLERS[0], torch.float32), (SAMPLERS[0], torch.bfloat16), (SAMPLERS[1], torch.float64)],
-    ids=["normal-float32", "normal-bfloat16", "exponential-float64"],
+    [
+        (SAMPLERS[0], torch.float32),
+        (SAMPLERS[0], torch.bfloat16),
+        (SAMPLERS[1], torch.float64),
+        (SAMPLERS[3], torch.bfloat16),
+    ],
+    ids=["normal-float32", "normal-bfloat16", "exponential-float64", "student_t-bfloat16"],
 )
 def test_kernels_draw_windows(sampler, dtype, device):
     with use_backend("triton"):
@@ -85,7 +90,7 @@ def test_kernels_draw_windows(sampler, dtype, device):
 @pytest.mark.kernel
 def test_kernels_draw_windows_of_draws_that_loop(device):
     with use_backend("triton"):
-        check_window(StudentT._samplers[0], torch.float32, device, shapes=((1, 5, 1),))
+        check_window(Gamma._samplers[0], torch.float32, device, shapes=((1, 5, 1),))
 
 
 def test_the_whole_sample_decides_on_the_backend():

@@ -330,32 +330,4 @@ struct nothing {
   }
 };
 
-// ------------------------------------------------------------------------------------------------------------ polar
-
-// A standard exponential and the cosine of a uniform angle, from the words of one block.
-struct polar {
-  static constexpr int VALUES = 2;
-  static void fill(uint64_t seed, const uint64_t* blocks, const float* const*, int n, float* noise) {
-    const Pending<float> all(blocks, n);
-    uint32_t words[4 * TILE<float>], own[TILE_WORDS] = {};
-    attempt_words<float>(seed, all.block, n, 0, 0, words);
-    for (int i = 0; i < n; ++i) own[i] = words[4 * i];
-    exponential::fill(own, 0, noise);
-    float sine;
-    for (int i = 0; i < n; ++i) unit_circle(words[4 * i + 1], noise[TILE<float> + i], sine);
-  }
-
-  static void fill(uint64_t seed, const uint64_t* blocks, const double* const*, int n, double* noise) {
-    const Pending<double> all(blocks, n);
-    uint32_t words[4 * TILE<double>], own[TILE_WORDS] = {};
-    attempt_words<double>(seed, all.block, n, 0, 0, words);
-    for (int i = 0; i < n; ++i) copy_n(words + 4 * i, 2, own + 2 * i);
-    exponential::fill(own, 0, noise);
-    for (int i = 0; i < n; ++i) {
-      const uint32_t* w = words + 4 * i + 2;
-      noise[TILE<double> + i] = std::cos(open_unit(w[0], w[1]) * 6.283185307179586);
-    }
-  }
-};
-
 }  // namespace rsample

@@ -37,7 +37,7 @@ def cauchy_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 def cauchy_icdf(u: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """loc - scale / tan(pi u), of the nearer of 0 and 1."""
-    return loc + scale * torch.where(u < 0.5, -1.0, 1.0) / torch.tan(math.pi * torch.minimum(u, 1 - u))
+    return loc + torch.where(u < 0.5, -scale, scale) / torch.tan(math.pi * torch.minimum(u, 1 - u))
 
 
 def half_cauchy_icdf(u: Tensor, scale: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..derivatives import gradient_of
 from ..noise import COARSE_EXPONENTIAL
 from .map import Density, Map
 from .support import Support
@@ -16,16 +17,8 @@ def exponential_reference(x: Tensor, rate: Tensor) -> Tensor:
     return x / rate
 
 
-def exponential_reference_grad(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[Tensor]:
-    return (-grad * x / (rate * rate),)
-
-
 def exponential_log_prob_reference(x: Tensor, rate: Tensor) -> Tensor:
     return torch.log(rate) - x
-
-
-def exponential_log_prob_reference_grad(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[Tensor]:
-    return (grad / rate,)
 
 
 def exponential_reference_score(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[Tensor]:
@@ -37,12 +30,12 @@ EXPONENTIAL_MAP = Map(
     parameters=("rate",),
     noise=COARSE_EXPONENTIAL,
     reference=exponential_reference,
-    reference_grad=exponential_reference_grad,
+    reference_grad=gradient_of(exponential_reference),
     support=Support(0.0, math.inf, float16_only=True),
     density=Density(
         at=lambda x, rate: torch.distributions.Exponential(rate, validate_args=False).log_prob(x),
         reference=exponential_log_prob_reference,
-        reference_grad=exponential_log_prob_reference_grad,
+        reference_grad=gradient_of(exponential_log_prob_reference),
         reference_score=exponential_reference_score,
     ),
 )

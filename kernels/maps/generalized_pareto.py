@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..derivatives import gradient_of
 from ..language import tl, triton
 from ..noise import EXPONENTIAL
 from ..polynomial import polynomial
@@ -99,12 +100,6 @@ def generalized_pareto_log_prob_reference(x: Tensor, loc: Tensor, scale: Tensor,
     return -torch.log(scale) - x - concentration * x
 
 
-def generalized_pareto_log_prob_reference_grad(
-    x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.zeros_like(grad), -grad / scale, -grad * x
-
-
 def generalized_pareto_reference_score(
     x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,7 +147,7 @@ GENERALIZED_PARETO_MAP = Map(
     density=Density(
         at=generalized_pareto_log_prob_at,
         reference=generalized_pareto_log_prob_reference,
-        reference_grad=generalized_pareto_log_prob_reference_grad,
+        reference_grad=gradient_of(generalized_pareto_log_prob_reference),
         reference_score=generalized_pareto_reference_score,
     ),
 )

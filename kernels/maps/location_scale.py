@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..derivatives import gradient_of
 from ..noise import Noise
 from .map import Density, Map
 from .support import Support
@@ -45,15 +46,10 @@ def location_scale_map(
 ) -> Map:
     """The map loc + scale * e; its log-density is log f(e) - log(scale), and `at(sample, loc, scale)`."""
 
+    log_prob = _log_prob(standard.log_density)
+
     def reference(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         return torch.addcmul(loc, scale, standard.reference(noise))
-
-    def reference_grad(noise: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        return grad, grad * standard.reference(noise)
-
-    def log_prob_grad(noise: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        # e does not move with the parameters.
-        return torch.zeros_like(grad), -grad / scale
 
     def score(noise: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         unit = grad / scale
@@ -65,14 +61,14 @@ def location_scale_map(
         parameters=("loc", "scale"),
         noise=standard.noise,
         reference=reference,
-        reference_grad=reference_grad,
+        reference_grad=gradient_of(reference),
         affine=True,
         location="loc",
         support=support,
         density=Density(
             at=at,
-            reference=_log_prob(standard.log_density),
-            reference_grad=log_prob_grad,
+            reference=log_prob,
+            reference_grad=gradient_of(log_prob),
             reference_score=score,
             transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
         ),
@@ -87,14 +83,10 @@ def scale_map(
 ) -> Map:
     """The map scale * e; its log-density is log f(e) - log(scale), and `at(sample, scale)`."""
 
+    log_prob = _log_prob(standard.log_density)
+
     def reference(noise: Tensor, scale: Tensor) -> Tensor:
         return scale * standard.reference(noise)
-
-    def reference_grad(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
-        return (grad * standard.reference(noise),)
-
-    def log_prob_grad(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
-        return (-grad / scale,)
 
     def score(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
         return (-(grad / scale) * (1 + standard.slope(noise) * standard.reference(noise)),)
@@ -104,13 +96,13 @@ def scale_map(
         parameters=("scale",),
         noise=standard.noise,
         reference=reference,
-        reference_grad=reference_grad,
+        reference_grad=gradient_of(reference),
         affine=True,
         support=support,
         density=Density(
             at=at,
-            reference=_log_prob(standard.log_density),
-            reference_grad=log_prob_grad,
+            reference=log_prob,
+            reference_grad=gradient_of(log_prob),
             reference_score=score,
             transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
         ),

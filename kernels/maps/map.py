@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..device_functions import device_function
 from ..loops.noise import LoopNoise
-from ..noise import Noise
+from ..noise import Noise, NoisePair
 from .support import Support
 
 
@@ -65,7 +65,7 @@ class Map:
     Attributes:
         name: names the operators, `rsample::<name>` and `rsample::<name>_backward`.
         parameters: the names of the parameters, in the order every function below takes them.
-        noise: the noise of one element.
+        noise: the noise of one element; the functions take a tuple where it is several numbers.
         reference: `(noise, *parameters) -> sample`, differentiable torch code on broadcastable tensors.
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter before reduction over
             broadcast dimensions, or None where there is no pathwise gradient.
@@ -87,7 +87,7 @@ class Map:
 
     name: str
     parameters: tuple[str, ...]
-    noise: Noise | LoopNoise
+    noise: Noise | NoisePair | LoopNoise
     reference: Callable[..., Tensor]
     reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
     affine: bool = False
@@ -150,7 +150,7 @@ class Map:
     def device_constants(self) -> dict[str, Any]:
         """The compile-time arguments of the forward kernel that are this map's."""
         return {
-            "NOISE": self.noise.device,
+            **self._device_noise(),
             "TRANSFORM": self.device_function("transform"),
             "LOG_PROB": self.device_function("log_prob") if self.joint else None,
         }
@@ -159,11 +159,17 @@ class Map:
         """The compile-time arguments of the backward kernels that are this map's."""
         of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
         return {
-            "NOISE": self.noise.device,
+            **self._device_noise(),
             "TRANSFORM_GRAD": None if self.joint == "score" else self.device_function("transform_grad"),
             "LOG_PROB_GRAD": None if of_log_prob is None else self.device_function(of_log_prob),
             "AFFINE": self.affine,
         }
+
+    def _device_noise(self) -> dict[str, Any]:
+        first, second = (
+            (self.noise.first, self.noise.second) if isinstance(self.noise, NoisePair) else (self.noise, None)
+        )
+        return {"NOISE": first.device, "SECOND": None if second is None else second.device}
 
     @functools.cached_property
     def formulas(self) -> dict[str, Formula]:
@@ -189,8 +195,9 @@ class Map:
             name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
             code = formula.override or formula.function
             by_hand = code is formula.override and not isinstance(code, FunctionType)
-            values = self.noise.values if isinstance(self.noise, LoopNoise) else 1
-            made[what] = code if by_hand else device_function(name, code, formula.arguments, formula.read, values)
+            made[what] = (
+                code if by_hand else device_function(name, code, formula.arguments, formula.read, self.noise.values)
+            )
         return made[what]
 
     @functools.cached_property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ..loops.noise import LoopNoise
-from ..noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM
+from ..noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM, NoisePair
 from .map import Map
 
 
@@ -25,6 +26,17 @@ STANDARD_MAPS = {
     )
     for noise in (UNIFORM, NATIVE_UNIFORM, CENTERED, EXPONENTIAL, NORMAL)
 }
+
+
+def standard_pair_map(noise: NoisePair, number: int) -> Map:
+    """The draw of one of two noises."""
+
+    def reference(noises: Any, like: Tensor) -> Tensor:
+        noise: Tensor = noises[number]
+        return noise
+
+    name = f"standard_{noise.name}_{number}"
+    return Map(name=name, parameters=("like",), noise=replace(noise, slopes=None), reference=reference)
 
 
 def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int) -> Map:

@@ -1,0 +1,74 @@
+"""Draws of two noises an element: the second is that of the blocks of stream 1, on every backend."""
+
+import oracle
+import pytest
+import torch
+from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
+
+from rsample.kernels import compiled, elementwise, reference
+from rsample.kernels.autograd import _standard_pair
+from rsample.kernels.maps.map import Map
+from rsample.kernels.noise import CENTERED, NORMAL, NoisePair, compute_dtype
+from rsample.kernels.philox_key import Key
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+# The sum of x times one noise and y times the other.
+MAP = Map(
+    name="weighted_pair",
+    parameters=("x", "y"),
+    noise=NoisePair(NORMAL, CENTERED),
+    reference=lambda noise, x, y: noise[0] * x + noise[1] * y,
+    reference_grad=lambda noise, grad, x, y: (grad * noise[0], grad * noise[1]),
+)
+
+
+def of_stream(stream, blocks):
+    """(blocks, 4) words of the key's blocks, by the last counter word."""
+    number = [(OFFSET + i) % 2**64 for i in range(blocks)]
+    counter = [[n % 2**32 for n in number], [n >> 32 for n in number], [0] * blocks, [stream] * blocks]
+    return torch.tensor([word.tolist() for word in oracle.philox4x32(counter, (SEED % 2**32, SEED >> 32))]).T.numpy()
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 32), (torch.float64, 64)])
+def test_the_second_noise_is_that_of_stream_1(dtype, bits):
+    n = 4000
+    one, zero = torch.ones((), dtype=dtype), torch.zeros((), dtype=dtype)
+    blocks = n * bits // 128
+    expected = oracle.centered(of_stream(1, blocks).astype("uint64"), bits)
+    (ours,) = reference.forward(MAP, packed(), [zero, one], (n,), dtype)
+    torch.testing.assert_close(ours.double(), torch.from_numpy(expected), rtol=2 * torch.finfo(dtype).eps, atol=0)
+    (first,) = reference.forward(MAP, packed(), [one, zero], (n,), dtype)
+    expected = reference.noise(NORMAL, packed().view(torch.int64), n, dtype)
+    torch.testing.assert_close(first, expected, rtol=0, atol=1e-14 if dtype == torch.float64 else 4e-6)
+    assert torch.equal(_standard_pair(MAP.noise)[1].forward((packed(),), [zero], (n,), dtype), ours)
+
+
+@pytest.mark.parametrize("n", [37, 20_011])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_compiled_draws_are_the_references(dtype, n):
+    params = [values(n, dtype, "cpu", seed=j) for j in range(2)]
+    (ours,) = compiled.forward(MAP, packed(), params, (n,), dtype)
+    (expected,) = reference.forward(MAP, packed(), params, (n,), dtype)
+    tolerance = {"rtol": torch.finfo(dtype).eps, "atol": 1e-14 if dtype == torch.float64 else 4e-6}
+    torch.testing.assert_close(ours, expected, **tolerance)
+    grad = values(n, dtype, "cpu", seed=5)
+    grads = compiled.backward(MAP, Key((packed(),))[0], (grad,), params, (True, True))
+    for g, e in zip(grads, reference.backward(MAP, packed(), (grad,), params, (True, True)), strict=True):
+        torch.testing.assert_close(g, e, **tolerance)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "first", "second"), [((7, 30, 24), (24,), (30, 1)), ((7, 30, 25), (30, 25), ())])
+def test_kernels_draw_both(shape, first, second, dtype, device):
+    """Hot passes, a tail, and sums over broadcast dimensions whose rows begin in the middle of a block, or do not."""
+    params = [values(s, dtype, device, seed=j) for j, s in enumerate((first, second))]
+    grad = values(shape, dtype, device, low=-1, high=2, seed=5)
+    ours = elementwise.forward(MAP, (packed(),), params, shape, dtype)[0]
+    cpu = [p.cpu() for p in params]
+    eps, noise = torch.finfo(dtype).eps, NOISE_BOUND[compute_dtype(dtype)]
+    expected = reference.forward(MAP, packed(), cpu, shape, dtype)[0]
+    torch.testing.assert_close(ours.cpu(), expected, rtol=2 * eps, atol=2 * noise)
+    grads = elementwise.backward(MAP, (packed(),), (grad,), params, (True, True))
+    for g, e in zip(grads, reference.backward(MAP, packed(), (grad.cpu(),), cpu, (True, True)), strict=True):
+        torch.testing.assert_close(g.cpu(), e, rtol=4 * eps, atol=1e-3 * (dtype != torch.float64) + 1e-11)
