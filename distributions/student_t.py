@@ -55,9 +55,11 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         validate_args: bool | None = None,
     ) -> None:
         df, loc, scale = broadcastable(df=df, loc=loc, scale=scale)
-        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace.
+        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace. Its rate is no
+        # number, for which a GPU would have to be waited for.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
-        self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)
+        half = 0.5 * self.df
+        self._chi2 = torch.distributions.Gamma(half, torch.full_like(half, 0.5), validate_args=False)
         Distribution.__init__(self, self.df.shape, validate_args=False)
         self._accept(validate_args, df=df, loc=loc, scale=scale)
 
