@@ -55,8 +55,8 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         validate_args: bool | None = None,
     ) -> None:
         df, loc, scale = broadcastable(df=df, loc=loc, scale=scale)
-        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace. Its rate is no
-        # number, for which a GPU would have to be waited for.
+        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace. Its rate is not
+        # a number, for which a constructor would wait for a GPU.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         half = 0.5 * self.df
         self._chi2 = torch.distributions.Gamma(half, torch.full_like(half, 0.5), validate_args=False)
