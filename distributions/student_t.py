@@ -55,11 +55,12 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         validate_args: bool | None = None,
     ) -> None:
         df, loc, scale = broadcastable(df=df, loc=loc, scale=scale)
-        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace. Its rate is not
-        # a number, for which a constructor would wait for a GPU.
+        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace, and waits for a
+        # GPU to have its rate, a number.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         half = 0.5 * self.df
-        self._chi2 = torch.distributions.Gamma(half, torch.full_like(half, 0.5), validate_args=False)
+        rate = torch.full_like(half, 0.5)
+        self._chi2 = torch.distributions.Gamma(half, rate, validate_args=False)  # type: ignore[assignment]
         Distribution.__init__(self, self.df.shape, validate_args=False)
         self._accept(validate_args, df=df, loc=loc, scale=scale)
 
