@@ -55,8 +55,8 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         validate_args: bool | None = None,
     ) -> None:
         df, loc, scale = broadcastable(df=df, loc=loc, scale=scale)
-        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace, and waits for a
-        # GPU to have its rate, a number.
+        # torch's constructor also validates a chi-squared distribution, which torch.compile cannot trace, and waits
+        # for a GPU to have its rate, a number.
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         half = 0.5 * self.df
         rate = torch.full_like(half, 0.5)
