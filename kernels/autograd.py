@@ -16,7 +16,7 @@ the rules that examples differ even where no parameter is mapped.
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -369,19 +369,16 @@ def _noise(
     compute = compute_dtype(dtype)
     if isinstance(kind, LoopNoise):
         params = [p.detach().to(compute) for p in params]
-        values = [
-            Draw.apply(standard, key, marker, tuple(shape), compute, *params)
-            for standard in _standard_loop(kind, operators.map.parameters)
-        ]
+        maps = [standard_loop_map(kind, operators.map.parameters, i) for i in range(kind.values)]
+        values = [Draw.apply(_standard(map), key, marker, tuple(shape), compute, *params) for map in maps]
         return tuple(values) if len(values) > 1 else values[0]
     if isinstance(kind, NoisePair):
         like = torch.zeros((), dtype=compute, device=params[0].device)
-        return tuple(
-            Draw.apply(standard, key, marker, tuple(shape), compute, like) for standard in _standard_pair(kind)
-        )
+        maps = [standard_pair_map(kind, i) for i in range(kind.values)]
+        return tuple(Draw.apply(_standard(map), key, marker, tuple(shape), compute, like) for map in maps)
     drawn = dtype if kind.native_resolution else compute
     like = torch.zeros((), dtype=drawn, device=params[0].device)
-    noise: Tensor = Draw.apply(_standard(kind.name), key, marker, tuple(shape), drawn, like)
+    noise: Tensor = Draw.apply(_standard(STANDARD_MAPS[kind.name]), key, marker, tuple(shape), drawn, like)
     return noise.to(compute)
 
 
@@ -392,21 +389,16 @@ def operators_of(map: Map, kind: type[MapOperators] = MapOperators) -> MapOperat
     return operators
 
 
-@functools.cache
-def _standard(name: str) -> MapOperators:
-    return operators_of(STANDARD_MAPS[name])
+_STANDARD: dict[str, MapOperators] = {}
+_STANDARD_LOCK = threading.Lock()
 
 
-@functools.cache
-def _standard_pair(kind: NoisePair) -> list[MapOperators]:
-    """The draws of each of two noises."""
-    return [operators_of(standard_pair_map(kind, i)) for i in range(kind.values)]
-
-
-@functools.cache
-def _standard_loop(kind: LoopNoise, parameters: tuple[str, ...]) -> list[MapOperators]:
-    """The draws of each of the values of a noise that loops."""
-    return [operators_of(standard_loop_map(kind, parameters, i)) for i in range(kind.values)]
+def _standard(map: Map) -> MapOperators:
+    """The operators of a map that draws the noise itself, by name: maps of different laws may share a noise."""
+    with _STANDARD_LOCK:  # an operator can be defined once
+        if map.name not in _STANDARD:
+            _STANDARD[map.name] = operators_of(map)
+        return _STANDARD[map.name]
 
 
 def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:

@@ -6,8 +6,10 @@ import torch
 from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 
 from rsample.kernels import compiled, elementwise, reference
-from rsample.kernels.autograd import _standard_pair
+from rsample.kernels.autograd import _standard
+from rsample.kernels.maps.inverse_gaussian import INVERSE_GAUSSIAN_MAP
 from rsample.kernels.maps.map import Map
+from rsample.kernels.maps.standard import standard_pair_map
 from rsample.kernels.noise import CENTERED, NORMAL, NoisePair, compute_dtype
 from rsample.kernels.philox_key import Key
 
@@ -40,7 +42,14 @@ def test_the_second_noise_is_that_of_stream_1(dtype, bits):
     (first,) = reference.forward(MAP, packed(), [one, zero], (n,), dtype)
     expected = reference.noise(NORMAL, packed().view(torch.int64), n, dtype)
     torch.testing.assert_close(first, expected, rtol=0, atol=1e-14 if dtype == torch.float64 else 4e-6)
-    assert torch.equal(_standard_pair(MAP.noise)[1].forward((packed(),), [zero], (n,), dtype), ours)
+    assert torch.equal(_standard(standard_pair_map(MAP.noise, 1)).forward((packed(),), [zero], (n,), dtype), ours)
+
+
+def test_maps_with_the_same_noise_share_its_draws():
+    """Even where they say differently how it moves: the draw of the noise alone does not depend on that."""
+    for number in range(2):
+        ours, theirs = (standard_pair_map(noise, number) for noise in (MAP.noise, INVERSE_GAUSSIAN_MAP.noise))
+        assert _standard(ours) is _standard(theirs)
 
 
 @pytest.mark.parametrize("n", [37, 20_011])
