@@ -19,7 +19,7 @@ from pairing import no_garbage_collection
 from results import write_csv
 from timers import ThreadTimer
 
-from rsample.kernels import native_core
+from rsample.kernels.draws import native_core
 
 
 def paired_us(

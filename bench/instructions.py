@@ -22,10 +22,10 @@ import torch
 from budgets import FORWARD, LOOPS, RACE
 
 from rsample import kernels
-from rsample.kernels import launch
-from rsample.kernels.language import HAS_TRITON
-from rsample.kernels.layout import DENSE, SCALAR
-from rsample.kernels.loops.noise import LoopNoise
+from rsample.kernels.engines.triton import launch
+from rsample.kernels.laws.rejection.noise import LoopNoise
+from rsample.kernels.runtime.language import HAS_TRITON
+from rsample.kernels.stream.layout import DENSE, SCALAR
 
 HERE = Path(__file__).resolve().parent
 TARGET = "sm_90"
@@ -133,7 +133,7 @@ def rows_jobs() -> Iterator[Job]:
     """The race over a long row, which a draw of categories is made of; a sample is a category of the row."""
     from rows_machine_code import race_code
 
-    from rsample.kernels.rows.race import UNROLL
+    from rsample.kernels.engines.triton.race import UNROLL
 
     for dtype in (torch.float32, torch.bfloat16):
         for kernel in ("forward", "joint"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rsample.kernels.maps import known_maps
-from rsample.kernels.maps.map import Map
+from rsample.kernels.laws import known_maps
+from rsample.kernels.laws.map import Map
 
 __all__ = ["joint_map", "known_maps"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from sass import Sass, compile_for
 
-from rsample.kernels import elementwise, launch
-from rsample.kernels.elementwise import elementwise_backward_kernel, elementwise_forward_kernel
-from rsample.kernels.launch import Config
-from rsample.kernels.layout import DENSE, SCALAR
-from rsample.kernels.maps.map import Map
+from rsample.kernels.engines.triton import elementwise, launch
+from rsample.kernels.engines.triton.elementwise import elementwise_backward_kernel, elementwise_forward_kernel
+from rsample.kernels.engines.triton.launch import Config
+from rsample.kernels.laws.map import Map
+from rsample.kernels.stream.layout import DENSE, SCALAR
 
 TRITON_NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -49,7 +49,7 @@ def forward_code(
     """The forward kernel.
 
     Args:
-        kinds: the layout of each parameter, as :mod:`rsample.kernels.layout` names it.
+        kinds: the layout of each parameter, as :mod:`rsample.kernels.stream.layout` names it.
     """
     name = TRITON_NAMES[dtype]
     rank = 2 * any(kind not in (SCALAR, DENSE) for kind in kinds)

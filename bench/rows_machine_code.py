@@ -8,8 +8,8 @@ import torch
 from machine_code import KEY, TRITON_NAMES, partial_sums
 from sass import compile_for
 
-from rsample.kernels.launch import group_size
-from rsample.kernels.rows import inversion_kernels, race, relaxed
+from rsample.kernels.engines.triton import inversion_kernels, race, relaxed
+from rsample.kernels.engines.triton.launch import group_size
 
 ROWS = {"sizes": ("i32",), "strides": ("i32",), "rows": "i64", "k": "i64", "step": "i64"}
 

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from torch.distributions.utils import _sum_rightmost
 
 from rsample.kernels import fold_in
-from rsample.kernels.keys import check_source
+from rsample.kernels.draws.keys import check_source
 
 from ._sampling import KeyedSampling, checked_sample_shape, is_overridden, source
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
+from rsample.kernels.draws.draw import Sampler
 
 from ._sampling import FusedSampling, broadcastable, widened
 

@@ -13,9 +13,9 @@ from torch.distributions import Distribution
 from torch.distributions.utils import lazy_property
 from torch.nn import Parameter
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.keys import watched
-from rsample.kernels.noise import compute_dtype
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.draws.keys import watched
+from rsample.kernels.stream.noise import compute_dtype
 
 from ._alternatives import Alternative, settle
 from ._examples import Example

@@ -24,10 +24,11 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import lazy_property
 from torch.nn import Parameter
 
-from rsample.kernels import checks, native_core
-from rsample.kernels.backend import TRITON_DEVICES
-from rsample.kernels.dtensor import any_dtensor, local_part
-from rsample.kernels.keys import watched
+from rsample.kernels.draws import native_core
+from rsample.kernels.draws.keys import watched
+from rsample.kernels.engines.triton import checks
+from rsample.kernels.runtime.backend import TRITON_DEVICES
+from rsample.kernels.runtime.dtensor import any_dtensor, local_part
 
 
 class CheckedArguments(Distribution):

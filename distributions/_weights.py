@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions.utils import logits_to_probs, probs_to_logits
 from torch.nn import Parameter
 
-from rsample.kernels import native_core
+from rsample.kernels.draws import native_core
 
 from ._sampling import is_overridden, unexpanded
 

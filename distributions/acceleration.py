@@ -27,14 +27,14 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as Tor
 from torch.distributions.transforms import _InverseTransform
 from torch.distributions.utils import logits_to_probs
 
-from rsample.kernels import native_core
-from rsample.kernels.checks import NONNEGATIVE, REAL, UNIT_INTERVAL
-from rsample.kernels.keys import watched
-from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import SIGNIFICAND_BITS
-from rsample.kernels.rows.draw import draw_rows
-from rsample.kernels.rows.ops import race
-from rsample.kernels.rows.simplex import stick_breaking
+from rsample.kernels.draws import native_core
+from rsample.kernels.draws.keys import watched
+from rsample.kernels.draws.rows.draw import draw_rows
+from rsample.kernels.draws.rows.ops import race
+from rsample.kernels.draws.rows.simplex import stick_breaking
+from rsample.kernels.engines.triton.checks import NONNEGATIVE, REAL, UNIT_INTERVAL
+from rsample.kernels.laws.map import Map
+from rsample.kernels.stream.noise import SIGNIFICAND_BITS
 
 from ._delegation import DelegatedSampling
 from ._sampling import FusedSampling, KeyedSampling, checked_sample_shape, is_overridden

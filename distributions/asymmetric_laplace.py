@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.asymmetric_laplace import ASYMMETRIC_LAPLACE_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.asymmetric_laplace import ASYMMETRIC_LAPLACE_MAP
 
 from ._examples import LOC_SCALE, Example
 from ._numbers import Numbers

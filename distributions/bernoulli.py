@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
-from rsample.kernels.special import binary_entropy, binary_entropy_of_logits
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.formula.special import binary_entropy, binary_entropy_of_logits
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
 
 from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, widened

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.bernoulli_straight_through import (
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.bernoulli_straight_through import (
     BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP,
     BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP,
 )

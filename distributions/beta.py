@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import Dirichlet, Distribution
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.beta import BETA_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.beta import BETA_MAP
 
 from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, broadcastable

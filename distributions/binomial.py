@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
-from rsample.kernels.special import in_double, log_chances, log_chances_of_logits
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.formula.special import in_double, log_chances, log_chances_of_logits
+from rsample.kernels.laws.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
 
 from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, broadcastable, check_one_of

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.distributions import Distribution, constraints
 
-from rsample.kernels import native_core
-from rsample.kernels.rows.draw import draw_rows
-from rsample.kernels.rows.ops import race
-from rsample.kernels.special import log_probability
+from rsample.kernels.draws import native_core
+from rsample.kernels.draws.rows.draw import draw_rows
+from rsample.kernels.draws.rows.ops import race
+from rsample.kernels.formula.special import log_probability
 
 from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all, clamp_probs
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.continuous_bernoulli import (
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.continuous_bernoulli import (
     CONTINUOUS_BERNOULLI_LOGITS_MAP,
     CONTINUOUS_BERNOULLI_PROBS_MAP,
     cdf_of_logits,

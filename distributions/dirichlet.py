@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rsample.kernels.rows.dirichlet import DIRICHLET
+from rsample.kernels.draws.rows.dirichlet import DIRICHLET
 
 from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_MAP
 
 from ._examples import Example
 from ._sampling import FusedSampling, broadcastable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.gamma import GAMMA_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.gamma import GAMMA_MAP
 
 from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, broadcastable

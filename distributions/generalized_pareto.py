@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.generalized_pareto import (
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.generalized_pareto import (
     GENERALIZED_PARETO_MAP,
     generalized_pareto_end,
     generalized_pareto_log_prob_at,
     generalized_pareto_log_survival,
 )
-from rsample.kernels.noise import compute_dtype
+from rsample.kernels.stream.noise import compute_dtype
 
 from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable, widened

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.geometric import (
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.geometric import (
     GEOMETRIC_LOGITS_MAP,
     GEOMETRIC_PROBS_MAP,
     geometric_logits_entropy,

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, ExpTransform, Transform, Uniform
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.gumbel import GUMBEL_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.gumbel import GUMBEL_MAP
 
 from ._examples import LOC_SCALE, Example
 from ._parts import part

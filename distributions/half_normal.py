@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.normal import HALF_NORMAL_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.normal import HALF_NORMAL_MAP
 
 from ._examples import NORMAL_ROUNDING, POSITIVE, Example
 from ._sampling import FusedSampling

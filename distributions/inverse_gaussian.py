@@ -6,12 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.inverse_gaussian import (
-    INVERSE_GAUSSIAN_MAP,
-    inverse_gaussian_cdf,
-    inverse_gaussian_log_prob,
-)
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.inverse_gaussian import INVERSE_GAUSSIAN_MAP, inverse_gaussian_cdf, inverse_gaussian_log_prob
 
 from ._examples import POSITIVE, Example
 from ._numbers import Numbers

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.johnson_su import JOHNSON_SU_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.johnson_su import JOHNSON_SU_MAP
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._numbers import Numbers

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, PowerTransform, Transform, Uniform
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
 
 from ._examples import Example
 from ._parts import part

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.laplace import LAPLACE_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.laplace import LAPLACE_MAP
 
 from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.constants import constant
-from rsample.kernels.function import wants_derivative
-from rsample.kernels.matrices.onion import onion
+from rsample.kernels.draws.constants import constant
+from rsample.kernels.draws.lean_function import wants_derivative
+from rsample.kernels.draws.matrices.onion import onion
 
 from ._delegation import two_keys
 from ._examples import Example

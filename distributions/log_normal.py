@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.log_normal import LOG_NORMAL_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.log_normal import LOG_NORMAL_MAP
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable

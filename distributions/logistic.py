@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
 
 from ._examples import LOC_SCALE, Example
 from ._sampling import FusedSampling, broadcastable, widened

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import StickBreakingTransform, TransformedDistribution
 
-from rsample.kernels.rows.simplex import stick_breaking
+from rsample.kernels.draws.rows.simplex import stick_breaking
 
 from ._delegation import DelegatedSampling
 from ._examples import Example

@@ -11,8 +11,8 @@ from torch.distributions import Distribution
 from torch.distributions.lowrank_multivariate_normal import _batch_capacitance_tril
 from torch.distributions.utils import lazy_property
 
-from rsample.kernels.matrices.draw import draw_product
-from rsample.kernels.matrices.kind import LOW_RANK_MULTIVARIATE_NORMAL
+from rsample.kernels.draws.matrices.draw import draw_product
+from rsample.kernels.engines.product_kind import LOW_RANK_MULTIVARIATE_NORMAL
 
 from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape

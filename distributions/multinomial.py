@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import lazy_property
 
-from rsample.kernels.rows.draw import count_categories
-from rsample.kernels.special import in_double, log_probability
+from rsample.kernels.draws.rows.draw import count_categories
+from rsample.kernels.formula.special import in_double, log_probability
 
 from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape, unexpanded

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rsample.kernels.constants import constant, zero_and_one
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.normal import NORMAL_MAP, normal_log_prob
+from rsample.kernels.draws.constants import constant, zero_and_one
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.normal import NORMAL_MAP, normal_log_prob
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, Exponential, ExpTransform, Transform
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.pareto import PARETO_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.pareto import PARETO_MAP
 
 from ._examples import POSITIVE, Example
 from ._parts import part

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.poisson import POISSON_MAP
-from rsample.kernels.special import in_double, log_of_positive
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.formula.special import in_double, log_of_positive
+from rsample.kernels.laws.poisson import POISSON_MAP
 
 from ._examples import Example
 from ._sampling import FusedSampling

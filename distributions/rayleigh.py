@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.rayleigh import RAYLEIGH_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.rayleigh import RAYLEIGH_MAP
 
 from ._examples import POSITIVE, Example
 from ._numbers import Numbers

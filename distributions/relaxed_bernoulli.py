@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import SigmoidTransform, TransformedDistribution, relaxed_bernoulli
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.relaxed_bernoulli import (
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.relaxed_bernoulli import (
     LOGIT_RELAXED_BERNOULLI_LOGITS_MAP,
     LOGIT_RELAXED_BERNOULLI_PROBS_MAP,
     RELAXED_BERNOULLI_LOGITS_MAP,
     RELAXED_BERNOULLI_PROBS_MAP,
 )
-from rsample.kernels.maps.support import UNIT_INTERVAL
+from rsample.kernels.laws.support import UNIT_INTERVAL
 
 from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, is_cpu_scalar

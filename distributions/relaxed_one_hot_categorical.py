@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.distributions import ExpTransform, TransformedDistribution
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 
-from rsample.kernels.maps.support import POSITIVE
-from rsample.kernels.rows.autograd import with_temperature
-from rsample.kernels.rows.draw import draw_rows
-from rsample.kernels.rows.ops import Relaxed
+from rsample.kernels.draws.rows.autograd import with_temperature
+from rsample.kernels.draws.rows.draw import draw_rows
+from rsample.kernels.draws.rows.ops import Relaxed
+from rsample.kernels.laws.support import POSITIVE
 
 from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape, is_cpu_scalar

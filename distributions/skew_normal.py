@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.skew_normal import SKEW_NORMAL_MAP, skew_normal_log_prob
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.skew_normal import SKEW_NORMAL_MAP, skew_normal_log_prob
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._numbers import Numbers

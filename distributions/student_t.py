@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable, widened

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import TanhTransform, TransformedDistribution
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.tanh_normal import TANH_NORMAL_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.tanh_normal import TANH_NORMAL_MAP
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.truncated_normal import (
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.truncated_normal import (
     TRUNCATED_NORMAL_MAP,
     Interval,
     interval,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.uniform import UNIFORM_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.uniform import UNIFORM_MAP
 
 from ._examples import Example
 from ._sampling import FusedSampling, broadcastable

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
 
 from ._examples import Example
 from ._sampling import FusedSampling, broadcastable, widened

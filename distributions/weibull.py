@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, Exponential, PowerTransform, Transform
 from torch.distributions.utils import broadcast_all
 
-from rsample.kernels.draw import Sampler
-from rsample.kernels.maps.weibull import WEIBULL_MAP
+from rsample.kernels.draws.draw import Sampler
+from rsample.kernels.laws.weibull import WEIBULL_MAP
 
 from ._examples import POSITIVE, Example
 from ._parts import part

@@ -14,11 +14,11 @@ from torch.distributions import Distribution
 from torch.distributions.multivariate_normal import _precision_to_scale_tril
 from torch.utils.checkpoint import checkpoint
 
-from rsample.kernels.constants import constant, one_half
-from rsample.kernels.function import wants_derivative
-from rsample.kernels.keys import check_source, reserve, watched
-from rsample.kernels.matrices.bartlett import bartlett, has_loops
-from rsample.kernels.matrices.wishart import WishartDraw, half_degrees
+from rsample.kernels.draws.constants import constant, one_half
+from rsample.kernels.draws.keys import check_source, reserve, watched
+from rsample.kernels.draws.lean_function import wants_derivative
+from rsample.kernels.draws.matrices.bartlett import bartlett, has_loops
+from rsample.kernels.draws.matrices.wishart import WishartDraw, half_degrees
 
 from ._delegation import two_keys
 from ._examples import Example, lower_triangular

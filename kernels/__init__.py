@@ -1,6 +1,6 @@
 """Kernels that draw: Philox, noise, maps, and the three backends that run them."""
 
-from .backend import use_backend
-from .compatibility import fold_in, key, split
+from .runtime.backend import use_backend
+from .stream.compatibility import fold_in, key, split
 
 __all__ = ["fold_in", "key", "split", "use_backend"]

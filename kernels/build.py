@@ -3,7 +3,7 @@
     python -m rsample.kernels.build [NAMES]
 
 NAMES are classes of rsample.distributions, whose loops for large draws are built in float32 and float64; small draws of
-every class need none. All is kept where a program's first draws would keep it: see :mod:`rsample.kernels.cpp`.
+every class need none. All is kept where a program's first draws would keep it: see :mod:`engines.cpu.cpp`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from . import compiled, interpreter, native_core
-from .matrices import library as matrices
-from .rows import compiled as rows
+from .draws import native_core
+from .engines.cpu import elementwise as compiled
+from .engines.cpu import interpreter, rows
+from .engines.cpu import product_library as matrices
 
 _DTYPES = (torch.float32, torch.float64)
 

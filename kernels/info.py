@@ -17,9 +17,11 @@ from pathlib import Path
 
 import torch
 
-from . import compiler, cpp, launch, native_core
-from .backend import CPU, TRITON_DEVICES, backend_for, forced
-from .language import HAS_TRITON, triton
+from .draws import native_core
+from .engines.cpu import compiler, cpp
+from .engines.triton import launch
+from .runtime.backend import CPU, TRITON_DEVICES, backend_for, forced
+from .runtime.language import HAS_TRITON, triton
 
 
 def info() -> dict[str, str]:

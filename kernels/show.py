@@ -14,13 +14,13 @@ from types import FunctionType
 
 import torch
 
-from . import device_functions
-from .loops import device
-from .loops.noise import LoopNoise
-from .loops.printed import laws as printed_laws
-from .maps import known_maps
-from .maps.map import Map
-from .translate import printed, traced
+from .formula import device_functions
+from .formula.translate import printed, traced
+from .laws import known_maps
+from .laws.map import Map
+from .laws.rejection import device
+from .laws.rejection.noise import LoopNoise
+from .laws.rejection.printed import laws as printed_laws
 
 
 def shown(map: Map) -> Iterator[str]:

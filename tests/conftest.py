@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsample.kernels import launch, native_core
-from rsample.kernels.language import HAS_TRITON, triton
+from rsample.kernels.draws import native_core
+from rsample.kernels.engines.triton import launch
+from rsample.kernels.runtime.language import HAS_TRITON, triton
 
 
 def _found(package: str) -> bool:
@@ -139,7 +140,7 @@ def _kernels(request, monkeypatch):
     if request.node.get_closest_marker("kernel") is None and request.node.get_closest_marker("cuda") is None:
         yield
         return
-    from rsample.kernels.rows import draw, race  # noqa: F401 - brings every kernel
+    from rsample.kernels.engines.triton import race
 
     def poisoned(shape, dtype, device):
         return torch.full(tuple(shape), float("nan") if dtype.is_floating_point else -1, dtype=dtype, device=device)

@@ -19,9 +19,9 @@ from scipy import special, stats
 
 import rsample.distributions as dist
 from rsample.distributions._sampling import FusedSampling
-from rsample.kernels.loops.noise import LoopNoise
-from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import COARSE_EXPONENTIAL
+from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.rejection.noise import LoopNoise
+from rsample.kernels.stream.noise import COARSE_EXPONENTIAL
 
 
 class _Kumaraswamy:

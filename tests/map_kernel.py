@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rsample.kernels import elementwise, launch
-from rsample.kernels.elementwise import inside
-from rsample.kernels.language import tl, triton
-from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import compute_dtype
-from rsample.kernels.tiles import gradients, noise_of_lanes, of_map
+from rsample.kernels.engines.triton import elementwise, launch
+from rsample.kernels.engines.triton.elementwise import inside
+from rsample.kernels.engines.triton.tiles import gradients, noise_of_lanes, of_map
+from rsample.kernels.laws.map import Map
+from rsample.kernels.runtime.language import tl, triton
+from rsample.kernels.stream.noise import compute_dtype
 
 BLOCKS = 128  # of words, in one program
 

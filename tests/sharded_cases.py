@@ -22,7 +22,8 @@ from torch.distributed.tensor import (
 from torch.distributed.tensor.debug import CommDebugMode
 
 import rsample.distributions as dist
-from rsample.kernels import backend, use_backend
+from rsample.kernels import use_backend
+from rsample.kernels.runtime import backend
 
 KEY = torch.tensor([20_26, 2**32 - 3], dtype=torch.uint64)
 R, S0, S1, S2 = Replicate(), Shard(0), Shard(1), Shard(2)

@@ -6,7 +6,7 @@ import oracle
 import torch
 from torch import Tensor
 
-from rsample.kernels.compatibility import FILLS_ON_CPU
+from rsample.kernels.stream.compatibility import FILLS_ON_CPU
 
 if FILLS_ON_CPU:
     from torch.func import _random

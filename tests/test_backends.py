@@ -12,9 +12,11 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import compiled, native_core, ops, use_backend
-from rsample.kernels.backend import backend_for
-from rsample.kernels.plans import Plans
+from rsample.kernels import use_backend
+from rsample.kernels.draws import native_core, ops
+from rsample.kernels.draws.plans import Plans
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.runtime.backend import backend_for
 
 KEY = torch.tensor([11, 2**64 - 5], dtype=torch.uint64)
 
@@ -185,7 +187,7 @@ def test_backward_runs_where_the_draw_ran(monkeypatch, elsewhere):
 def test_environment_variable_sets_the_default():
     code = """
 import torch
-from rsample.kernels.backend import backend_for
+from rsample.kernels.runtime.backend import backend_for
 import threading
 def show():
     print(backend_for(torch.device("cpu"), 2**20, [torch.zeros(3)]))

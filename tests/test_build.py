@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from rsample.kernels import build, compiled, native_core
-from rsample.kernels.maps.normal import NORMAL_MAP
+from rsample.kernels import build
+from rsample.kernels.draws import native_core
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.laws.normal import NORMAL_MAP
 
 
 def test_what_is_named_is_built():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rsample.kernels import cache
+from rsample.kernels.runtime import cache
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from rsample.kernels import compiled, reference
-from rsample.kernels.cases import Case, by_case
-from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import UNIFORM
-from rsample.kernels.translate import traced
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.formula.cases import Case, by_case
+from rsample.kernels.formula.translate import traced
+from rsample.kernels.laws.map import Map
+from rsample.kernels.stream.noise import UNIFORM
 
 KEY = torch.tensor([3, 4], dtype=torch.uint64)
 

@@ -14,7 +14,7 @@ from torch.distributions import kl_divergence
 from rsample.distributions.categorical import Categorical
 from rsample.distributions.one_hot_categorical import OneHotCategorical, OneHotCategoricalStraightThrough
 from rsample.kernels import use_backend
-from rsample.kernels.rows import compiled
+from rsample.kernels.engines.cpu import rows as compiled
 
 KEY = torch.tensor([20_26, 2**32 - 5], dtype=torch.uint64)
 FAMILIES = [Categorical, OneHotCategorical, OneHotCategoricalStraightThrough]

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rsample.kernels import compiled, reference
-from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
-from rsample.kernels.maps.map import Map
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.maps.uniform import UNIFORM_MAP
-from rsample.kernels.noise import UNIFORM, compute_dtype
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
+from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.stream.noise import UNIFORM, compute_dtype
 
 MAPS = [NORMAL_MAP, UNIFORM_MAP, BERNOULLI_PROBS_MAP, BERNOULLI_LOGITS_MAP]
 PATHWISE = [m for m in MAPS if m.reference_grad is not None]
@@ -428,9 +429,10 @@ def test_a_map_without_translation_warns_once_and_draws(map, missing):
 WITHOUT_COMPILER = """
 import warnings
 import torch
-from rsample.kernels import compiled, reference
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.maps.uniform import UNIFORM_MAP
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.uniform import UNIFORM_MAP
 
 key = torch.tensor([1, 2], dtype=torch.uint64)
 params = [torch.zeros(()), torch.ones(())]
@@ -462,8 +464,8 @@ def test_without_a_compiler_the_reference_runs_after_one_warning(tmp_path):
 NORMAL_TO_FILE = """
 import sys
 import torch
-from rsample.kernels import compiled
-from rsample.kernels.maps.normal import NORMAL_MAP
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.laws.normal import NORMAL_MAP
 
 key = torch.tensor([1, 2**32 - 9], dtype=torch.uint64)
 assert compiled.available(NORMAL_MAP, torch.float32)

@@ -5,14 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from rsample.kernels import launch
-from rsample.kernels.language import HAS_TRITON, triton
-from rsample.kernels.launch import Config
-from rsample.kernels.layout import DENSE, REPEATED, ROWS, SCALAR, STRIDED
-from rsample.kernels.loops.noise import LoopNoise
-from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.maps.uniform import UNIFORM_MAP
+from rsample.kernels.engines.triton import launch
+from rsample.kernels.engines.triton.launch import Config
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.rejection.noise import LoopNoise
+from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.runtime.language import HAS_TRITON, triton
+from rsample.kernels.stream.layout import DENSE, REPEATED, ROWS, SCALAR, STRIDED
 
 if not HAS_TRITON or triton.knobs.runtime.interpret:
     pytest.skip(
@@ -25,8 +25,8 @@ from machine_code import KEY, TRITON_NAMES, backward_code, cost, forward_code, p
 from sass import TARGETS, Sass, compile_for
 from side_by_side import side_by_side
 
-from rsample.kernels.keys import pack_key_kernel
-from rsample.kernels.reduction import reduced_backward_kernel
+from rsample.kernels.draws.keys import pack_key_kernel
+from rsample.kernels.engines.triton.reduction import reduced_backward_kernel
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 MAPS = {name: map for name, map in known_maps().items() if not isinstance(map.noise, LoopNoise)}

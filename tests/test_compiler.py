@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import compiler, cpp, interpreter
+from rsample.kernels.engines.cpu import compiler, cpp, interpreter
 
 pytestmark = pytest.mark.skipif(compiler.vectors() is None, reason="only Inductor knows how to build here")
 
@@ -50,7 +50,7 @@ EVERY_SMALL_DRAW = """
     import math, sys, warnings
     import torch
     from every_class import EVERY_CLASS
-    from rsample.kernels import native_core
+    from rsample.kernels.draws import native_core
 
     warnings.simplefilter("error", RuntimeWarning)
     native_core.begin = lambda: None  # whose build is another

@@ -8,7 +8,7 @@ from scipy import stats
 from torch.autograd import gradcheck, gradgradcheck
 
 from rsample.distributions.continuous_bernoulli import ContinuousBernoulli
-from rsample.kernels.maps.continuous_bernoulli import from_logits_reference, from_logits_reference_grad
+from rsample.kernels.laws.continuous_bernoulli import from_logits_reference, from_logits_reference_grad
 
 KEY = torch.tensor([1, 2], dtype=torch.uint64)
 NOISE = [2.0**-33, 1e-7, 0.1, 0.4999, 0.5, -0.5, -0.3, -1e-3, -1e-7, -(2.0**-33)]

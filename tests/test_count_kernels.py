@@ -4,10 +4,11 @@ import pytest
 import torch
 from kernel_cases import packed
 
-from rsample.kernels import loop_kernels, reference
-from rsample.kernels.maps.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
-from rsample.kernels.maps.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
-from rsample.kernels.maps.poisson import POISSON_MAP
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import loop_kernels
+from rsample.kernels.laws.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
+from rsample.kernels.laws.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
+from rsample.kernels.laws.poisson import POISSON_MAP
 
 pytestmark = pytest.mark.kernel
 

@@ -15,8 +15,8 @@ from scipy import stats
 
 from rsample.distributions import Binomial, Multinomial, NegativeBinomial, Poisson
 from rsample.kernels import use_backend
-from rsample.kernels.loops.binomial import binomial_hat, binomial_mass
-from rsample.kernels.loops.poisson import poisson_hat, poisson_mass
+from rsample.kernels.laws.rejection.binomial import binomial_hat, binomial_mass
+from rsample.kernels.laws.rejection.poisson import poisson_hat, poisson_mass
 
 KEY = torch.tensor([2024, 7], dtype=torch.uint64)
 LEAST_P = 1e-4

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from rsample.kernels import compiled, reference
-from rsample.kernels.derivatives import _CONSTANT, _PICKED, _RULES, gradient_of, score_of
-from rsample.kernels.maps.map import Map
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.noise import CENTERED
-from rsample.kernels.translate import OPERATIONS
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.formula.derivatives import _CONSTANT, _PICKED, _RULES, gradient_of, score_of
+from rsample.kernels.formula.translate import OPERATIONS
+from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.stream.noise import CENTERED
 
 N = 64
 U, X, Y = (torch.linspace(low, high, N, dtype=torch.float64) for low, high in ((-0.45, 0.45), (0.3, 2.0), (1.5, 0.2)))

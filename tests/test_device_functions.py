@@ -12,12 +12,15 @@ import torch
 from kernel_cases import packed, values
 from known_maps import known_maps
 
-from rsample.kernels import device_functions, elementwise, reference, show
-from rsample.kernels.device_functions import device_function, source
-from rsample.kernels.language import HAS_TRITON
-from rsample.kernels.loops.noise import LoopNoise
-from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import UNIFORM
+from rsample.kernels import show
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import elementwise
+from rsample.kernels.formula import device_functions
+from rsample.kernels.formula.device_functions import device_function, source
+from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.rejection.noise import LoopNoise
+from rsample.kernels.runtime.language import HAS_TRITON
+from rsample.kernels.stream.noise import UNIFORM
 
 if not HAS_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
@@ -29,9 +32,9 @@ TEXTS = """
 import hashlib, sys, torch
 sys.path.append("bench")
 from known_maps import known_maps
-from rsample.kernels.device_functions import source
-from rsample.kernels.loops import device, printed
-from rsample.kernels.loops.noise import LoopNoise
+from rsample.kernels.formula.device_functions import source
+from rsample.kernels.laws.rejection import device, printed
+from rsample.kernels.laws.rejection.noise import LoopNoise
 for name, map in known_maps().items():
     text = ""
     if not isinstance(map.noise, LoopNoise):

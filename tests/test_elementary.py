@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from rsample.kernels import cpp
+from rsample.kernels.engines.cpu import cpp
 
 # A unit in the last place is 1 to 2 times 2**-24, so 2e-7 is between 1.7 and 3.4 of them; what a function's polynomial
 # and its last three roundings may come to.

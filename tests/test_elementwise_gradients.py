@@ -5,10 +5,12 @@ import pytest
 import torch
 from kernel_cases import NOISE_BOUND, packed, values
 
-from rsample.kernels import elementwise, layout, reference
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.maps.uniform import UNIFORM_MAP
-from rsample.kernels.noise import compute_dtype
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import elementwise
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.stream import layout
+from rsample.kernels.stream.noise import compute_dtype
 
 pytestmark = pytest.mark.kernel
 
@@ -82,15 +84,15 @@ def test_gradients_of_any_strides(make, device):
 
 def test_gradients_with_64_bit_indices(device, monkeypatch):
     monkeypatch.setattr(layout, "INT31", 1)
-    monkeypatch.setattr("rsample.kernels.reduction.INT31", 1)
+    monkeypatch.setattr("rsample.kernels.engines.triton.reduction.INT31", 1)
     params = [values((24,), torch.float32, device), values((30, 1), torch.float32, device)]
     check_backward(NORMAL_MAP, params, values((7, 30, 24), torch.float32, device))
 
 
 def test_a_large_reduction_is_shared_out_among_programs(device, monkeypatch):
-    monkeypatch.setattr("rsample.kernels.reduction._PROGRAMS", 8)
+    monkeypatch.setattr("rsample.kernels.engines.triton.reduction._PROGRAMS", 8)
     params = [values((24,), torch.float32, device), values((500, 1), torch.float32, device)]
     check_backward(NORMAL_MAP, params, values((500, 24), torch.float32, device))
-    monkeypatch.setattr("rsample.kernels.reduction._PROGRAMS", 64)
+    monkeypatch.setattr("rsample.kernels.engines.triton.reduction._PROGRAMS", 64)
     params = [values((2, 1), torch.float32, device), values((1, 6_000), torch.float32, device)]
     check_backward(NORMAL_MAP, params, values((2, 6_000), torch.float32, device))

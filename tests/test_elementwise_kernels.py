@@ -7,14 +7,16 @@ import stateless
 import torch
 from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 
-from rsample.kernels import compatibility, elementwise, launch, layout, reference
-from rsample.kernels.language import tl, triton
-from rsample.kernels.launch import BROADCAST_CONFIGS, CONFIGS, Config
-from rsample.kernels.layout import describe
-from rsample.kernels.maps.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.maps.uniform import UNIFORM_MAP
-from rsample.kernels.noise import NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import elementwise, launch
+from rsample.kernels.engines.triton.launch import BROADCAST_CONFIGS, CONFIGS, Config
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.runtime.language import tl, triton
+from rsample.kernels.stream import compatibility, layout
+from rsample.kernels.stream.layout import describe
+from rsample.kernels.stream.noise import NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
 
 pytestmark = pytest.mark.kernel
 

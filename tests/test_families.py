@@ -9,7 +9,7 @@ import torch
 from examples import DISCRETE, EXAMPLES
 from torch.autograd import gradcheck, gradgradcheck
 
-from rsample.kernels.compatibility import FILLS_ON_CPU
+from rsample.kernels.stream.compatibility import FILLS_ON_CPU
 
 KEY = torch.tensor([20_26, 2**32 - 3], dtype=torch.uint64)
 PATHWISE = [e for e in EXAMPLES if e.make(*e.values()).has_rsample]

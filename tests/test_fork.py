@@ -13,8 +13,9 @@ SETUP = """
     import os, signal, sys, threading, time
     import torch
     import rsample.distributions as dist
-    from rsample.kernels import compiled, cpp, use_backend
-    from rsample.kernels.maps.normal import NORMAL_MAP
+    from rsample.kernels.engines.cpu import elementwise as compiled, cpp
+    from rsample.kernels import use_backend
+    from rsample.kernels.laws.normal import NORMAL_MAP
 
     def in_child(name, work):
         sys.stdout.flush()

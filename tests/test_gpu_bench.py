@@ -27,7 +27,8 @@ from gpu.table import Table, read
 from gpu.timings import Timing, known_instructions
 from gpu.tuning import Tuned, configurations
 
-from rsample.kernels import launch, use_backend
+from rsample.kernels import use_backend
+from rsample.kernels.engines.triton import launch
 
 H200 = Gpu(multiprocessors=132, clock=1.98e9, bandwidth=4.1e12)
 FACTS = {

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import hugepages, use_backend
+from rsample.kernels import use_backend
+from rsample.kernels.runtime import hugepages
 
 KEY = torch.tensor([8, 9], dtype=torch.uint64)
 HUGE_PAGE = 2**21

@@ -8,17 +8,9 @@ import pytest
 
 import rsample
 
-# The floors, from the ground. A module of kernels/ that none of them names is on the one of the draws.
-STREAM = """language devicemath polynomial philox noise philox_key window layout backend compatibility dtensor hugepages
-    cache"""
-FORMULA = "special cotangent translate derivatives device_functions cases"
-LAWS = "maps loops"
-ENGINES = """direct_launch launch tiles reduction elementwise loop_kernels reference compiler cpp interpreter compiled
-    checks outputs rows.gumbel rows.layout rows.inversion rows.race rows.relaxed rows.inversion_kernels rows.reference
-    rows.compiled matrices.kind matrices.layout matrices.library matrices.noise matrices.reference matrices.product
-    matrices.compiled"""
-FLOORS = {f"kernels.{name}": i for i, names in enumerate((STREAM, FORMULA, LAWS, ENGINES)) for name in names.split()}
-DRAWS, CLASSES = 4, 5
+# The folders, from the ground. What lies in none of them, such as `python -m rsample.kernels.show`, is above these.
+FLOORS = [f"kernels.{name}" for name in ("runtime", "formula", "stream", "laws", "engines", "draws")]
+CLASSES = len(FLOORS)
 
 ROOT = Path(rsample.kernels.__path__[0]).parent
 FILES = {
@@ -30,9 +22,7 @@ FILES = {
 
 
 def floor(module):
-    if module.startswith("distributions"):
-        return CLASSES
-    return FLOORS.get(module, FLOORS.get(module.rpartition(".")[0], DRAWS))
+    return next((i for i, name in enumerate(FLOORS) if f"{module}.".startswith(f"{name}.")), CLASSES)
 
 
 def imported(module):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import rsample
-from rsample.kernels import info, native_core, use_backend
+from rsample.kernels import info, use_backend
+from rsample.kernels.draws import native_core
 
 
 @pytest.fixture

@@ -10,10 +10,13 @@ import pytest
 import torch
 from known_maps import known_maps
 
-from rsample.kernels import compiled, cpp, interpreter, reference, translate
-from rsample.kernels.maps.map import Map
-from rsample.kernels.noise import UNIFORM
-from rsample.kernels.translate import OPERATIONS, Function, Operation, operands_of
+from rsample.kernels.engines.cpu import cpp, interpreter
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.formula import translate
+from rsample.kernels.formula.translate import OPERATIONS, Function, Operation, operands_of
+from rsample.kernels.laws.map import Map
+from rsample.kernels.stream.noise import UNIFORM
 
 MAPS = known_maps()
 # Tiles that are whole, and a part of one.

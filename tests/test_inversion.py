@@ -9,9 +9,9 @@ from scipy import stats
 
 from rsample.distributions import Categorical, MixtureSameFamily, Multinomial, Normal, OneHotCategorical
 from rsample.kernels import use_backend
-from rsample.kernels.compatibility import fold_in
-from rsample.kernels.rows import compiled
-from rsample.kernels.rows.inversion import draws_by_inversion, running_sums, unit_bits
+from rsample.kernels.engines.cpu import rows as compiled
+from rsample.kernels.engines.inversion import draws_by_inversion, running_sums, unit_bits
+from rsample.kernels.stream.compatibility import fold_in
 
 KEY = torch.tensor([20_26, 2**32 - 5], dtype=torch.uint64)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

@@ -7,10 +7,10 @@ import torch
 from kernel_cases import packed
 from race_cases import weights
 
-from rsample.kernels import launch
-from rsample.kernels.rows import inversion_kernels, reference
-from rsample.kernels.rows.inversion_kernels import TableConfig
-from rsample.kernels.window import Window
+from rsample.kernels.engines.eager import rows as reference
+from rsample.kernels.engines.triton import inversion_kernels, launch
+from rsample.kernels.engines.triton.inversion_kernels import TableConfig
+from rsample.kernels.stream.window import Window
 
 pytestmark = pytest.mark.kernel
 
@@ -92,7 +92,7 @@ def test_many_rows_and_few(device):
 
 
 def test_64_bit_indices(device, monkeypatch):
-    monkeypatch.setattr("rsample.kernels.rows.inversion_kernels.INT31", 1)
+    monkeypatch.setattr("rsample.kernels.engines.triton.inversion_kernels.INT31", 1)
     check(weights((3, 1, 11), torch.float32, device), (3, 4, 11))
 
 

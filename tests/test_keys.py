@@ -10,8 +10,9 @@ import torch
 
 import rsample.distributions as dist
 from rsample import kernels
-from rsample.kernels import compatibility, keys
-from rsample.kernels.philox_key import packed_key
+from rsample.kernels.draws import keys
+from rsample.kernels.stream import compatibility
+from rsample.kernels.stream.philox_key import packed_key
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 

@@ -7,11 +7,14 @@ import torch
 from kernel_cases import packed
 from known_maps import known_maps
 
-from rsample.kernels import compiled, loop_kernels, reference
-from rsample.kernels.cotangent import cotangent
-from rsample.kernels.language import HAS_TRITON
-from rsample.kernels.loops import device, printed
-from rsample.kernels.loops.law import (
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import loop_kernels
+from rsample.kernels.formula.cotangent import cotangent
+from rsample.kernels.formula.special import fused_polynomial
+from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.rejection import device, printed
+from rsample.kernels.laws.rejection.law import (
     Arrivals,
     Law,
     Once,
@@ -21,9 +24,8 @@ from rsample.kernels.loops.law import (
     noise_of,
     normal_candidates,
 )
-from rsample.kernels.loops.noise import Blocks, LoopNoise
-from rsample.kernels.maps.map import Map
-from rsample.kernels.special import fused_polynomial
+from rsample.kernels.laws.rejection.noise import Blocks, LoopNoise
+from rsample.kernels.runtime.language import HAS_TRITON
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -6,9 +6,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsample.kernels import layout
-from rsample.kernels.language import tl, triton
-from rsample.kernels.layout import DENSE, REPEATED, ROWS, SCALAR, STRIDED, collapse, describe, strided_offset, unpack
+from rsample.kernels.runtime.language import tl, triton
+from rsample.kernels.stream import layout
+from rsample.kernels.stream.layout import (
+    DENSE,
+    REPEATED,
+    ROWS,
+    SCALAR,
+    STRIDED,
+    collapse,
+    describe,
+    strided_offset,
+    unpack,
+)
 
 
 def offsets(sizes, strides):

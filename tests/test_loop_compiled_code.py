@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsample.kernels.language import HAS_TRITON, triton
+from rsample.kernels.runtime.language import HAS_TRITON, triton
 
 if not HAS_TRITON or triton.knobs.runtime.interpret:
     pytest.skip(
@@ -16,9 +16,9 @@ from loop_machine_code import loop_backward_code, loop_cost, loop_forward_code
 from sass import TARGETS, Sass
 from side_by_side import side_by_side
 
-from rsample.kernels.layout import DENSE, SCALAR
-from rsample.kernels.loops.noise import LoopNoise
-from rsample.kernels.maps.gamma import GAMMA_MAP
+from rsample.kernels.laws.gamma import GAMMA_MAP
+from rsample.kernels.laws.rejection.noise import LoopNoise
+from rsample.kernels.stream.layout import DENSE, SCALAR
 
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 MAPS = {name: map for name, map in known_maps().items() if isinstance(map.noise, LoopNoise)}

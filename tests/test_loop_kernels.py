@@ -4,12 +4,14 @@ import pytest
 import torch
 from kernel_cases import packed
 
-from rsample.kernels import loop_kernels, reference, use_backend
-from rsample.kernels.maps.beta import BETA_MAP
-from rsample.kernels.maps.fisher_snedecor import FISHER_SNEDECOR_MAP
-from rsample.kernels.maps.gamma import GAMMA_MAP, INVERSE_GAMMA_MAP
-from rsample.kernels.maps.von_mises import VON_MISES_MAP
-from rsample.kernels.rows.dirichlet import DIRICHLET
+from rsample.kernels import use_backend
+from rsample.kernels.draws.rows.dirichlet import DIRICHLET
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import loop_kernels
+from rsample.kernels.laws.beta import BETA_MAP
+from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_MAP
+from rsample.kernels.laws.gamma import GAMMA_MAP, INVERSE_GAMMA_MAP
+from rsample.kernels.laws.von_mises import VON_MISES_MAP
 
 pytestmark = pytest.mark.kernel
 

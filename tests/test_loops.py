@@ -16,9 +16,9 @@ from scipy import integrate, stats
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
-from rsample.kernels.loops.gamma import GAMMA
-from rsample.kernels.loops.noise import Blocks, LoopNoise, loop_noise
-from rsample.kernels.rows.dirichlet import DIRICHLET
+from rsample.kernels.draws.rows.dirichlet import DIRICHLET
+from rsample.kernels.laws.rejection.gamma import GAMMA
+from rsample.kernels.laws.rejection.noise import Blocks, LoopNoise, loop_noise
 
 KEY = torch.tensor([20261128, 5], dtype=torch.uint64)
 LOOPS = [map for map in known_maps().values() if isinstance(map.noise, LoopNoise)]

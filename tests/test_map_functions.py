@@ -13,7 +13,7 @@ from examples import DISCRETE, EXAMPLES
 from map_kernel import BLOCKS, run_map, second_words
 from scipy import special
 
-from rsample.kernels.noise import (
+from rsample.kernels.stream.noise import (
     CENTERED,
     EXPONENTIAL,
     NATIVE_UNIFORM,

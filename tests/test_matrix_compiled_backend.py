@@ -6,9 +6,11 @@ import pytest
 import torch
 from kernel_cases import packed
 
-from rsample.kernels.matrices import compiled, library, reference
-from rsample.kernels.matrices.compiled import by_blas, describe_rows
-from rsample.kernels.matrices.kind import (
+from rsample.kernels.engines.cpu import product as compiled
+from rsample.kernels.engines.cpu import product_library as library
+from rsample.kernels.engines.cpu.product import by_blas, describe_rows
+from rsample.kernels.engines.eager import product as reference
+from rsample.kernels.engines.product_kind import (
     LOW_RANK_MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL_WITH_NORM,

@@ -15,19 +15,21 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 
 import rsample.distributions as dist
-from rsample.kernels import compiled, launch, use_backend
-from rsample.kernels.language import HAS_TRITON
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.matrices import reference
-from rsample.kernels.matrices.kind import (
+from rsample.kernels import use_backend
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import product as reference
+from rsample.kernels.engines.product_kind import (
     LOW_RANK_MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL_WITH_NORM,
 )
-from rsample.kernels.matrices.layout import describe_batch
+from rsample.kernels.engines.product_layout import describe_batch
+from rsample.kernels.engines.triton import launch
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.runtime.language import HAS_TRITON
 
 if HAS_TRITON:
-    from rsample.kernels.matrices import product
+    from rsample.kernels.engines.triton import product
 
 KEY = torch.tensor([20_26, 2**32 - 5], dtype=torch.uint64)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -459,7 +461,7 @@ def test_kernels_on_any_strides(device, monkeypatch):
     assert torch.equal(expanded, check_kernels(kind, shape, (loc, one))[0][0])
     grad = random(18, 3, 4, seed=5).float().to(device).permute(1, 2, 0)
     check_kernels(kind, shape, (loc, factor), grad=grad)
-    monkeypatch.setattr("rsample.kernels.matrices.layout.INT31", 1)
+    monkeypatch.setattr("rsample.kernels.engines.product_layout.INT31", 1)
     assert torch.equal(check_kernels(kind, shape, (loc, factor))[0][0], expected)
 
 

@@ -16,7 +16,9 @@ import torch
 from torch.autograd import forward_ad
 
 import rsample.distributions as dist
-from rsample.kernels import autograd, native_core, reference, use_backend
+from rsample.kernels import use_backend
+from rsample.kernels.draws import autograd, native_core
+from rsample.kernels.engines.eager import elementwise as reference
 
 KEY = torch.tensor([20261130, 5], dtype=torch.uint64)
 
@@ -518,7 +520,8 @@ def test_on_a_gpu_kernels_get_the_arguments_that_python_gives_them(on_a_stub_gpu
         """
         import ctypes
         import rsample.distributions as dist
-        from rsample.kernels import direct_launch, native_core
+        from rsample.kernels.engines.triton import direct_launch
+        from rsample.kernels.draws import native_core
 
         SIZES = {"O": 8, "i": 4, "I": 4, "l": 8, "K": 8}
         seen, letters_of = [], []
@@ -599,7 +602,7 @@ def test_a_capture_takes_its_key_from_memory(on_a_stub_gpu):
     printed = on_a_stub_gpu(
         """
         import rsample.distributions as dist
-        from rsample.kernels import native_core
+        from rsample.kernels.draws import native_core
 
         print(native_core.wait())
         x = torch.zeros(1024, device="cuda")
@@ -635,7 +638,7 @@ ALONE = """
     import os
     import torch
     import rsample.distributions as dist
-    from rsample.kernels import native_core
+    from rsample.kernels.draws import native_core
 
     d = dist.Normal(torch.zeros(3), 1.0)
     for _ in range(3):
@@ -658,7 +661,7 @@ def test_a_build_that_failed_is_not_tried_again_by_each_process(tmp_path, monkey
     monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(cache))
     program = """
         import logging, sys
-        from rsample.kernels import native_core
+        from rsample.kernels.draws import native_core
         logging.basicConfig(level=logging.INFO, stream=sys.stdout)
         native_core.wait(*map(bool, sys.argv[1:]))
     """

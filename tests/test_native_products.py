@@ -5,9 +5,10 @@ import torch
 from torch.autograd import forward_ad
 
 import rsample.distributions as dist
-from rsample.kernels import native_core, use_backend
-from rsample.kernels.matrices.draw import draw_product
-from rsample.kernels.matrices.kind import KINDS, LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+from rsample.kernels import use_backend
+from rsample.kernels.draws import native_core
+from rsample.kernels.draws.matrices.draw import draw_product
+from rsample.kernels.engines.product_kind import KINDS, LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
 
 KEY = torch.tensor([20261130, 5], dtype=torch.uint64)
 
@@ -212,7 +213,7 @@ def test_derivatives_beyond_the_first_one(taken, by_python):
 
 
 def test_backward_in_a_block_of_use_backend_goes_its_way(taken, monkeypatch):
-    from rsample.kernels.matrices import reference
+    from rsample.kernels.engines.eager import product as reference
 
     factor = torch.eye(3, requires_grad=True)
     called = []

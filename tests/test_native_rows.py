@@ -8,8 +8,9 @@ import torch
 from torch.autograd import forward_ad
 
 import rsample.distributions as dist
-from rsample.kernels import native_core, use_backend
-from rsample.kernels.rows import autograd
+from rsample.kernels import use_backend
+from rsample.kernels.draws import native_core
+from rsample.kernels.draws.rows import autograd
 
 KEY = torch.tensor([20261130, 6], dtype=torch.uint64)
 FUNCTIONS = ("race", "relaxed", "dirichlet", "counts")

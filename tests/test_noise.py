@@ -4,9 +4,9 @@ import oracle
 import pytest
 import torch
 
-from rsample.kernels import reference
-from rsample.kernels.compatibility import FILLS_ON_CPU
-from rsample.kernels.noise import NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.stream.compatibility import FILLS_ON_CPU
+from rsample.kernels.stream.noise import NATIVE_UNIFORM, NORMAL, UNIFORM, compute_dtype
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 N = 100_003

@@ -5,13 +5,15 @@ import pytest
 import torch
 from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 
-from rsample.kernels import compiled, elementwise, reference
-from rsample.kernels.autograd import _standard
-from rsample.kernels.maps.inverse_gaussian import INVERSE_GAUSSIAN_MAP
-from rsample.kernels.maps.map import Map
-from rsample.kernels.maps.standard import standard_pair_map
-from rsample.kernels.noise import CENTERED, NORMAL, NoisePair, compute_dtype
-from rsample.kernels.philox_key import Key
+from rsample.kernels.draws.autograd import _standard
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import elementwise
+from rsample.kernels.laws.inverse_gaussian import INVERSE_GAUSSIAN_MAP
+from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.standard_noise import standard_pair_map
+from rsample.kernels.stream.noise import CENTERED, NORMAL, NoisePair, compute_dtype
+from rsample.kernels.stream.philox_key import Key
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # The sum of x times one noise and y times the other.

@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import rsample.distributions as dist
-from rsample.kernels.loops.noise import LoopNoise
-from rsample.kernels.rows.dirichlet import DIRICHLET
+from rsample.kernels.draws.rows.dirichlet import DIRICHLET
+from rsample.kernels.laws.rejection.noise import LoopNoise
 
 KEY = torch.tensor([11, 13], dtype=torch.uint64)
 OPS = torch.ops.rsample

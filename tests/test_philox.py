@@ -5,9 +5,9 @@ import oracle
 import pytest
 import torch
 
-from rsample.kernels import launch
-from rsample.kernels.language import tl, triton
-from rsample.kernels.philox import philox4x32, philox4x32_words, philox_blocks
+from rsample.kernels.engines.triton import launch
+from rsample.kernels.runtime.language import tl, triton
+from rsample.kernels.stream.philox import philox4x32, philox4x32_words, philox_blocks
 
 KNOWN_ANSWERS = list(oracle.known_answers())
 

@@ -5,8 +5,9 @@ import torch
 from every_class import EVERY_CLASS
 
 import rsample.distributions as dist
-from rsample.kernels import native_core, plans, use_backend
-from rsample.kernels.plans import Plans
+from rsample.kernels import use_backend
+from rsample.kernels.draws import native_core, plans
+from rsample.kernels.draws.plans import Plans
 
 # Enough for the compiled loops, and few.
 SIZES = [5, 1100]
@@ -157,7 +158,7 @@ def test_on_a_gpu_a_kind_is_launched_without_triton(on_a_stub_gpu):
         """
         import triton
         import rsample.distributions as dist
-        from rsample.kernels import direct_launch
+        from rsample.kernels.engines.triton import direct_launch
 
         x = torch.zeros(1024, device="cuda", requires_grad=True)
         normal, gamma = dist.Normal(x, 1.0), dist.Gamma(torch.exp(x), 1.0)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from rsample.kernels.language import HAS_TRITON, triton
+from rsample.kernels.runtime.language import HAS_TRITON, triton
 
 if not HAS_TRITON or triton.knobs.runtime.interpret:
     pytest.skip(
@@ -16,8 +16,8 @@ from machine_code import KEY, TRITON_NAMES, partial_sums
 from sass import TARGETS, Sass
 from triton.compiler import ASTSource
 
-from rsample.kernels.matrices import product
-from rsample.kernels.matrices.kind import LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+from rsample.kernels.engines.product_kind import LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+from rsample.kernels.engines.triton import product
 
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 MVN, LOW_RANK = MULTIVARIATE_NORMAL_WITH_NORM, LOW_RANK_MULTIVARIATE_NORMAL

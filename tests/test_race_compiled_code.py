@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsample.kernels.language import HAS_TRITON, triton
+from rsample.kernels.runtime.language import HAS_TRITON, triton
 
 if not HAS_TRITON or triton.knobs.runtime.interpret:
     pytest.skip(
@@ -14,8 +14,8 @@ from budgets import RACE
 from rows_machine_code import finish_code, race_code, relaxed_code, running_sums_code, search_code
 from sass import TARGETS, Sass
 
-from rsample.kernels.launch import group_size
-from rsample.kernels.rows import race
+from rsample.kernels.engines.triton import race
+from rsample.kernels.engines.triton.launch import group_size
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 

@@ -5,11 +5,11 @@ import torch
 from kernel_cases import packed
 from race_cases import check_winners, weights
 
-from rsample.kernels import launch
-from rsample.kernels.language import tl, triton
-from rsample.kernels.rows import race, reference, relaxed
-from rsample.kernels.rows.gumbel import race_time
-from rsample.kernels.rows.layout import describe_rows
+from rsample.kernels.engines.eager import rows as reference
+from rsample.kernels.engines.row_layout import describe_rows
+from rsample.kernels.engines.triton import launch, race, relaxed
+from rsample.kernels.engines.triton.exponential_clocks import race_time
+from rsample.kernels.runtime.language import tl, triton
 
 pytestmark = pytest.mark.kernel
 
@@ -87,7 +87,7 @@ def test_halves_in_groups_of_eight(device):
 
 
 def test_64_bit_indices(device, monkeypatch):
-    monkeypatch.setattr("rsample.kernels.rows.layout.INT31", 1)
+    monkeypatch.setattr("rsample.kernels.engines.row_layout.INT31", 1)
     w = weights((3, 1, 11), torch.float32, device)
     assert describe_rows((3, 4, 11), w, 4).wide
     check_winners(index_of(w, (3, 4, 11)), w, (3, 4, 11))

@@ -15,7 +15,7 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as Tor
 from rsample.distributions.categorical import Categorical
 from rsample.distributions.relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCategorical
 from rsample.kernels import use_backend
-from rsample.kernels.rows import compiled
+from rsample.kernels.engines.cpu import rows as compiled
 
 KEY = torch.tensor([20_26, 2**32 - 5], dtype=torch.uint64)
 FAMILIES = [ExpRelaxedCategorical, RelaxedOneHotCategorical]

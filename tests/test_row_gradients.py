@@ -5,7 +5,7 @@ import torch
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
-from rsample.kernels.rows import compiled
+from rsample.kernels.engines.cpu import rows as compiled
 
 KEY = torch.tensor([20261130, 8], dtype=torch.uint64)
 # Longer than a part of a sum, a tile, and the work of a thread.

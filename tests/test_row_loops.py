@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
-from rsample.kernels.matrices import bartlett, onion
-from rsample.kernels.rows import simplex
+from rsample.kernels.draws.matrices import bartlett, onion
+from rsample.kernels.draws.rows import simplex
 
 KEY = torch.tensor([20_26, 2**32 - 5], dtype=torch.uint64)
 DTYPES = [torch.float32, torch.float64]

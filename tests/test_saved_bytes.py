@@ -7,7 +7,7 @@ from every_class import CLASSES
 from saved_bytes import saved_bytes, saved_for_backward
 
 import rsample.distributions as dist
-from rsample.kernels import native_core
+from rsample.kernels.draws import native_core
 
 # Their log_prob is of the finished sample, and keeps what it is made of; but those of Gamma and Chi2 keep nothing.
 LOG_PROB_KEEPS = {"LogisticNormal", "LowRankMultivariateNormal", "Wishart"}

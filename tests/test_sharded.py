@@ -16,10 +16,10 @@ from sharded_cases import CASES, KEY, run_cases, values
 
 from rsample.distributions import Exponential, Gamma, Normal
 from rsample.kernels import use_backend
-from rsample.kernels.launch import group_size
-from rsample.kernels.philox_key import Key
-from rsample.kernels.rows.ops import Race
-from rsample.kernels.sharded import Box, draw_box, draw_box_by_inversion
+from rsample.kernels.draws.rows.ops import Race
+from rsample.kernels.draws.sharded import Box, draw_box, draw_box_by_inversion
+from rsample.kernels.engines.triton.launch import group_size
+from rsample.kernels.stream.philox_key import Key
 
 
 @pytest.mark.parametrize("backend", ["reference", "compiled"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import StickBreakingTransform
 
-from rsample.kernels.rows.simplex import stick_breaking
+from rsample.kernels.draws.rows.simplex import stick_breaking
 
 INSIDE = torch.tensor([[0.3, -1.2, 0.9], [4.0, 0.0, -3.0]], dtype=torch.float64)
 # Shares that torch clamps, after which next to nothing is left.

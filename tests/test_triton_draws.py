@@ -4,8 +4,10 @@ import pytest
 import torch
 
 import rsample.distributions as dist
-from rsample.kernels import keys, launch, use_backend
-from rsample.kernels.philox_key import packed_key
+from rsample.kernels import use_backend
+from rsample.kernels.draws import keys
+from rsample.kernels.engines.triton import launch
+from rsample.kernels.stream.philox_key import packed_key
 
 pytestmark = pytest.mark.kernel
 

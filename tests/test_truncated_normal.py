@@ -12,8 +12,10 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import Normal
 
 from rsample.distributions.truncated_normal import TruncatedNormal
-from rsample.kernels import compiled, elementwise, reference
-from rsample.kernels.maps.truncated_normal import TRUNCATED_NORMAL_MAP, truncated_normal_reference
+from rsample.kernels.engines.cpu import elementwise as compiled
+from rsample.kernels.engines.eager import elementwise as reference
+from rsample.kernels.engines.triton import elementwise
+from rsample.kernels.laws.truncated_normal import TRUNCATED_NORMAL_MAP, truncated_normal_reference
 
 INF = math.inf
 KEY = torch.tensor([1, 2], dtype=torch.uint64)

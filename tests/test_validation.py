@@ -11,7 +11,8 @@ from torch.distributions import constraints
 
 import rsample.distributions as dist
 from rsample.distributions import _validation
-from rsample.kernels import checks, native_core
+from rsample.kernels.draws import native_core
+from rsample.kernels.engines.triton import checks
 
 
 class Arrival:

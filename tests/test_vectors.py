@@ -7,8 +7,8 @@ import ctypes
 import pytest
 import torch
 
-from rsample.kernels import compiler, cpp
-from rsample.kernels.translate import OPERATIONS
+from rsample.kernels.engines.cpu import compiler, cpp
+from rsample.kernels.formula.translate import OPERATIONS
 
 pytestmark = pytest.mark.skipif(
     not any("RSAMPLE_VECTOR_BYTES" in flag for flag in compiler.vectors() or ()), reason="vectors are ATen's here"

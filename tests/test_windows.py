@@ -6,9 +6,9 @@ from kernel_cases import packed, values
 
 from rsample.distributions import Bernoulli, Exponential, Gamma, Normal, StudentT
 from rsample.kernels import use_backend
-from rsample.kernels.layout import row_major_strides
-from rsample.kernels.philox_key import Key
-from rsample.kernels.window import Window, split_key, windowed_key
+from rsample.kernels.stream.layout import row_major_strides
+from rsample.kernels.stream.philox_key import Key
+from rsample.kernels.stream.window import Window, split_key, windowed_key
 
 SHAPE, STARTS, SIZES = (6, 5, 48), (2, 0, 16), (3, 5, 24)
 BOX = tuple(slice(start, start + size) for start, size in zip(STARTS, SIZES, strict=True))

@@ -21,12 +21,12 @@ from gpu.driver import blocks_per_multiprocessor
 from gpu.part_options import DEVICE, part_options
 from gpu.plan import Plan
 from gpu.pool import results_of
-from rsample.kernels import elementwise, launch
-from rsample.kernels.launch import Config
-from rsample.kernels.layout import describe
-from rsample.kernels.maps.bernoulli import BERNOULLI_PROBS_MAP
-from rsample.kernels.maps.normal import NORMAL_MAP
-from rsample.kernels.maps.uniform import UNIFORM_MAP
+from rsample.kernels.engines.triton import elementwise, launch
+from rsample.kernels.engines.triton.launch import Config
+from rsample.kernels.laws.bernoulli import BERNOULLI_PROBS_MAP
+from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.stream.layout import describe
 
 COMPILE_LIMIT = 35.0
 MAPS = {map.name: map for map in (NORMAL_MAP, BERNOULLI_PROBS_MAP, UNIFORM_MAP)}

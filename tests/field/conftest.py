@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributions as td
 
-from rsample.kernels.draw import Sampler
+from rsample.kernels.draws.draw import Sampler
 
 
 @pytest.fixture(scope="package")

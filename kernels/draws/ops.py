@@ -1,0 +1,152 @@
+"""The operators of a Map's draws, over three backends.
+
+    rsample::<name>(Tensor[] key, Tensor <parameter>..., SymInt[] shape, ScalarType dtype) -> Tensor
+    rsample::<name>_backward(Tensor[] key, Tensor grad, Tensor <parameter>..., bool[] needs) -> Tensor[]
+
+A joint map's forward operator returns (Tensor, Tensor), the sample and its log-density, and its backward operator takes
+the gradients of both (`with_log_prob`) or of the log-density (`with_score`).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engines.cpu import elementwise as compiled
+from ..engines.eager import elementwise as reference
+from ..engines.outputs import Outputs, Run
+from ..laws.map import Map
+from ..laws.rejection.noise import LoopNoise
+from ..runtime.backend import CPU, backend_for
+from ..runtime.language import HAS_TRITON
+from ..stream.noise import SIGNIFICAND_BITS
+from ..stream.philox_key import Key
+from ..stream.window import split_key
+from .operators import Operators, define, fake_backward, fresh
+from .plans import Planner, Plans, TritonDraw
+
+if HAS_TRITON:
+    from ..engines.triton import elementwise, loop_kernels
+
+
+class MapOperators(Operators):
+    """Draws of one map. Defined and registered on construction, once per process and map.
+
+    Attributes:
+        plans: what runs draws, by their kind.
+        tangent: of a linear map: without the bounds of its support, which do not apply to tangents.
+    """
+
+    def __init__(self, map: Map) -> None:
+        self.map = map
+        self.name, self.parameters, self.outputs = map.name, map.parameters, map.outputs
+        self.events = (1,) * len(map.parameters)
+        self._per_block = {dtype: map.noise.elements_per_block(dtype) for dtype in SIGNIFICAND_BITS}
+        self.whole_rows = map.tangent is not None
+        self.location = None if map.location is None else map.parameters.index(map.location)
+        self.plans = Plans(planner(map), map.noise.elements_per_block)
+        self.run_forward = draw_engine(map, self.plans)  # type: ignore[method-assign]
+        self.run_backward = gradient_engine(map)  # type: ignore[method-assign]
+        parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
+        result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
+        self.forward_op = define(
+            f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}",
+            lambda key, *args: self.run_forward(key, args[:-2], *args[-2:]),
+            lambda key, *args: _fake_forward(map, *args),
+            lambda key, *args: self.recorded(key, args[:-2], *args[-2:]),
+        )
+        number = len(map.cotangents)
+        if number:
+            gradients = ", ".join(f"Tensor {('grad', 'grad_log_prob')[i]}" for i in map.cotangents)
+            self.backward_op = define(
+                f"{map.name}_backward(Tensor[] key, {gradients}, {parameters}, bool[] needs) -> Tensor[]",
+                lambda key, *args: fresh(self.run_backward(key, args[:number], args[number:-1], args[-1]), args[:-1]),
+                lambda key, *args: fake_backward(*args[number:]),
+            )
+        self.tangent = self
+
+    def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
+        return "elements"
+
+    def per_block(self, dtype: torch.dtype) -> int:
+        return self._per_block[dtype]
+
+    def group(self, dtype: torch.dtype) -> int:
+        return 1 if isinstance(self.map.noise, LoopNoise) else super().group(dtype)
+
+
+def kernels_of(map: Map) -> ModuleType:
+    return loop_kernels if isinstance(map.noise, LoopNoise) else elementwise
+
+
+def draw_engine(map: Map, plans: Plans) -> Callable[..., Outputs]:
+    """What a map's forward operator runs: on the backend for the device and size."""
+
+    def forward(key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> Outputs:
+        plan = plans.find(params, shape) if Key(key).box is None and dtype == params[0].dtype else None
+        if plan is not None:
+            return plan.run(key, params)
+        key, numel, window = split_key(key, math.prod(shape))
+        backend = backend_for(params[0].device, numel, params)
+        if backend == "triton":
+            outputs = kernels_of(map).forward(map, key, params, shape, dtype, window)
+        elif backend == "compiled":
+            outputs = compiled.forward(map, key.packed(), params, shape, dtype, window)
+        else:
+            outputs = reference.forward(map, key.packed(), params, shape, dtype, window)
+        return outputs if map.joint else outputs[0]
+
+    return forward
+
+
+def planner(map: Map) -> Planner:
+    """What plans a map's draws; they give what `draw_engine` does."""
+
+    def plan(params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype) -> Run | None:
+        device, numel = params[0].device, shape.numel()
+        if numel == 0:
+            return None
+        backend = backend_for(device, numel, params)
+        if backend == "compiled":
+            return compiled.plan(map, params, shape, dtype)
+        if backend == "reference":
+            run = functools.partial(_eager, map, shape, dtype)
+            return run if device == CPU else None
+        kernels = kernels_of(map)
+        return TritonDraw(functools.partial(kernels.launched, map), map.joint is not None, shape, dtype, device)
+
+    return plan
+
+
+def _eager(map: Map, shape: torch.Size, dtype: torch.dtype, key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
+    outputs = reference.forward(map, key[0], params, shape, dtype)
+    return outputs if map.joint else outputs[0]
+
+
+def gradient_engine(map: Map) -> Callable[..., list[Tensor]]:
+    """What its backward operator runs."""
+
+    def backward(
+        key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor]:
+        key, numel, window = split_key(key, given[0].numel())
+        backend = backend_for(given[0].device, numel, (*given, *params))
+        if backend == "triton":
+            return kernels_of(map).backward(map, key, given, params, needs, window)
+        if backend == "compiled":
+            return compiled.backward(map, key.packed(), given, params, needs, window)
+        return reference.backward(map, key.packed(), given, params, needs, window)
+
+    return backward
+
+
+def _fake_forward(map: Map, *args: Any) -> Outputs:
+    *params, shape, dtype = args
+    outputs = tuple(params[0].new_empty(shape, dtype=dtype) for _ in range(map.outputs))
+    return outputs if map.joint else outputs[0]

@@ -1,0 +1,467 @@
+"""The CPU backend: one C++ loop per map, compiled at first use; for small draws, one interpreter of all maps.
+
+`noise.h` makes noise tile by tile in the first-level cache, `elementwise.h` runs a loop over the tiles, and
+`translate.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
+key of one (map, compute dtype); :mod:`engines.cpu.cpp` builds and keeps it. The loop reads parameters that are
+dense or one number; others are laid out a chunk at a time. Draws of fewer than `INTERPRETED_NUMEL` numbers have the
+same bits from :mod:`engines.cpu.interpreter`, which is built once for all maps. Where nothing can be built (no
+compiler), one warning is given and the reference runs instead, for the life of the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...formula.translate import Function, printed, traced
+from ...laws.map import Map
+from ...laws.rejection.noise import LoopNoise
+from ...laws.rejection.printed import laws
+from ...laws.support import Support
+from ...runtime.backend import CPU
+from ...runtime.hugepages import empty
+from ...stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
+from ...stream.window import Window
+from ..eager import elementwise as reference
+from ..outputs import Outputs
+from ..outputs import Run as Draw
+from . import cpp, interpreter
+from .interpreter import Run
+
+# Elements laid out at a time where parameters are neither dense nor one number: small enough for a second-level cache
+# per core, large enough to occupy several of them.
+CHUNK = 2**18
+
+_MASK64 = 2**64 - 1
+
+# The modes of an output in elementwise.h.
+DENSE, SUM, UNUSED = 0, 1, 2
+
+# Below it a map is interpreted: compiling it would cost more than it saves.
+INTERPRETED_NUMEL = 2**10
+
+
+class Functions(NamedTuple):
+    """What runs draws of a map, and their gradients if it has some, given what `called` of elementwise.h takes."""
+
+    forward: Run
+    backward: Run | None
+
+
+_libraries: dict[tuple[str, torch.dtype], Functions | None] = {}  # None: could not be built
+_interpreted: dict[tuple[str, torch.dtype], Functions | None] = {}
+
+
+def available(map: Map, dtype: torch.dtype) -> bool:
+    """Whether draws of `map` and `dtype` run compiled here; builds the library on first use."""
+    return _library(map, compute_dtype(dtype)) is not None
+
+
+def forward(
+    map: Map,
+    key: Tensor,
+    params: Sequence[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    window: Window | None = None,
+) -> tuple[Tensor, ...]:
+    """What a draw of `shape` and `dtype` gives; as :func:`engines.eager.elementwise.forward`.
+
+    Args:
+        key: (2,) CPU tensor, the bits of (seed, offset in blocks) as uint64 or int64.
+        params: CPU tensors of any floating dtype and strides, broadcastable to `shape`.
+    """
+    compute = compute_dtype(dtype)
+    shape = torch.Size(shape)
+    run = functions(map, compute, shape.numel())
+    if run is None:
+        return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
+    draw = plan(map, params, shape, dtype, window)
+    if draw is not None:
+        drawn = draw((key,), params)
+        return drawn if isinstance(drawn, tuple) else (drawn,)
+    loop = _Loop(run.forward, key, dtype, _walk(window, map, shape, dtype))
+    outputs = tuple([empty(shape, dtype) for _ in range(map.outputs)])
+    inputs = [_Input(p, shape, compute) for p in (*params, *bounds(map.support, dtype))]
+    flats = [out.view(-1) for out in outputs]
+    for chunk in _chunks(shape):
+        parts = [flat[chunk.start : chunk.stop] for flat in flats]
+        targets = parts if dtype == compute else [empty(part.shape, compute) for part in parts]
+        read = [(i.chunk(chunk, compute), i.dense) for i in inputs]
+        loop(read, [(target, DENSE) for target in targets], chunk.start, chunk.stop - chunk.start)
+        if dtype != compute:
+            for part, target in zip(parts, targets, strict=True):
+                part.copy_(target)
+    return outputs
+
+
+def plan(
+    map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype, window: Window | None = None
+) -> Draw | None:
+    """What `forward` does for parameters of one kind that the loop reads as they are."""
+    compute = compute_dtype(dtype)
+    run = functions(map, compute, shape.numel())
+    fields = _readable(params, shape, compute) if dtype == compute else None
+    if fields is None or run is None:
+        return None
+    dense = fields[1::2]
+    like = dense.index(1) if 1 in dense else None
+    bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), map.outputs
+    bounds = _bound_fields(map.support, dtype) if map.support is not None else ()
+    walk = _walk(window, map, shape, dtype) or []
+    function, pack = run.forward, _packer(len(fields) + len(bounds) + 2 * outputs + len(walk))
+
+    def draw(key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
+        seed, offset = key[0].tolist()
+        read = [field for p, each in zip(params, dense, strict=True) for field in (p.data_ptr(), each)]
+        outs = [empty(shape, dtype, None if like is None else params[like]) for _ in range(outputs)]
+        written = [field for out in outs for field in (out.data_ptr(), DENSE)]
+        function(pack(seed & _MASK64, offset & _MASK64, bits, 0, numel, len(walk), *read, *bounds, *written, *walk))
+        return tuple(outs) if outputs > 1 else outs[0]
+
+    return draw
+
+
+def _readable(params: Sequence[Tensor], shape: torch.Size, compute: torch.dtype) -> list[int] | None:
+    """The fields of the loop's inputs where it can read every parameter as it is: the way of most small draws."""
+    fields: list[int] = []
+    for p in params:
+        if p.dtype != compute:
+            return None
+        if p.ndim == 0:
+            fields += (p.data_ptr(), 0)
+        elif p.shape == shape and p.is_contiguous():
+            fields += (p.data_ptr(), 1)
+        else:
+            return None
+    return fields
+
+
+@functools.cache
+def bounds(support: Support | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The inputs `lower`, `upper` and `step` of a map with a support, see `Support.bounded`."""
+    if support is None:
+        return ()
+    numbers = (*support.limits(dtype), support.step(dtype))
+    return tuple(torch.tensor(x, dtype=compute_dtype(dtype), device=CPU) for x in numbers)
+
+
+@functools.cache
+def _bound_fields(support: Support | None, dtype: torch.dtype) -> tuple[int, ...]:
+    return tuple(field for t in bounds(support, dtype) for field in (t.data_ptr(), 0))
+
+
+def backward(
+    map: Map,
+    key: Tensor,
+    given: Sequence[Tensor],
+    params: Sequence[Tensor],
+    needs: Sequence[bool],
+    window: Window | None = None,
+) -> list[Tensor]:
+    """The gradients of the parameters with `needs`, in order; as :func:`engines.eager.elementwise.backward`.
+
+    Args:
+        given: the gradients of outputs, of the sample's shape and dtype and of any strides.
+    """
+    grad = given[0]
+    compute = compute_dtype(grad.dtype)
+    run = functions(map, compute, grad.numel())
+    if run is None or run.backward is None:
+        return reference.backward(map, key.view(torch.uint64), given, params, needs, window)
+    shape = grad.shape
+    loop = _Loop(run.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
+    fields = _readable((*given, *params), shape, compute) if grad.dtype == compute else None
+    if fields is not None and all(p.shape == shape for p in params):
+        gradients = [empty(shape, compute) if needed else None for needed in needs]
+        written = [field for g in gradients for field in ((0, UNUSED) if g is None else (g.data_ptr(), DENSE))]
+        loop.run(fields, written, 0, grad.numel())
+        return [g for g in gradients if g is not None]
+    inputs = [_Input(t, shape, compute) for t in (*given, *params)]
+    outputs = [_Gradient(p, shape, compute, needed) for p, needed in zip(params, needs, strict=True)]
+    if all(i.ready for i in inputs) and all(o.ready for o in outputs):
+        loop([(i.tensor, i.dense) for i in inputs], [(o.result, o.mode) for o in outputs], 0, shape.numel())
+    else:
+        for chunk in _chunks(shape):
+            targets = [o.target(chunk) for o in outputs]
+            results = [(target, o.mode) for target, o in zip(targets, outputs, strict=True)]
+            loop([(i.chunk(chunk, compute), i.dense) for i in inputs], results, chunk.start, chunk.stop - chunk.start)
+            for output, target in zip(outputs, targets, strict=True):
+                output.add(chunk, target)
+    return [o.finish() for o, needed in zip(outputs, needs, strict=True) if needed]
+
+
+# ------------------------------------------------------------------------------------------------------------ building
+
+
+def functions(map: Map, compute: torch.dtype, numel: int) -> Functions | None:
+    """What runs a draw of so many numbers, or None where nothing can be built, which is tried once."""
+    kind = (map.name, compute)
+    if numel < INTERPRETED_NUMEL and kind not in _libraries:
+        if kind not in _interpreted:
+            with cpp.BUILDING:
+                _interpreted[kind] = _interpret(map, compute)
+        interpreted = _interpreted[kind]
+        if interpreted is not None:
+            return interpreted
+    return _library(map, compute)
+
+
+def _library(map: Map, compute: torch.dtype) -> Functions | None:
+    """The library of `map`, or None where it cannot be built, which is tried once."""
+    cached = (map.name, compute)
+    if cached not in _libraries:
+        with cpp.BUILDING:
+            if cached not in _libraries:
+                _libraries[cached] = _build(map, compute)
+    return _libraries[cached]
+
+
+def _interpret(map: Map, compute: torch.dtype) -> Functions | None:
+    try:
+        functions = _traced(map, compute)
+    except NotImplementedError:  # which _build tells of
+        return None
+    run = {
+        name: interpreter.interpreted(function, map.noise.name, compute, _parameters_at(map, name))
+        for name, function in functions.items()
+    }
+    if not all(run.values()):
+        return None
+    return Functions(run["forward"], run.get("backward"))  # type: ignore[arg-type]
+
+
+def _build(map: Map, compute: torch.dtype) -> Functions | None:
+    if not cpp.compiler_works():
+        return None
+    try:
+        source = _source(map, compute)
+    except NotImplementedError as error:
+        cpp.warn(f"the map {map.name}", error)
+        return None
+    library = cpp.build(source, "draws")
+    if library is None:
+        return None
+    for function in (library.forward, library.backward) if map.cotangents else (library.forward,):
+        function.restype = None
+        function.argtypes = (ctypes.c_char_p,)
+    return Functions(library.forward, library.backward if map.cotangents else None)
+
+
+def _traced(map: Map, compute: torch.dtype) -> dict[str, Function]:
+    """The steps of a draw, and of its gradients where it has some."""
+    values = map.noise.values
+    support, bounds = map.support, 0 if map.support is None else 3
+
+    def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:
+        params = inputs[: len(map.parameters)]
+        sample, *rest = map.draw(noise, *params)
+        if support is not None:
+            sample = support.bounded(sample, params, *inputs[len(params) :])
+        return (sample, *rest)
+
+    functions = {"forward": traced(draw, len(map.parameters) + bounds, compute, values=values)}
+    if map.cotangents:
+        inputs = len(map.cotangents) + len(map.parameters)
+        functions["backward"] = traced(map.gradients, inputs, compute, values=values)
+    return functions
+
+
+def _parameters_at(map: Map, name: str) -> int:
+    """The number of the input of `forward` or `backward` that is the map's first parameter."""
+    return len(map.cotangents) if name == "backward" else 0
+
+
+def _source(map: Map, compute: torch.dtype) -> str:
+    loops = ("loops.h",) if isinstance(map.noise, LoopNoise) else ()
+    parts = [cpp.headers(*loops, "elementwise.h")]
+    noises = (map.noise.first, map.noise.second) if isinstance(map.noise, NoisePair) else (map.noise,)
+    if isinstance(map.noise, LoopNoise) and map.noise.parts:
+        parts.append(laws([map.noise], compute))
+    else:
+        for noise in noises:
+            if f"struct {noise.name} {{" not in parts[0]:
+                raise NotImplementedError(f"there is no noise {noise.name} in C++")
+    cpp_noise = ", ".join(f"rsample::{noise.name}" for noise in noises)
+    if len(noises) > 1:
+        cpp_noise = f"rsample::Two<{cpp_noise}>"
+    for name, function in _traced(map, compute).items():
+        cpp_type = cpp.TYPES[compute]
+        parts.append(printed(f"{name}_map", function, _parameters_at(map, name)))
+        parts.append(f"""
+extern "C" void {name}(const std::int64_t* call) {{
+  rsample::called<{cpp_type}>({name}_map{{}}, {cpp_noise}{{}}, call);
+}}
+""")
+    return "".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------- running
+
+
+class _Loop:
+    """A library's function with the arguments that do not change from chunk to chunk."""
+
+    __slots__ = ("bits", "function", "offset", "seed", "window")
+
+    def __init__(self, function: Any, key: Tensor, dtype: torch.dtype, window: Sequence[int] | None = None):
+        self.function = function
+        self.window = () if window is None else window
+        seed, offset = key.tolist()
+        self.seed, self.offset = seed & _MASK64, offset & _MASK64
+        self.bits = SIGNIFICAND_BITS[dtype]
+
+    def __call__(
+        self,
+        inputs: Sequence[tuple[Tensor, bool]],
+        outputs: Sequence[tuple[Tensor | None, int]],
+        first: int,
+        numel: int,
+    ) -> None:
+        """Elements first .. first + numel of the draw."""
+        input_fields = [field for t, dense in inputs for field in (t.data_ptr(), dense)]
+        output_fields = [field for t, mode in outputs for field in (0 if t is None else t.data_ptr(), mode)]
+        self.run(input_fields, output_fields, first, numel)
+
+    def run(self, inputs: list[int], outputs: list[int], first: int, numel: int) -> None:
+        """The same from the fields of the structs Input and Output: a pointer and a 64-bit integer each."""
+        window = self.window
+        pack = _packer(len(inputs) + len(outputs) + len(window))
+        # One argument: each costs ctypes a tenth of a microsecond.
+        self.function(pack(self.seed, self.offset, self.bits, first, numel, len(window), *inputs, *outputs, *window))
+
+
+@functools.cache
+def _packer(length: int) -> Callable[..., bytes]:
+    """What lays out the arguments of `called` in elementwise.h, of which so many are arrays."""
+    return struct.Struct(f"2Q{4 + length}q").pack
+
+
+def _walk(window: Window | None, map: Map, shape: torch.Size, dtype: torch.dtype) -> list[int] | None:
+    """A window as elementwise.h takes it: the number of its dimensions, their sizes and their strides, in blocks."""
+    if window is None:
+        return None
+    sizes, strides = window.runs(shape, map.noise.elements_per_block(dtype))
+    return [len(sizes), *sizes, *strides]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Elements start .. stop of a draw in row-major order; `index` picks them, as a tensor of shape `sizes`."""
+
+    index: tuple[slice, ...]
+    sizes: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def _chunks(shape: torch.Size) -> Iterator[_Chunk]:
+    """Cut a shape into consecutive chunks of at most CHUNK elements."""
+    inner, dim = 1, len(shape)  # elements of, and first of, the dimensions that a chunk takes whole
+    while dim > 0 and inner * shape[dim - 1] <= CHUNK:
+        dim -= 1
+        inner *= shape[dim]
+    if dim == 0:
+        yield _Chunk((), tuple(shape), 0, inner)
+        return
+    rows, start = CHUNK // inner, 0
+    for outer in itertools.product(*(range(size) for size in shape[: dim - 1])):
+        for row in range(0, shape[dim - 1], rows):
+            count = min(rows, shape[dim - 1] - row)
+            index = (*(slice(i, i + 1) for i in outer), slice(row, row + count))
+            yield _Chunk(index, (*(1 for _ in outer), count, *shape[dim:]), start, start + count * inner)
+            start += count * inner
+
+
+class _Input:
+    """A tensor broadcast to the shape of a draw: one number for all elements, or one for each (`dense`).
+
+    `ready` where the loop can read `tensor`: of the compute dtype, in row-major order.
+    """
+
+    __slots__ = ("dense", "laid_out", "ready", "tensor")
+
+    def __init__(self, tensor: Tensor, shape: torch.Size, compute: torch.dtype):
+        one = tensor.ndim == 0
+        same = (s == 0 or size == 1 for size, s in zip(tensor.shape, tensor.stride(), strict=True))
+        if not one and tensor.numel() > 0 and all(same):
+            one, tensor = True, tensor.as_strided((), ())
+        if one and tensor.dtype != compute:
+            tensor = tensor.to(compute)
+        self.dense = not one
+        self.ready = one or (tensor.dtype == compute and tensor.numel() == shape.numel() and tensor.is_contiguous())
+        self.tensor = tensor if self.ready else tensor.expand(shape)
+        self.laid_out: Tensor | None = None
+
+    def chunk(self, chunk: _Chunk, compute: torch.dtype) -> Tensor:
+        """What the loop reads for the elements of a chunk."""
+        if not self.dense:
+            return self.tensor
+        if self.ready:
+            return self.tensor.view(-1)[chunk.start : chunk.stop]
+        # A parameter broadcast over all the dimensions that chunks cut is the same for every chunk of one size.
+        same = all(self.tensor.stride(dim) == 0 for dim in range(len(chunk.index)))
+        if not same or self.laid_out is None or self.laid_out.shape != chunk.sizes:
+            self.laid_out = empty(chunk.sizes, compute).copy_(self.tensor[chunk.index])
+        return self.laid_out
+
+
+class _Gradient:
+    """The gradient of one parameter: written by the loop, summed by it, or summed here over broadcast dimensions.
+
+    Sums across the loop's units of work, and across chunks, are float64.
+    """
+
+    def __init__(self, param: Tensor, shape: torch.Size, compute: torch.dtype, needed: bool):
+        self.param, self.compute = param, compute
+        self.result: Tensor | None = None
+        self.broadcast = 1 < param.numel() != shape.numel()
+        if not needed:
+            self.mode = UNUSED
+        elif param.numel() == 1:
+            self.mode = SUM
+            self.result = torch.zeros(param.shape, dtype=torch.float64, device=CPU)
+        elif self.broadcast:
+            self.mode = DENSE
+            own = (1,) * (len(shape) - param.ndim) + param.shape
+            self.result = torch.zeros(own, dtype=torch.float64, device=CPU)
+        else:
+            self.mode = DENSE
+            self.result = empty(param.shape, param.dtype)
+        self.ready = self.mode != DENSE or (not self.broadcast and param.dtype == compute)
+
+    def target(self, chunk: _Chunk) -> Tensor | None:
+        """Where the loop leaves its result for a chunk."""
+        if self.result is None:
+            return None
+        if self.mode == SUM:
+            return empty(self.param.shape, torch.float64)
+        if self.ready:
+            return self.result.view(-1)[chunk.start : chunk.stop]
+        return empty(chunk.sizes, self.compute)
+
+    def add(self, chunk: _Chunk, target: Tensor | None) -> None:
+        """Take over the loop's result for a chunk."""
+        if self.result is None or target is None:
+            return
+        if self.mode == SUM:
+            self.result += target
+        elif self.broadcast:
+            kept = zip(chunk.index, self.result.shape, strict=False)
+            part = self.result[tuple(slice(0, 1) if size == 1 else rows for rows, size in kept)]
+            part += target.sum_to_size(part.shape)
+        elif not self.ready:
+            self.result.view(-1)[chunk.start : chunk.stop].copy_(target.view(-1))
+
+    def finish(self) -> Tensor:
+        assert self.result is not None
+        result = self.result if self.result.dtype == self.param.dtype else self.result.to(self.param.dtype)
+        return result if result.shape == self.param.shape else result.reshape(self.param.shape)

@@ -1,0 +1,194 @@
+"""Small CPU draws of every map by one library: it applies a map's operations one after the other to tiles of elements.
+
+Compiling a loop for a map takes seconds, which a program that draws few numbers does not get back. The interpreter is
+compiled once for all of them, and gives the bits of the loops; see interpreter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from array import array
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from ...formula.translate import OPERATIONS, Function, blocks, flattened
+from ...laws import known_maps
+from ...laws.rejection.noise import LoopNoise
+from ...laws.rejection.printed import laws
+from ...stream.noise import elements_per_block
+from . import cpp
+
+_CODES = {name: code for code, name in enumerate(OPERATIONS)}
+# Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
+_UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
+_LOADED = ("noise", "input", "constant")
+_KINDS = ("uniform", "native_uniform", "centered", "exponential", "normal")
+# By name, what each is made of.
+_NOISES = {kind: (kind,) for kind in _KINDS} | {f"{a}_and_{b}": (a, b) for a in _KINDS for b in _KINDS}
+
+TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
+_MOST = (4, 12, 4, 256, 128)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
+
+# A function of a library, called with the arguments that `called` of elementwise.h takes.
+Run = Callable[[bytes], None]
+
+
+class Interpreted(NamedTuple):
+    """A program, and the function of a library that runs it."""
+
+    run: Any
+    program: int
+
+    def __call__(self, call: bytes) -> None:
+        self.run(self.program, call)
+
+
+def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_at: int = 0) -> Interpreted | None:
+    """What runs a function of an elementwise map over a draw; None where it has no room for it or nothing can be built.
+
+    Args:
+        noise: the name of its noise.
+        dtype: float32 or float64.
+        parameters_at: the number of the input that is the map's first parameter, for a noise that loops.
+    """
+    loops = noise in _loop_noises()
+    if noise not in (*_NOISES, *_loop_noises()):
+        return None
+    program = _assembled(function, dtype, parameters_at)
+    library = _library(dtype, loops)
+    if library is None or program is None:
+        return None
+    return Interpreted(getattr(library, f"draw_{noise}"), program.buffer_info()[0])
+
+
+def available(dtype: torch.dtype) -> bool:
+    """Whether there are interpreters of a dtype; builds them on first use."""
+    return all(_library(dtype, loops) is not None for loops in (False, True))
+
+
+@functools.cache
+def _laws() -> list[LoopNoise]:
+    """The noises of all maps that are drawn by rejection."""
+    noises = {map.noise.name: map.noise for map in known_maps().values() if isinstance(map.noise, LoopNoise)}
+    return [noise for noise in noises.values() if noise.parts]
+
+
+@functools.cache
+def _loop_noises() -> dict[str, tuple[str, ...]]:
+    """As `_NOISES`, those of a block an element."""
+    return {name: (name,) for name in ("nothing", *(noise.name for noise in _laws()))}
+
+
+@functools.cache
+def _library(dtype: torch.dtype, loops: bool) -> Any:
+    """The interpreter of maps whose noise loops, or of the others."""
+    if not cpp.compiler_works():
+        return None
+    library = cpp.build(_source(dtype, loops), "small draws", dtype)
+    if library is not None:
+        for noise in _loop_noises() if loops else _NOISES:
+            function = getattr(library, f"draw_{noise}")
+            function.restype, function.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p)
+    return library
+
+
+def _source(dtype: torch.dtype, loops: bool) -> str:
+    cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
+    noises = _loop_noises() if loops else _NOISES
+    parts = [cpp.headers(*(("loops.h",) if loops else ()), "elementwise.h", "interpreter.h")]
+    if loops:
+        parts.append(laws(_laws(), dtype))
+    functions = [
+        f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
+    ]
+    cases = "".join(
+        f"    case {code}: each(to, a, b, c, count, {function}); break;\n" for code, function in enumerate(functions)
+    )
+    parts.append(f"""
+namespace rsample {{
+
+using T = {cpp_type};
+using V = rsample::Vector<T>;
+
+template <>
+void operate<T>(int operation, T* to, const T* a, const T* b, const T* c, int count) {{
+  switch (operation) {{
+{cases}  }}
+}}
+
+}}  // namespace rsample
+""")
+    for noise, made_of in noises.items():
+        fills = ", ".join(f"rsample::{each}::fill" for each in made_of)
+        parts.append(f"""
+extern "C" void draw_{noise}(const rsample::Program* program, const std::int64_t* call) {{
+  const rsample::{kind}<{cpp_type}> noise{{{fills}}};
+  rsample::called<{cpp_type}>(rsample::Interpreted<{cpp_type}>{{*program}}, noise, call);
+}}
+""")
+    return "".join(parts)
+
+
+cpp.AHEAD += [functools.partial(_source, loops=loops) for loops in (False, True)]
+
+
+def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> array[int] | None:
+    """The struct Program of interpreter.h; None where it has no room for the function."""
+    function = flattened(function)
+    steps = function.steps
+    parts = [(where, [i for i in block if steps[i].name not in _LOADED]) for where, block in blocks(function)]
+    place = {i: at for at, i in enumerate(i for _, block in parts for i in block)}
+    used = [operand for step in function.steps if step.name not in ("noise", "input") for operand in step.operands]
+    constants = {x.hex(): x for x in (*used, *function.results) if isinstance(x, float)}
+    first_constant = function.values + function.inputs
+    numbers = {name: first_constant + i for i, name in enumerate(constants)}
+    first_register = first_constant + len(constants)
+    last = {operand: at for i, at in place.items() for operand in steps[i].operands if isinstance(operand, int)}
+    last |= {result: len(steps) for result in function.results if isinstance(result, int)}
+
+    tiles: dict[int, int] = {}  # by step
+    for i, step in enumerate(function.steps):
+        if step.name in ("noise", "input"):
+            tiles[i] = int(step.operands[0]) + (function.values if step.name == "input" else 0)
+        elif step.name == "constant":
+            tiles[i] = numbers[float(step.operands[0]).hex()]
+
+    def tile(operand: int | float) -> int:
+        return numbers[operand.hex()] if isinstance(operand, float) else tiles[operand]
+
+    free: list[int] = []
+    registers, code = 0, array("i")
+    for where, block in parts:
+        if where is not None and block:
+            mask, holds = where
+            code.extend((_UNLESS_ANY if holds else _UNLESS_NOT_ALL, 0, tile(mask), len(block), 0, 0))
+        for i in block:
+            operands = steps[i].operands
+            read = [tile(operand) for operand in operands]
+            # A step may write where it reads, element by element.
+            ended = {operand for operand in operands if isinstance(operand, int) and last[operand] == place[i]}
+            free += [tiles[operand] for operand in ended if tiles[operand] >= first_register]
+            if not free:
+                free.append(first_register + registers)
+                registers += 1
+            tiles[i] = free.pop()
+            code.extend((_CODES[steps[i].name], tiles[i] - first_register, *read, *(0,) * (4 - len(read))))
+    results = array("q", [tile(result) for result in function.results])
+    needed = (function.values, function.inputs, len(results), len(constants), registers)
+    if any(number > most for number, most in zip(needed, _MOST, strict=True)):
+        return None
+    size = TILE_BLOCKS * elements_per_block(dtype)
+    values = array("f" if dtype == torch.float32 else "d", [x for x in constants.values() for _ in range(size)])
+    pointed = (values, code, results)
+    _KEPT.append(pointed)
+    sizes = (*needed, parameters_at, len(code) // 6)
+    program = array("q", (*sizes, *(part.buffer_info()[0] for part in pointed)))
+    _KEPT.append((program,))
+    return program
+
+
+# What programs point to. A process has some for each map.
+_KEPT: list[tuple[array[Any], ...]] = []

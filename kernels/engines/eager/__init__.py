@@ -1,0 +1,1 @@
+"""Draws by torch operations, the specification of all others."""

@@ -1,0 +1,205 @@
+"""The description of one elementwise draw: which noise, what becomes of it, and how likely that was."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import FunctionType
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..formula.device_functions import device_function
+from ..stream.noise import Noise, NoisePair
+from .rejection.noise import LoopNoise
+from .support import Support
+
+
+@dataclass(frozen=True)
+class Density:
+    """The logarithm of a distribution's density (or mass) at its sample, as a function of noise and parameters.
+
+    Attributes:
+        at: `(sample, *parameters) -> log_prob`, as a function of the sample: differentiable torch code.
+        reference: `(noise, *parameters) -> log_prob`.
+        reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
+            with the parameters (pathwise); None where it does not.
+        reference_score: the same where the sample is a constant (the score function).
+        transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
+    """
+
+    at: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    reference_score: Callable[..., tuple[Tensor, ...]]
+    reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
+    transform: Any = None
+    score: Any = None
+    transform_grad: Any = None
+
+
+class Formula(NamedTuple):
+    """A function of a map.
+
+    Attributes:
+        function: torch code.
+        arguments: the names of its arguments.
+        override: what is better on a GPU: torch code, a Triton function, or None.
+        read: how many arguments the Triton function takes, if not all.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+    override: Any
+    read: int | None = None
+
+
+# What a draw of the sample with its log-density is called beside the draw of the sample, by `Map.joint`.
+_SUFFIXES = {None: "", "pathwise": "_with_log_prob", "score": "_with_score"}
+
+
+@dataclass(frozen=True)
+class Map:
+    """A distribution's map from noise to sample, as plain torch, of which its device functions are made.
+
+    Attributes:
+        name: names the operators, `rsample::<name>` and `rsample::<name>_backward`.
+        parameters: the names of the parameters, in the order every function below takes them.
+        noise: the noise of one element; the functions take a tuple where it is several numbers.
+        reference: `(noise, *parameters) -> sample`, differentiable torch code on broadcastable tensors.
+        reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter before reduction over
+            broadcast dimensions, or None where there is no pathwise gradient.
+        affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
+            derivative is again a draw of this map.
+        location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
+        tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
+            their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
+        support: the sample's bounds, as far as rounding could reach them.
+        transform: what is better on a GPU than the Triton function that is made of `reference`: other torch code to
+            make it of, or a Triton function `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
+            the special-function unit of NVIDIA GPUs.
+        transform_grad: the same of `reference_grad`; as a Triton function `(noise, grad, *parameters, HARDWARE)`,
+            without the parameters if the map is affine.
+        density: of the sample.
+        joint: whether a draw gives (sample, log_prob) rather than the sample. Gradients then reach the parameters
+            through both ("pathwise") or through log_prob at a constant sample ("score").
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    noise: Noise | NoisePair | LoopNoise
+    reference: Callable[..., Tensor]
+    reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
+    affine: bool = False
+    location: str | None = None
+    tangent: Callable[..., Tensor] | None = None
+    support: Support | None = None
+    transform: Any = None
+    transform_grad: Any = None
+    density: Density | None = None
+    joint: str | None = None
+
+    def with_log_prob(self) -> Map:
+        """The draw of (sample, log_prob), both with pathwise gradients."""
+        return replace(self, name=self.name + _SUFFIXES["pathwise"], joint="pathwise")
+
+    def with_score(self) -> Map:
+        """The draw of (sample, log_prob) whose sample is a constant."""
+        return replace(self, name=self.name + _SUFFIXES["score"], joint="score")
+
+    @property
+    def linear(self) -> bool:
+        """Whether all that a draw gives is affine in the parameters."""
+        return self.affine and self.joint is None
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors a draw gives."""
+        return 2 if self.joint else 1
+
+    @property
+    def cotangents(self) -> tuple[int, ...]:
+        """The outputs through which gradients reach the parameters."""
+        if self.joint == "score":
+            return (1,)
+        return tuple(range(self.outputs)) if self.reference_grad is not None else ()
+
+    def draw(self, noise: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+        """What a draw gives, of the noise's dtype, not rounded to the sample's."""
+        sample = self.reference(noise, *params)
+        if self.joint is None:
+            return (sample,)
+        assert self.density is not None
+        return sample, self.density.reference(noise, *params)
+
+    def gradients(self, noise: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of each parameter before reduction, from the gradients of `cotangents` and the parameters."""
+        if self.joint is None:
+            assert self.reference_grad is not None
+            return self.reference_grad(noise, *given)
+        assert self.density is not None
+        if self.joint == "score":
+            return self.density.reference_score(noise, *given)
+        assert self.reference_grad is not None
+        assert self.density.reference_grad is not None
+        grad, grad_log_prob, *params = given
+        of_sample = self.reference_grad(noise, grad, *params)
+        of_log_prob = self.density.reference_grad(noise, grad_log_prob, *params)
+        return tuple(a + b for a, b in zip(of_sample, of_log_prob, strict=True))
+
+    def device_constants(self) -> dict[str, Any]:
+        """The compile-time arguments of the forward kernel that are this map's."""
+        return {
+            **self._device_noise(),
+            "TRANSFORM": self.device_function("transform"),
+            "LOG_PROB": self.device_function("log_prob") if self.joint else None,
+        }
+
+    def device_grad_constants(self) -> dict[str, Any]:
+        """The compile-time arguments of the backward kernels that are this map's."""
+        of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
+        return {
+            **self._device_noise(),
+            "TRANSFORM_GRAD": None if self.joint == "score" else self.device_function("transform_grad"),
+            "LOG_PROB_GRAD": None if of_log_prob is None else self.device_function(of_log_prob),
+            "AFFINE": self.affine,
+        }
+
+    def _device_noise(self) -> dict[str, Any]:
+        first, second = (
+            (self.noise.first, self.noise.second) if isinstance(self.noise, NoisePair) else (self.noise, None)
+        )
+        return {"NOISE": first.device, "SECOND": None if second is None else second.device}
+
+    @functools.cached_property
+    def formulas(self) -> dict[str, Formula]:
+        """The map's functions by the names of the Triton functions that are made of them."""
+        of_noise, of_grad = ("noise", *self.parameters), ("noise", "grad", *self.parameters)
+        density = self.density
+        formulas = {"transform": Formula(self.reference, of_noise, self.transform)}
+        if self.reference_grad is not None:
+            read = 2 if self.affine else None
+            formulas["transform_grad"] = Formula(self.reference_grad, of_grad, self.transform_grad, read)
+        if density is not None:
+            formulas["log_prob"] = Formula(density.reference, of_noise, density.transform)
+            formulas["score"] = Formula(density.reference_score, of_grad, density.score)
+            if density.reference_grad is not None:
+                formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad, density.transform_grad)
+        return formulas
+
+    def device_function(self, what: str) -> Any:
+        """The Triton function of one of `formulas`."""
+        made = self._device_functions
+        if what not in made:
+            formula = self.formulas[what]
+            name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
+            code = formula.override or formula.function
+            by_hand = code is formula.override and not isinstance(code, FunctionType)
+            made[what] = (
+                code if by_hand else device_function(name, code, formula.arguments, formula.read, self.noise.values)
+            )
+        return made[what]
+
+    @functools.cached_property
+    def _device_functions(self) -> dict[str, Any]:
+        return {}

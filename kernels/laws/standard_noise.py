@@ -1,0 +1,50 @@
+"""The noise itself as a draw, for derivatives that are put together from torch operations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ..stream.noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM, NoisePair
+from .map import Map
+from .rejection.noise import LoopNoise
+
+
+def standard_reference(noise: Tensor, like: Tensor) -> Tensor:
+    return noise
+
+
+# `like`, of any shape that broadcasts to the sample's, gives the device.
+STANDARD_MAPS = {
+    noise.name: Map(
+        name=f"standard_{noise.name}",
+        parameters=("like",),
+        noise=noise,
+        reference=standard_reference,
+    )
+    for noise in (UNIFORM, NATIVE_UNIFORM, CENTERED, EXPONENTIAL, NORMAL)
+}
+
+
+def standard_pair_map(noise: NoisePair, number: int) -> Map:
+    """The draw of one of two noises."""
+
+    def reference(noises: Any, like: Tensor) -> Tensor:
+        noise: Tensor = noises[number]
+        return noise
+
+    name = f"standard_{noise.name}_{number}"
+    return Map(name=name, parameters=("like",), noise=replace(noise, slopes=None), reference=reference)
+
+
+def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int) -> Map:
+    """The draw of one of the values of a noise that loops."""
+
+    def reference(values: Any, *params: Tensor) -> Tensor:
+        value: Tensor = values[number] if noise.values > 1 else values
+        return value
+
+    name = f"standard_{noise.name}_of_{len(parameters)}_{number}"
+    return Map(name=name, parameters=parameters, noise=noise, reference=reference)

@@ -1,0 +1,1 @@
+"""Which bits an element gets, and the noise made from them."""
