@@ -27,7 +27,7 @@ def loop_forward_code(map: Map, dtype: torch.dtype, kinds: Sequence[str], target
         **_common(target),
         "NOISE": map.noise.device,
         "TRANSFORM": map.device_function("transform"),
-        **elementwise.bounds(map, dtype),
+        **elementwise.bound_constants(map, dtype),
         "KINDS": tuple(kinds),
     }
     return compile_for(loop_forward_kernel, arguments, target, CONFIG.warps)

@@ -63,7 +63,7 @@ def forward_code(
         "run": "i32",
         **KEY,
         **map.device_constants(),
-        **elementwise.bounds(map, dtype),
+        **elementwise.bound_constants(map, dtype),
         "KINDS": tuple(kinds),
         "WIDE": False,
         "WINDOW": False,

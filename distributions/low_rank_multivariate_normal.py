@@ -12,7 +12,7 @@ from torch.distributions.lowrank_multivariate_normal import _batch_capacitance_t
 from torch.distributions.utils import lazy_property
 
 from rsample.kernels.draws.matrices.draw import draw_product
-from rsample.kernels.engines.product_kind import LOW_RANK_MULTIVARIATE_NORMAL
+from rsample.kernels.engines.matrix_product import LOW_RANK_MULTIVARIATE_NORMAL
 
 from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape

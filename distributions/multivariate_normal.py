@@ -14,7 +14,7 @@ from torch.distributions.multivariate_normal import _precision_to_scale_tril
 from rsample.kernels.draws import keys
 from rsample.kernels.draws.lean_function import wants_derivative
 from rsample.kernels.draws.matrices.draw import draw_product
-from rsample.kernels.engines.product_kind import MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+from rsample.kernels.engines.matrix_product import MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
 
 from ._examples import Example, lower_triangular
 from ._sampling import KeyedSampling, checked_sample_shape

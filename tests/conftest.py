@@ -147,11 +147,13 @@ def _kernels(request, monkeypatch):
 
     # Wherever kernels' outputs are allocated, which is by this one function.
     allocating = [
-        m for m in list(sys.modules.values()) if getattr(m, "empty", None) is launch.empty and m is not launch
+        m
+        for m in list(sys.modules.values())
+        if getattr(m, "device_empty", None) is launch.device_empty and m is not launch
     ]
     assert len(allocating) > 6
     for module in allocating:
-        monkeypatch.setattr(module, "empty", poisoned)
+        monkeypatch.setattr(module, "device_empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:
         monkeypatch.setattr(race, "UNROLL", 2)

@@ -105,7 +105,7 @@ def run_map(
         n,
         **map.device_constants(),
         **{k: v for k, v in map.device_grad_constants().items() if k not in ("NOISE", "SECOND")},
-        **elementwise.bounds(map, dtype),
+        **elementwise.bound_constants(map, dtype),
         DTYPE=getattr(tl, str(dtype).removeprefix("torch.")),
         HARDWARE=launch.hardware(),
         PARAMS=len(params),

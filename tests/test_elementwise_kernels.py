@@ -250,7 +250,7 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
         n,
         group,
         (key,),
-        {**NORMAL_MAP.device_constants(), **elementwise.bounds(NORMAL_MAP, dtype)},
+        {**NORMAL_MAP.device_constants(), **elementwise.bound_constants(NORMAL_MAP, dtype)},
         device=torch.device(device),
         tune=False,
         config=config,

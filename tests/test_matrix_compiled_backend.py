@@ -8,9 +8,9 @@ from kernel_cases import packed
 
 from rsample.kernels.engines.cpu import product as compiled
 from rsample.kernels.engines.cpu import product_library as library
-from rsample.kernels.engines.cpu.product import by_blas, describe_rows
+from rsample.kernels.engines.cpu.product import by_blas, row_steps
 from rsample.kernels.engines.eager import product as reference
-from rsample.kernels.engines.product_kind import (
+from rsample.kernels.engines.matrix_product import (
     LOW_RANK_MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL_WITH_NORM,
@@ -131,9 +131,7 @@ def test_threads_change_no_bit(shape, of_factor):
     kind = MULTIVARIATE_NORMAL_WITH_NORM
     params = parameters(kind, shape[-1], of_factor, of_factor, torch.float32)
     grad = random(*shape, seed=4).float()
-    assert not by_blas(
-        describe_rows(shape[:-1], (False,) * (len(shape) - 2) + (of_factor != (),), ()), *[shape[-1]] * 2
-    )
+    assert not by_blas(row_steps(shape[:-1], (False,) * (len(shape) - 2) + (of_factor != (),), ()), *[shape[-1]] * 2)
     threads = torch.get_num_threads()
     results = []
     try:
@@ -150,13 +148,13 @@ def test_threads_change_no_bit(shape, of_factor):
 def test_rows_of_a_batch():
     # Samples (7, 2) of a batch (3, 5) whose factor has a batch (3, 1), and loc (5,).
     own = (False, False, True, False)
-    rows = describe_rows((7, 2, 3, 5), own, ((0, 0, 0, 4), (0, 0, 16, 0)))
+    rows = row_steps((7, 2, 3, 5), own, ((0, 0, 0, 4), (0, 0, 16, 0)))
     assert rows == ((14, 3, 5), ((0, 0, 4), (0, 16, 0)))
     # loc of shape (2, 3, 5) repeats along the first of two dimensions.
-    assert describe_rows((7, 2, 3, 5), own, ((0, 60, 20, 4), (0, 0, 16, 0))) is None
-    assert describe_rows((2, 3, 4), (True, False, True), ()) is None
-    assert describe_rows((2, 1, 4), (True, False, True), ()) == ((1, 8, 1), ())
-    assert describe_rows((), (), ((), ())) == ((1, 1, 1), ((0, 0, 0), (0, 0, 0)))
+    assert row_steps((7, 2, 3, 5), own, ((0, 60, 20, 4), (0, 0, 16, 0))) is None
+    assert row_steps((2, 3, 4), (True, False, True), ()) is None
+    assert row_steps((2, 1, 4), (True, False, True), ()) == ((1, 8, 1), ())
+    assert row_steps((), (), ((), ())) == ((1, 1, 1), ((0, 0, 0), (0, 0, 0)))
 
 
 def test_matrices_of_no_size():

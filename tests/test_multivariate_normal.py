@@ -18,7 +18,7 @@ import rsample.distributions as dist
 from rsample.kernels import use_backend
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import product as reference
-from rsample.kernels.engines.product_kind import (
+from rsample.kernels.engines.matrix_product import (
     LOW_RANK_MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL,
     MULTIVARIATE_NORMAL_WITH_NORM,

@@ -8,7 +8,7 @@ import rsample.distributions as dist
 from rsample.kernels import use_backend
 from rsample.kernels.draws import native_core
 from rsample.kernels.draws.matrices.draw import draw_product
-from rsample.kernels.engines.product_kind import KINDS, LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+from rsample.kernels.engines.matrix_product import KINDS, LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
 
 KEY = torch.tensor([20261130, 5], dtype=torch.uint64)
 

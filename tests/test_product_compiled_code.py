@@ -16,7 +16,7 @@ from machine_code import KEY, TRITON_NAMES, partial_sums
 from sass import TARGETS, Sass
 from triton.compiler import ASTSource
 
-from rsample.kernels.engines.product_kind import LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
+from rsample.kernels.engines.matrix_product import LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
 from rsample.kernels.engines.triton import product
 
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16

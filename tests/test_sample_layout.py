@@ -7,7 +7,7 @@ from every_class import EVERY_CLASS, params
 import rsample.distributions as dist
 from rsample.kernels import use_backend
 from rsample.kernels.draws.matrices.ops import OPERATORS
-from rsample.kernels.engines.product_kind import KINDS
+from rsample.kernels.engines.matrix_product import KINDS
 
 KEY = torch.tensor([3, 4], dtype=torch.uint64)
 

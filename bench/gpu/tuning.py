@@ -101,7 +101,7 @@ class Launch:
             self.n,
             group,
             (KEY,),
-            {**self.map.device_constants(), **elementwise.bounds(self.map, self.out.dtype)},
+            {**self.map.device_constants(), **elementwise.bound_constants(self.map, self.out.dtype)},
             device=DEVICE,
             tune=False,
             config=config,

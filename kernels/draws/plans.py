@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from ..engines.outputs import Outputs, Run
 from ..engines.triton.direct_launch import launches_directly
-from ..engines.triton.launch import Launched, empty, key_arguments
+from ..engines.triton.launch import Launched, device_empty, key_arguments
 from ..runtime.backend import forced
 from ..stream.noise import SIGNIFICAND_BITS
 
@@ -128,9 +128,9 @@ class TritonDraw:
             if launched is not None:
                 self.launched[kind] = launched
             return outputs if self._joint else outputs[0]
-        out = empty(self._shape, self._dtype, device)
+        out = device_empty(self._shape, self._dtype, device)
         if self._joint:
-            log_prob = empty(self._shape, self._dtype, device)
+            log_prob = device_empty(self._shape, self._dtype, device)
             launched.again(device, (out, log_prob, *params), words)
             return out, log_prob
         launched.again(device, (out, *params), words)

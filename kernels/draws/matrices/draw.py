@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...engines.matrix_product import MatrixProduct
 from ...engines.outputs import as_tuple
-from ...engines.product_kind import Kind
 from ..draw import draw
 from .native import PRODUCTS
 from .ops import OPERATORS
 
 
 def draw_product(
-    kind: Kind,
+    kind: MatrixProduct,
     params: dict[str, Tensor],
     shape: Sequence[int],
     *,

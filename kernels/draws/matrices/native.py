@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...engines.cpu import product as compiled
 from ...engines.cpu import product_library as library
-from ...engines.product_kind import KINDS, Kind
+from ...engines.matrix_product import KINDS, MatrixProduct
 from .. import native_core
 from ..autograd import AffineDraw
 from .ops import OPERATORS
@@ -21,7 +21,7 @@ from .ops import OPERATORS
 class Product:
     """A kind of draw as the core knows it."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: MatrixProduct) -> None:
         self.kind = kind
         self._handle: int | None = None
         self._drawn_before = False
@@ -80,7 +80,7 @@ class Product:
         return tuple(AffineDraw.backward(ctx, *grads)[-len(needs) :])
 
 
-def _node_name(kind: Kind) -> str:
+def _node_name(kind: MatrixProduct) -> str:
     return "".join(kind.name.title().split("_")) + "Backward"
 
 

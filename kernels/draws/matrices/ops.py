@@ -7,7 +7,7 @@
         ScalarType dtype) -> Tensor
 
 and `<name>_backward(Tensor[] key, Tensor grad, Tensor <parameter>..., bool[] needs) -> Tensor[]`, which reads the
-parameters' shapes and dtypes only. :class:`engines.product_kind.Kind` says what is drawn.
+parameters' shapes and dtypes only. :class:`engines.matrix_product.MatrixProduct` says what is drawn.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ...engines.cpu import product as compiled
 from ...engines.eager import product as reference
+from ...engines.matrix_product import KINDS, MatrixProduct
 from ...engines.outputs import Outputs
-from ...engines.product_kind import KINDS, Kind
 from ...runtime.backend import backend_for
 from ...runtime.dtensor import any_dtensor
 from ...runtime.language import HAS_TRITON
@@ -40,7 +40,7 @@ class ProductOperators(Operators):
 
     function = AffineDraw
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: MatrixProduct) -> None:
         self.kind = kind
         self.name, self.parameters, self.events = kind.name, kind.parameters, kind.events
         self.outputs = 1 + kind.norm

@@ -77,8 +77,8 @@ Tensor key_in_memory(const Recorded& draw) {
 
 // The gradients that `needs` marks by Python, which alone knows derivatives of these, tensors that are not plain, and
 // kernels of a new kind; it `teaches` the kind where it is asked to.
-template <class Kind>
-void compute_by_python(const Kind& draw, Gradients& gradients, bool teaches) {
+template <class Draw>
+void compute_by_python(const Draw& draw, Gradients& gradients, bool teaches) {
   pybind11::gil_scoped_acquire gil;
   static PyObject* const method = PyUnicode_InternFromString("gradients");
   const auto wrapped = [](const Tensor& t) {
@@ -116,8 +116,8 @@ void compute_by_python(const Kind& draw, Gradients& gradients, bool teaches) {
 }
 
 // The gradients of the parameters that `needs` marks, for those of the outputs.
-template <class Kind>
-variable_list gradients_of(const Kind& draw, const variable_list& given, const variable_list& saved, Needs needs) {
+template <class Draw>
+variable_list gradients_of(const Draw& draw, const variable_list& given, const variable_list& saved, Needs needs) {
   variable_list result(draw.parameters);
   bool any = false, simple = !c10::GradMode::is_enabled() && unwatched();
   for (const int64_t k : draw.cotangents()) {
@@ -148,10 +148,10 @@ variable_list gradients_of(const Kind& draw, const variable_list& given, const v
 }
 
 // Of one draw. It keeps the parameters that the gradient depends on.
-template <class Kind>
+template <class Draw>
 class DrawNode final : public Node {
  public:
-  DrawNode(Kind draw, torch::autograd::edge_list&& edges) : Node(std::move(edges)), draw_(std::move(draw)) {}
+  DrawNode(Draw draw, torch::autograd::edge_list&& edges) : Node(std::move(edges)), draw_(std::move(draw)) {}
 
   void save(const Tensor& t) { saved_.emplace_back(t, /*is_output=*/false); }
 
@@ -184,7 +184,7 @@ class DrawNode final : public Node {
     for (const auto& t : saved_) tensors.emplace_back(t.unpack());
     const auto apply = [draw = draw_, needs = needs()](const variable_list& given,
                                                        const std::vector<at::IValue>& tensors) {
-      Kind again = draw;
+      Draw again = draw;
       const Tensor key = tensors[0].toTensor();
       const auto* words = static_cast<const int64_t*>(key.const_data_ptr());
       again.seed = static_cast<uint64_t>(words[0]);
@@ -225,7 +225,7 @@ class DrawNode final : public Node {
     return needs;
   }
 
-  const Kind draw_;
+  const Draw draw_;
   std::vector<torch::autograd::SavedVariable> saved_;
   bool released_ = false;
   mutable Tensor key_;  // for compiled autograd
@@ -247,13 +247,13 @@ void tell_of_node(const Pointer& node) {
 }
 
 // Makes the outputs of a draw a function of its parameters, of which backward has those that are `saved`.
-template <class Kind>
-void record(Kind draw, Tensors params, Tensors saved, at::ArrayRef<Tensor> outputs) {
+template <class Draw>
+void record(Draw draw, Tensors params, Tensors saved, at::ArrayRef<Tensor> outputs) {
   torch::autograd::edge_list edges;
   edges.reserve(params.size());
   for (const Tensor* t : params) edges.push_back(torch::autograd::impl::gradient_edge(*t));
   const auto cotangents = draw.cotangents();
-  const auto node = make_node<DrawNode<Kind>>(std::move(draw), std::move(edges));
+  const auto node = make_node<DrawNode<Draw>>(std::move(draw), std::move(edges));
   const NodePointer pointer = node;
   size_t next = 0;
   for (size_t k = 0; k < outputs.size(); ++k) {

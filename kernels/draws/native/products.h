@@ -28,7 +28,7 @@ struct Loops {
   void (*noise)(void* out, int64_t numel, uint64_t seed, uint64_t offset, uint32_t stream);
 };
 
-// What engines/product_kind.py calls a kind.
+// What engines/matrix_product.py calls a kind.
 struct Product {
   PyObject* told;    // the Product of draws/matrices/native.py
   std::string name;  // of the gradient's node

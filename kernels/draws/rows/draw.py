@@ -10,11 +10,11 @@ from torch import Tensor
 from ...engines.outputs import as_tuple
 from ..draw import draw
 from . import native
-from .ops import Kind, race
+from .ops import RowDraw, race
 
 
 def draw_rows(
-    kind: Kind,
+    kind: RowDraw,
     params: dict[str, Tensor],
     shape: Sequence[int],
     *,

@@ -18,7 +18,7 @@ from ...engines.triton.launch import key_arguments
 from ...runtime.language import HAS_TRITON
 from ...stream.noise import SIGNIFICAND_BITS, elements_per_block
 from .. import keys, native_core
-from .ops import Kind, Race, Relaxed, race
+from .ops import Race, Relaxed, RowDraw, race
 
 if HAS_TRITON:
     from ...engines.triton import race as race_kernels
@@ -27,7 +27,7 @@ if HAS_TRITON:
 class RowLaw:
     """A kind of draw as the nodes of its gradients know it."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: RowDraw) -> None:
         self._kind = kind
 
     def gradients(
@@ -62,7 +62,7 @@ _RELAXED = {
 }
 
 
-def draw(kind: Kind, params: dict[str, Tensor], shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def draw(kind: RowDraw, params: dict[str, Tensor], shape: Sequence[int], differentiable: bool) -> Tensor | None:
     """One sample for each row, or None where it is left to Python.
 
     Args:

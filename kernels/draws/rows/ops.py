@@ -137,7 +137,7 @@ class Relaxed(Operators):
         return returned(module.relaxed(key.packed(), logits, temperature, shape, **options))
 
 
-Kind = Race | Relaxed
+RowDraw = Race | Relaxed
 
 
 def _categorical(key: list[Tensor], weights: Tensor, shape: list[int], *options: bool) -> list[Tensor]:

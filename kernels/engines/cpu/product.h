@@ -1,6 +1,6 @@
 // Draws that are a matrix product, on the CPU: loc + factor @ eps + scale * e, and the gradient of the factor.
 //
-// product_library.py puts elementary.h, noise.h and product_noise.h before this. engines/product_kind.py says what is drawn. Noise is made in
+// product_library.py puts elementary.h, noise.h and product_noise.h before this. engines/matrix_product.py says what is drawn. Noise is made in
 // the cache for the rows at hand, forward and backward. Rows that share a factor, one after the other, are multiplied
 // together, one in a lane of a vector; others row by row. Work is cut by row number only, and sums add up in that order:
 // the threads' number changes no bit.

@@ -15,13 +15,13 @@ from ...runtime.hugepages import empty
 from ...stream.layout import collapse
 from ...stream.noise import compute_dtype
 from ..eager import product as reference
-from ..product_kind import Kind
+from ..matrix_product import MatrixProduct
 from . import elementwise
 from . import product_library as library
 
 
 def forward(
-    kind: Kind, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    kind: MatrixProduct, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
     """The draw of `shape` and `dtype`; as :func:`engines.eager.product.forward`."""
     compute = compute_dtype(dtype)
@@ -45,7 +45,9 @@ def forward(
     return (sample,) if norm is None else (sample, norm if dtype == compute else norm.to(dtype))
 
 
-def backward(kind: Kind, key: Tensor, grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
+def backward(
+    kind: MatrixProduct, key: Tensor, grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor]:
     """The gradients that `needs` marks; as :func:`engines.eager.product.backward`."""
     grads = []
     if needs[0]:
@@ -57,7 +59,7 @@ def backward(kind: Kind, key: Tensor, grad: Tensor, like: Sequence[Tensor], need
     return grads
 
 
-def _of_factor(kind: Kind, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
+def _of_factor(kind: MatrixProduct, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
     compute = compute_dtype(grad.dtype)
     draw = backward_plan(kind, grad.shape, factor.shape)
     built = None if draw is None else library.backward(compute)
@@ -70,7 +72,7 @@ def _of_factor(kind: Kind, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
     return out if out.dtype == factor.dtype else out.to(factor.dtype)
 
 
-class Rows(NamedTuple):
+class RowSteps(NamedTuple):
     """The rows of a draw and where operands lie.
 
     Row (s, b, t), numbered row-major, has factor b.
@@ -84,7 +86,7 @@ class Rows(NamedTuple):
     steps: tuple[tuple[int, ...], ...]
 
 
-def describe_rows(batch: Sequence[int], own: Sequence[bool], strides: Sequence[Sequence[int]]) -> Rows | None:
+def row_steps(batch: Sequence[int], own: Sequence[bool], strides: Sequence[Sequence[int]]) -> RowSteps | None:
     """The rows of a draw, or None where they are not of that form.
 
     Args:
@@ -105,10 +107,10 @@ def describe_rows(batch: Sequence[int], own: Sequence[bool], strides: Sequence[S
         sizes += collapsed or [1]
         for step, steps_of_part in zip(steps, stepped, strict=True):
             step += steps_of_part or [0]
-    return Rows(tuple(sizes), tuple(tuple(step) for step in steps))
+    return RowSteps(tuple(sizes), tuple(tuple(step) for step in steps))
 
 
-def by_blas(rows: Rows, n: int, k: int) -> bool:
+def by_blas(rows: RowSteps, n: int, k: int) -> bool:
     """Whether BLAS multiplies: large matrices that many rows share, sooner where these do not follow one another.
 
     Measured on two cores with AVX-512. And where there is nothing to multiply.
@@ -120,7 +122,7 @@ def by_blas(rows: Rows, n: int, k: int) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def forward_plan(
-    kind: Kind, shape: tuple[int, ...], *operands: tuple[torch.Size, tuple[int, ...]]
+    kind: MatrixProduct, shape: tuple[int, ...], *operands: tuple[torch.Size, tuple[int, ...]]
 ) -> tuple[tuple[int, ...], ...] | None:
     """Of a forward call, the fields of the draw but its key, and of each operand but its address.
 
@@ -132,7 +134,7 @@ def forward_plan(
         own = len(sizes) - event
         broadcast = (0,) * (len(batch) - own)
         strides.append((*broadcast, *(0 if n == 1 else s for n, s in zip(sizes[:own], steps[:own], strict=True))))
-    rows = describe_rows(batch, [step != 0 for step in strides[1]], strides)
+    rows = row_steps(batch, [step != 0 for step in strides[1]], strides)
     n, k = operands[1][0][-2:]
     if rows is None or by_blas(rows, n, k):
         return None
@@ -142,13 +144,13 @@ def forward_plan(
 
 
 @functools.lru_cache(maxsize=256)
-def backward_plan(kind: Kind, shape: torch.Size, factor: torch.Size) -> tuple[int, ...] | None:
+def backward_plan(kind: MatrixProduct, shape: torch.Size, factor: torch.Size) -> tuple[int, ...] | None:
     """Of a backward call, the fields of the draw but its key; None where BLAS multiplies."""
     batch, (n, k) = shape[:-1], factor[-2:]
     own = (False,) * (len(batch) + 2 - len(factor)) + tuple(size != 1 for size in factor[:-2])
-    rows = describe_rows(batch, own, ())
+    rows = row_steps(batch, own, ())
     return None if rows is None or by_blas(rows, n, k) else _draw_fields(kind, rows, n, k)
 
 
-def _draw_fields(kind: Kind, rows: Rows, n: int, k: int) -> tuple[int, ...]:
+def _draw_fields(kind: MatrixProduct, rows: RowSteps, n: int, k: int) -> tuple[int, ...]:
     return kind.stream, *rows.sizes, n, k, int(kind.triangular)

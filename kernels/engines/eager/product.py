@@ -14,13 +14,13 @@ from torch.nn.functional import linear
 
 from ...laws.normal import NORMAL_MAP
 from ...stream.noise import compute_dtype
-from ..product_kind import Kind
+from ..matrix_product import MatrixProduct
 from ..product_noise import normal_noise
 from . import elementwise
 
 
 def forward(
-    kind: Kind, backend: str, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
+    kind: MatrixProduct, backend: str, key: Tensor, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
     """The draw of `shape` and `dtype` and, where `kind` asks for it, the squared norm of each row's noise.
 
@@ -44,7 +44,7 @@ def forward(
 
 
 def backward(
-    kind: Kind, backend: str, key: Tensor, grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
+    kind: MatrixProduct, backend: str, key: Tensor, grad: Tensor, like: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor]:
     """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
 
@@ -69,7 +69,7 @@ def of_loc(grad: Tensor, loc: Tensor) -> Tensor:
     return total if total.dtype == loc.dtype else total.to(loc.dtype)
 
 
-def of_factor(kind: Kind, backend: str, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
+def of_factor(kind: MatrixProduct, backend: str, key: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
     """The gradient of the factor; `backend` makes the noise."""
     eps = normal_noise(backend, key, (*grad.shape[:-1], factor.shape[-1]), grad.dtype, grad, kind.stream)
     product = outer(grad if grad.dtype == eps.dtype else grad.to(eps.dtype), eps, factor.shape)

@@ -22,7 +22,7 @@ from ...runtime.language import tl, triton
 from ...stream.layout import describe
 from ...stream.noise import compute_dtype
 from ...stream.window import Window
-from .launch import Launched, configs, empty, group_size, launch_elements, slots
+from .launch import Launched, configs, device_empty, group_size, launch_elements, slots
 from .reduction import kept_dimensions, reduced_backward
 from .tiles import (
     gradients,
@@ -339,7 +339,7 @@ def launched(
     window: Window | None = None,
 ) -> tuple[tuple[Tensor, ...], Launched | None]:
     """`forward`, and what repeats it; see :func:`engines.triton.launch.launch_elements`."""
-    outs = tuple(empty(shape, dtype, params[0].device) for _ in range(map.outputs))
+    outs = tuple(device_empty(shape, dtype, params[0].device) for _ in range(map.outputs))
     out = outs[0]
     if out.numel() == 0:
         return outs, None
@@ -352,14 +352,14 @@ def launched(
         out.numel(),
         group,
         key,
-        {**map.device_constants(), **bounds(map, dtype)},
+        {**map.device_constants(), **bound_constants(map, dtype)},
         device=out.device,
         tune=True,
     )
     return outs, repeated
 
 
-def bounds(map: Map, dtype: torch.dtype) -> dict[str, Any]:
+def bound_constants(map: Map, dtype: torch.dtype) -> dict[str, Any]:
     """The bounds of a map's support as compile-time arguments."""
     if map.support is None:
         return {"LOWER": None, "UPPER": None, "END": None, "STEP": 0.0}
@@ -448,10 +448,10 @@ def _linear_backward(
     for j in wanted:
         if params[j].numel() == n:
             outputs[j] = "elements"
-            outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
+            outs[j] = device_empty(params[j].shape, params[j].dtype, grad.device)
         else:
             outputs[j] = "sum"
-            outs[j] = empty((configs(layout)[0].programs(n, group),), compute_dtype(grad.dtype), grad.device)
+            outs[j] = device_empty((configs(layout)[0].programs(n, group),), compute_dtype(grad.dtype), grad.device)
     repeated = launch_elements(
         elementwise_backward_kernel,
         (*slots([outs.get(j) for j in range(len(params))]), *slots(operands, 6)),

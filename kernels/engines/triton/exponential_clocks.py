@@ -9,7 +9,7 @@ Distribution", 2017, section 2). The winner of many has a small E, so that E mus
 # ruff: noqa: SIM300
 from __future__ import annotations
 
-from ...formula.devicemath import exponential_of_centered, negative
+from ...formula.devicemath import exponential_of_centered, log2, negative
 from ...runtime.language import HAS_TRITON, tl, triton
 from ...stream.noise import open_unit_device
 
@@ -54,15 +54,6 @@ def race_time(w0, w1, w2, w3, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
             _time_of_words(w2, w2, DTYPE, HARDWARE),
             _time_of_words(w3, w3, DTYPE, HARDWARE),
         )
-
-
-@triton.jit
-def log2(x, HARDWARE: tl.constexpr):
-    """log2 for normal x > 0; in float32 on the hardware within 2**-22.6 absolute next to 1, elsewhere 2 ulp."""
-    if HARDWARE and x.dtype == tl.float32:
-        return libdevice.fast_log2f(x)
-    else:
-        return tl.log2(x)
 
 
 @triton.jit

@@ -23,7 +23,7 @@ from ...stream.philox import DEVICE_ROUNDS, philox4x32_words
 from ...stream.window import Window
 from ..inversion import LEAST_LOGIT, LN_2, ROUND, TERMS, describe_walk, unit_bits
 from .direct_launch import launch
-from .launch import empty, hardware, key_arguments
+from .launch import device_empty, hardware, key_arguments
 from .race import log_prob_of
 from .tiles import load_key
 
@@ -340,8 +340,8 @@ def inversion(
     *batch, k = shape
     n, device, dtype = math.prod(batch), weights.device, weights.dtype
     compute = compute_dtype(dtype)
-    out = empty(shape, dtype, device) if one_hot else empty(batch, torch.int64, device)
-    log_probs = empty(batch, dtype, device) if log_prob else None
+    out = device_empty(shape, dtype, device) if one_hot else device_empty(batch, torch.int64, device)
+    log_probs = device_empty(batch, dtype, device) if log_prob else None
     outputs = [out] if log_probs is None else [out, log_probs]
     if n == 0 or k == 0:
         return outputs
@@ -362,10 +362,10 @@ def inversion(
     wide = max(n, *extents, *(2 * s for s in sizes), *(2 * s for s in strides)) >= INT31
     # Where draws are few, sums of blocks are enough.
     block = config.tile if blocks_are_enough(n // rows, k, config) else 1
-    sums = empty((rows, -(-k // block)), torch.int64, device)
-    totals = empty((rows, config.parts), torch.int64, device)
-    top = empty((rows,), compute, device) if log_prob or block > 1 else None
-    mass = empty((rows, config.parts), compute, device) if log_prob else None
+    sums = device_empty((rows, -(-k // block)), torch.int64, device)
+    totals = device_empty((rows, config.parts), torch.int64, device)
+    top = device_empty((rows,), compute, device) if log_prob or block > 1 else None
+    mass = device_empty((rows, config.parts), compute, device) if log_prob else None
     key_kind, *key_words = key_arguments(key, device)
     lanes, tile = (16, min(triton.next_power_of_2(k), 512)) if one_hot else (128, 1)
     lanes = max(1, min(lanes, SEARCH_ELEMENTS // block))

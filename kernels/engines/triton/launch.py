@@ -63,7 +63,7 @@ def configs(layout: Layout) -> tuple[Config, ...]:
     return CONFIGS if not layout.sizes else BROADCAST_CONFIGS
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+def device_empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The one place where this backend allocates."""
     return torch.empty(shape, dtype=dtype, device=device)
 

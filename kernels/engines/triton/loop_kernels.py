@@ -18,15 +18,15 @@ from ...runtime.language import tl, triton
 from ...stream.layout import describe
 from ...stream.noise import compute_dtype
 from ...stream.window import Window
-from .elementwise import STORED, bounds, inside
-from .launch import Config, Launched, empty, launch_elements, slots
+from .elementwise import STORED, bound_constants, inside
+from .launch import Config, Launched, device_empty, launch_elements, slots
 from .tiles import load_elements, load_key, load_scalars, number_in_sample
 
 CONFIG = Config(warps=1, unroll=1, passes=16)
 
 
 @triton.jit
-def lane_noise(
+def element_noise(
     operands,
     element,
     offset,
@@ -104,7 +104,7 @@ def loop_forward_kernel(
         element = start + t * LANES + tl.arange(0, LANES)
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-        noise = lane_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
+        noise = element_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
         if len(noise) == 1:
             x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END, STEP)
         else:
@@ -174,7 +174,7 @@ def loop_backward_kernel(
         element = start + t * LANES + tl.arange(0, LANES)
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
-        noise = lane_noise(values, element, offset, k0, k1, sizes, strides, 1, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
+        noise = element_noise(values, element, offset, k0, k1, sizes, strides, 1, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
         if len(noise) == 1:
             grads = TRANSFORM_GRAD(noise[0], *values, HARDWARE)
         else:
@@ -215,7 +215,7 @@ def launched(
 ) -> tuple[tuple[Tensor], Launched | None]:
     """`forward`, and what repeats it; see :func:`engines.triton.launch.launch_elements`."""
     assert isinstance(map.noise, LoopNoise)
-    out = empty(shape, dtype, params[0].device)
+    out = device_empty(shape, dtype, params[0].device)
     if out.numel() == 0:
         return (out,), None
     repeated = launch_elements(
@@ -228,7 +228,7 @@ def launched(
         {
             "NOISE": map.noise.device,
             "TRANSFORM": map.device_function("transform"),
-            **bounds(map, dtype),
+            **bound_constants(map, dtype),
         },
         device=out.device,
         tune=False,
@@ -272,10 +272,10 @@ def launched_backward(
     outs: list[Tensor | None] = [None] * len(params)
     for j in wanted:
         if params[j].numel() == 1 and n > 1:
-            outputs[j], outs[j] = "sum", empty((CONFIG.programs(n, 1),), compute, grad.device)
+            outputs[j], outs[j] = "sum", device_empty((CONFIG.programs(n, 1),), compute, grad.device)
         else:
             outputs[j] = "elements"
-            outs[j] = empty(grad.shape, params[j].dtype if params[j].numel() == n else compute, grad.device)
+            outs[j] = device_empty(grad.shape, params[j].dtype if params[j].numel() == n else compute, grad.device)
     operands = (grad, *params)
     repeated = launch_elements(
         loop_backward_kernel,

@@ -25,11 +25,11 @@ from ...runtime.language import tl, triton
 from ...stream.layout import strided_offset
 from ...stream.noise import NORMAL, compute_dtype, elements_per_block
 from ...stream.philox import DEVICE_ROUNDS, philox4x32_words
-from ..product_kind import Kind
+from ..matrix_product import MatrixProduct
 from ..product_layout import Batch, Walk, describe_batch, row_strides
 from . import elementwise
 from .direct_launch import launch
-from .launch import PROGRAMS, empty, hardware, key_arguments
+from .launch import PROGRAMS, device_empty, hardware, key_arguments
 from .tiles import load_key
 
 normal = NORMAL.device
@@ -338,7 +338,7 @@ class Tile:
 # Tiles that fit into registers (sm_90); noise whose blocks go across rows needs more of them, and so does float64.
 
 
-def forward_tile(kind: Kind, rows: int, n: int, k: int, dtype: torch.dtype) -> Tile:
+def forward_tile(kind: MatrixProduct, rows: int, n: int, k: int, dtype: torch.dtype) -> Tile:
     """The tile of a forward program; one row where none shares its factor."""
     if rows == 1:
         small = n <= 16 and k <= 16
@@ -371,7 +371,7 @@ def group_of(columns: int, dtype: torch.dtype) -> int:
 
 
 def forward(
-    kind: Kind,
+    kind: MatrixProduct,
     key: Sequence[Tensor],
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -387,8 +387,8 @@ def forward(
     *batch, n = shape
     loc, factor, *scale = params
     k, device = factor.shape[-1], loc.device
-    out = empty(shape, dtype, device)
-    norm = empty(batch, dtype, device) if kind.norm else None
+    out = device_empty(shape, dtype, device)
+    norm = device_empty(batch, dtype, device) if kind.norm else None
     if out.numel() == 0:
         return (out,) if norm is None else (out, norm.zero_())
     rows_of = [p.expand(*batch, n).stride() for p in (loc, *scale)]
@@ -426,7 +426,7 @@ def forward(
 
 
 def backward(
-    kind: Kind,
+    kind: MatrixProduct,
     key: Sequence[Tensor],
     grad: Tensor,
     like: Sequence[Tensor],
@@ -452,7 +452,7 @@ def backward(
 
 
 def _factor_gradient(
-    kind: Kind, key: Sequence[Tensor], grad: Tensor, factor: Tensor, tile: Tile | None, parts: int | None
+    kind: MatrixProduct, key: Sequence[Tensor], grad: Tensor, factor: Tensor, tile: Tile | None, parts: int | None
 ) -> Tensor:
     *batch, n = grad.shape
     k, device, dtype = factor.shape[-1], grad.device, grad.dtype
@@ -469,7 +469,7 @@ def _factor_gradient(
     run = -(-tiles // parts)
     parts = -(-tiles // run)
     partial = compute_dtype(dtype) if parts > 1 else factor.dtype
-    out = empty((parts, layout.own.count, n, k), partial, device)
+    out = device_empty((parts, layout.own.count, n, k), partial, device)
     key_kind, *key_words = key_arguments(key, device)
     launch(
         product_backward_kernel,
@@ -498,7 +498,9 @@ def _walks(layout: Batch) -> tuple[Any, ...]:
     return (*arguments(layout.own), *arguments(layout.shared))
 
 
-def _constants(kind: Kind, layout: Batch, k: int, dtype: torch.dtype, key_kind: str, tile: Tile) -> dict[str, Any]:
+def _constants(
+    kind: MatrixProduct, layout: Batch, k: int, dtype: torch.dtype, key_kind: str, tile: Tile
+) -> dict[str, Any]:
     return {
         "TRIANGULAR": kind.triangular,
         "STREAM": kind.stream,

@@ -26,7 +26,7 @@ from ...stream.noise import SIGNIFICAND_BITS, compute_dtype
 from ..row_layout import describe_rows
 from .direct_launch import launch
 from .exponential_clocks import LN_2, LOG2_E, logits_score, probs_score, race_time
-from .launch import Launched, empty, group_size, hardware, key_arguments
+from .launch import Launched, device_empty, group_size, hardware, key_arguments
 from .tiles import block_noise, interleave, lane_noise, load_key, load_tile
 
 # Greater than every category's number.
@@ -465,8 +465,8 @@ def launched_race(
     *batch, k = shape
     rows, device, dtype = math.prod(batch), weights.device, weights.dtype
     compute = compute_dtype(dtype)
-    out = empty(shape, dtype, device) if one_hot else empty(batch, torch.int64, device)
-    log_probs = empty(batch, dtype, device) if log_prob else None
+    out = device_empty(shape, dtype, device) if one_hot else device_empty(batch, torch.int64, device)
+    log_probs = device_empty(batch, dtype, device) if log_prob else None
     outputs = [out] if log_probs is None else [out, log_probs]
     if rows == 0 or k == 0:
         return outputs, None
@@ -477,9 +477,9 @@ def launched_race(
     split = config.parts > 1
     index, score, top, total = out, None, None, None
     if split:
-        index, score = empty((rows, config.parts), torch.int64, device), empty((rows, config.parts), compute, device)
+        index, score = (device_empty((rows, config.parts), dtype, device) for dtype in (torch.int64, compute))
         if log_prob:
-            top, total = (empty((rows, config.parts), compute, device) for _ in range(2))
+            top, total = (device_empty((rows, config.parts), compute, device) for _ in range(2))
     output = "one_hot" if one_hot else "index"
     key_kind, *key_words = key_arguments(key, device)
     constants: dict[str, Any] = {

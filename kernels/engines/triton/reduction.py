@@ -21,7 +21,7 @@ from ...stream.layout import INT31, collapse, pack, row_major_strides, strided_o
 from ...stream.noise import compute_dtype, elements_per_block
 from ...stream.window import Window
 from .direct_launch import launch
-from .launch import empty, hardware, key_arguments, slots
+from .launch import device_empty, hardware, key_arguments, slots
 from .tiles import gradients, lane_noise_carrying, load_key, noise_of_lanes
 
 _LANES = 128
@@ -219,9 +219,9 @@ def reduced_backward(
     outs: dict[int, Tensor] = {}
     for j in members:
         if splits == 1:
-            outs[j] = empty(params[j].shape, params[j].dtype, grad.device)
+            outs[j] = device_empty(params[j].shape, params[j].dtype, grad.device)
         else:
-            outs[j] = empty((splits, *params[j].shape), compute_dtype(grad.dtype), grad.device)
+            outs[j] = device_empty((splits, *params[j].shape), compute_dtype(grad.dtype), grad.device)
     key_kind, *key_words = key_arguments(key, grad.device)
     launch(
         reduced_backward_kernel,

@@ -15,13 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ...formula.devicemath import log2
 from ...runtime.language import tl, triton
 from ...stream.layout import strided_offset
 from ...stream.noise import compute_dtype
 from ..row_layout import describe_rows
 from .direct_launch import launch
-from .exponential_clocks import LN_2, log2, logits_score, race_time
-from .launch import empty, group_size, hardware, key_arguments
+from .exponential_clocks import LN_2, logits_score, race_time
+from .launch import device_empty, group_size, hardware, key_arguments
 from .race import (
     RowConfig,
     add_powers,
@@ -222,8 +223,8 @@ def relaxed(
     """
     *batch, k = shape
     rows, device, dtype = math.prod(batch), logits.device, logits.dtype
-    out = empty(shape, dtype, device)
-    log_probs = empty(batch, dtype, device) if log_prob else None
+    out = device_empty(shape, dtype, device)
+    log_probs = device_empty(batch, dtype, device) if log_prob else None
     outputs = [out] if log_probs is None else [out, log_probs]
     if rows == 0 or k == 0:
         return outputs
@@ -233,8 +234,8 @@ def relaxed(
     compute = compute_dtype(dtype)
     top, total, sums = None, None, None
     if config.parts > 1:
-        top, total = (empty((rows, config.parts), compute, device) for _ in range(2))
-        sums = empty((3, rows, config.parts), compute, device) if log_prob else None
+        top, total = (device_empty((rows, config.parts), compute, device) for _ in range(2))
+        sums = device_empty((3, rows, config.parts), compute, device) if log_prob else None
         phases = ["sums", "write"]
     else:
         phases = ["tile" if config.run == 1 else "row"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Kind:
+class MatrixProduct:
     """What to draw, of shape (..., N): loc + factor @ eps + scale * e, where the last term is there or not.
 
     With its noise fixed a draw is linear in its parameters. Rows of the draw, that is all dimensions but the last, are
@@ -33,11 +33,11 @@ class Kind:
         return (1, 2, 1)[: len(self.parameters)]
 
 
-MULTIVARIATE_NORMAL = Kind("multivariate_normal", ("loc", "scale_tril"), triangular=True, stream=0)
-MULTIVARIATE_NORMAL_WITH_NORM = Kind(
+MULTIVARIATE_NORMAL = MatrixProduct("multivariate_normal", ("loc", "scale_tril"), triangular=True, stream=0)
+MULTIVARIATE_NORMAL_WITH_NORM = MatrixProduct(
     "multivariate_normal_with_norm", ("loc", "scale_tril"), triangular=True, stream=0, norm=True
 )
-LOW_RANK_MULTIVARIATE_NORMAL = Kind(
+LOW_RANK_MULTIVARIATE_NORMAL = MatrixProduct(
     "low_rank_multivariate_normal", ("loc", "cov_factor", "scale"), triangular=False, stream=1
 )
 KINDS = (MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM, LOW_RANK_MULTIVARIATE_NORMAL)
