@@ -87,7 +87,7 @@ def module_of(name: str, *definitions: Sequence[str], imports: Sequence[str] = (
     called = set(re.findall(r"(\w+)\(", "\n".join(lines)))
     imports = [
         *(
-            f"from rsample.kernels.{module} import {', '.join(sorted(called & functions))}"
+            f"from rsample.kernels.formula.{module} import {', '.join(sorted(called & functions))}"
             for module, functions in _FUNCTIONS.items()
             if called & functions
         ),
