@@ -15,12 +15,13 @@ from types import FunctionType
 import torch
 
 from .formula import device_functions
-from .formula.translate import printed, traced
+from .formula.cpp_code import printed
+from .formula.trace import traced
 from .laws import known_maps
 from .laws.map import Map
 from .laws.rejection import device
+from .laws.rejection.cpp_code import laws as printed_laws
 from .laws.rejection.noise import LoopNoise
-from .laws.rejection.printed import laws as printed_laws
 
 
 def shown(map: Map) -> Iterator[str]:

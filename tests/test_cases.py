@@ -6,7 +6,7 @@ import torch
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.formula.cases import Case, by_case
-from rsample.kernels.formula.translate import traced
+from rsample.kernels.formula.trace import traced
 from rsample.kernels.laws.map import Map
 from rsample.kernels.stream.noise import UNIFORM
 

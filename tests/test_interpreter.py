@@ -13,8 +13,9 @@ from known_maps import known_maps
 from rsample.kernels.engines.cpu import cpp, interpreter
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
-from rsample.kernels.formula import translate
-from rsample.kernels.formula.translate import OPERATIONS, Function, Operation, operands_of
+from rsample.kernels.formula import schedule
+from rsample.kernels.formula.elementary import VECTOR, operands_of
+from rsample.kernels.formula.trace import Function, Operation
 from rsample.kernels.laws.map import Map
 from rsample.kernels.stream.noise import UNIFORM
 
@@ -78,12 +79,12 @@ OF_CASES = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("least", [1, translate._WORTH_A_JUMP])
+@pytest.mark.parametrize("least", [1, schedule._WORTH_A_JUMP])
 @pytest.mark.parametrize("name", OF_CASES)
 def test_what_counts_in_no_lane_is_left_out(name, least, dtype, monkeypatch):
     """Elements of one case together, and of all cases side by side."""
     map, cases = MAPS[name], OF_CASES[name]
-    monkeypatch.setattr(translate, "_WORTH_A_JUMP", least)
+    monkeypatch.setattr(schedule, "_WORTH_A_JUMP", least)
     apart = NUMEL // 2 // len(cases)
     chosen = [i // apart for i in range(apart * len(cases))]
     chosen += [(7 * i + i // 5) % len(cases) for i in range(NUMEL - len(chosen))]
@@ -92,7 +93,7 @@ def test_what_counts_in_no_lane_is_left_out(name, least, dtype, monkeypatch):
     jumps = "if (rsample::vectors" in compiled._source(map, dtype)
     assert jumps == (least == 1 or name != "generalized_pareto")
     runs = [compiled._interpret(map, dtype), compiled._build(map, dtype)]
-    monkeypatch.setattr(translate, "_WORTH_A_JUMP", 10**9)
+    monkeypatch.setattr(schedule, "_WORTH_A_JUMP", 10**9)
     runs.append(compiled._interpret(map, dtype))
     results = []
     for run in runs:
@@ -105,7 +106,7 @@ def test_what_counts_in_no_lane_is_left_out(name, least, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", VECTOR)
 def test_every_operation(name, dtype):
     """Each against torch, of numbers in [1/2, 3/2), of which some are equal."""
     u = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).add(0.5).to(dtype)

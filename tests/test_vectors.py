@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rsample.kernels.engines.cpu import compiler, cpp
-from rsample.kernels.formula.translate import OPERATIONS
+from rsample.kernels.formula.elementary import VECTOR
 
 pytestmark = pytest.mark.skipif(
     not any("RSAMPLE_VECTOR_BYTES" in flag for flag in compiler.vectors() or ()), reason="vectors are ATen's here"
@@ -24,7 +24,7 @@ def source() -> str:
     for dtype, T in cpp.TYPES.items():
         bits = dtype.itemsize * 8
         parts.append(f"namespace of_{T} {{\nusing T = {T};\nusing V = rsample::Vector<T>;\n")
-        for name, expression in OPERATIONS.items():
+        for name, expression in VECTOR.items():
             parts.append(f"""
 extern "C" void {name}_{T}(const T* a, const T* b, const T* c, T* to, std::int64_t n) {{
   for (std::int64_t i = 0; i < n; i += V::size()) {{
@@ -74,7 +74,7 @@ def operands(dtype: torch.dtype) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", cpp.TYPES)
-@pytest.mark.parametrize("name", [*OPERATIONS, *(f"{name}_of_lanes" for name in REDUCTIONS), "parts"])
+@pytest.mark.parametrize("name", [*VECTOR, *(f"{name}_of_lanes" for name in REDUCTIONS), "parts"])
 def test_bits_are_those_of_aten(libraries, name, dtype):
     given = operands(dtype)
     if name == "or":  # of masks

@@ -1,7 +1,7 @@
 """Functions that are another formula from element to element.
 
 In torch all formulas are computed, and one is picked. A compiled loop computes each for the elements of a tile that are
-its own, next to each other in vectors; see :mod:`formula.translate`.
+its own, next to each other in vectors; see :mod:`formula.trace`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .translate import Symbol
+from .trace import Symbol
 
 
 class Case(NamedTuple):

@@ -1,4 +1,4 @@
-"""Triton device functions from torch references: what :mod:`formula.translate` traces, printed for a GPU.
+"""Triton device functions from torch references: what :mod:`formula.trace` traces, printed for a GPU.
 
 A function is the source of a Python module of its own: a real file in the cache folder, so that tracebacks, profilers
 and Triton itself find it. The same reference gives the same text in every process, as Triton's cache keys on it.
@@ -21,30 +21,12 @@ from typing import Any
 import torch
 
 from ..runtime import cache
-from .translate import COMPARISONS, Function, Operation, conditions, flattened, traced, with_cotangents
+from .elementary import OPERATIONS
+from .schedule import conditions
+from .trace import Function, Operation, flattened, traced, with_cotangents
 
-# Operation -> Triton code; those that translate.py has not are put in place of its own below.
-_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "or": "|", **COMPARISONS}
-_CALLS = {
-    "div": "divide({}, {}, HARDWARE)",
-    "fma": "tl.fma({}, {}, {})",
-    "fms": "tl.fma({}, {}, negative({}))",
-    "fnma": "tl.fma(negative({}), {}, {})",
-    "neg": "negative({})",
-    "maximum": "maximum({}, {})",
-    "minimum": "minimum({}, {})",
-    "clamp": "minimum(maximum({}, {}), {})",
-    "where": "tl.where({}, {}, {})",
-    "indicator": "{}.to({dtype})",
-    "log2": "log2({}, HARDWARE)",
-    "copysign": "copysign({}, {})",
-    "cotangent": "cotangent_device({}, HARDWARE)",
-}
-_CALLS |= {name: f"tl.{name}({{}})" for name in ("abs", "sqrt", "rsqrt", "floor")}
-_CALLS |= {name: f"{name}({{}}, HARDWARE)" for name in ("log", "log1p", "exp", "expm1", "tanh")}
-# The functions of this package that are called, by module.
-_DEVICE_MATH = ("copysign", "divide", "exp", "expm1", "log", "log1p", "log2", "maximum", "minimum", "negative", "tanh")
-_FUNCTIONS = {"cotangent": {"cotangent_device"}, "devicemath": set(_DEVICE_MATH)}
+# The functions of devicemath.py that are called.
+_FUNCTIONS = set(re.findall(r"(?<![.\w])(\w+)\(", " ".join(o.device for o in OPERATIONS.values() if o.device)))
 
 
 @functools.cache
@@ -85,12 +67,9 @@ def module_of(name: str, *definitions: Sequence[str], imports: Sequence[str] = (
     """The text of a module of Triton functions."""
     lines = [line for lines in definitions for line in ("", "", "@triton.jit", *lines)]
     called = set(re.findall(r"(\w+)\(", "\n".join(lines)))
+    math_called = sorted(called & _FUNCTIONS)
     imports = [
-        *(
-            f"from rsample.kernels.formula.{module} import {', '.join(sorted(called & functions))}"
-            for module, functions in _FUNCTIONS.items()
-            if called & functions
-        ),
+        *([f"from rsample.kernels.formula.devicemath import {', '.join(math_called)}"] if math_called else []),
         "from rsample.kernels.runtime.language import tl, triton",
         *imports,
     ]
@@ -196,16 +175,16 @@ def _body(
 def _expression(
     name: str, operands: Sequence[int | float], operand: Callable[[int | float, bool], str], dtype: str
 ) -> str:
-    if name in _OPERATORS:
-        # Triton gives a number beside an operator the dtype of what it stands beside.
-        left, right = (operand(x, True) for x in operands)
-        return f"{left} {_OPERATORS[name]} {right}"
-    if name not in _CALLS:
+    text = OPERATIONS[name].device
+    if text is None:
         raise NotImplementedError(f"{name} has no Triton translation")
+    if text.startswith("{} "):
+        # Triton gives a number beside an operator the dtype of what it stands beside.
+        return text.format(*(operand(x, True) for x in operands))
     # In calls it is float32 there: of use beside a tensor, but not in its place.
     beside = [isinstance(x, int) for x in operands[name == "where" :]]
     values = [operand(x, any(beside) and name != "div" and _is_single(x)) for x in operands]
-    return _CALLS[name].format(*values, dtype=dtype)
+    return text.format(*values, dtype=dtype)
 
 
 def _is_single(value: int | float) -> bool:

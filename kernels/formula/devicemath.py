@@ -232,3 +232,23 @@ def atan(q):
         sine, cosine = tl.sin(near), tl.cos(near)
         near += (t * cosine - sine) / (cosine + t * sine)
     return tl.where(steep, copysign(tl.full(q.shape, 1.5707963267948966, q.dtype), q) - near, near)
+
+
+_PI = tl.constexpr(3.141592653589793)
+_RECIPROCAL_PI = tl.constexpr(0.3183098861837907)
+
+
+@triton.jit
+def cotangent(t, HARDWARE: tl.constexpr):
+    """cot(pi t), t in [-1/2, 1/2]."""
+    if t.dtype == tl.float64:
+        return tl.cos(t * _PI) / tl.sin(t * _PI)
+    else:
+        # (1 / pi - t^2 q(t^2)) / t, Laurent's series of the cotangent on (0, 1/2] made minimax: within 1.1e-7 absolute.
+        t2 = t * t
+        q = tl.fma(t2, 1.4707199, 0.36165732)
+        q = tl.fma(q, t2, 0.67794497)
+        q = tl.fma(q, t2, 0.64527685)
+        q = tl.fma(q, t2, 0.68908119)
+        q = tl.fma(q, t2, 1.0471974)
+        return divide(tl.fma(negative(t2), q, _RECIPROCAL_PI), t, HARDWARE)

@@ -1,4 +1,4 @@
-"""Functions that densities are made of and torch lacks."""
+"""Functions that samples and densities are made of and torch lacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .polynomial import polynomial
-from .translate import Symbol
+from .trace import Symbol
 
 # lgamma(a + 1/2) - lgamma(a) - log(a) / 2 is 1 / a times this polynomial of 1 / a**2 (Tricomi and Erdelyi 1951).
 _HALF_STEP = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432)
@@ -26,6 +26,12 @@ def fused_polynomial(x: Any, coefficients: Sequence[float]) -> Any:
     for c in coefficients[-3::-1]:
         p = x.trace.apply("addcmul", (c, p, x))
     return p
+
+
+def cotangent(t: Tensor) -> Tensor:
+    """cot(pi t), t in [-1/2, 1/2]: a standard Cauchy number where t is uniform."""
+    # The cotangent is large where t is small, and there t is exact: so are the tails.
+    return torch.reciprocal(torch.tan(math.pi * t))
 
 
 def log_of_positive(x: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..formula.cotangent import cotangent
-from ..formula.special import log1p_of_square
+from ..formula.special import cotangent, log1p_of_square
 from ..stream.noise import CENTERED
 from .location_scale import Standard, location_scale_map, scale_map
 from .support import HALF_LINE, REAL_LINE

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...formula.translate import printed, traced
+from ...formula.cpp_code import printed
+from ...formula.trace import traced
 from ...runtime.hugepages import empty
 from . import cpp
 

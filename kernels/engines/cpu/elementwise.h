@@ -41,7 +41,7 @@ struct Window {
   }
 };
 
-// Elements that a function that translate.py has printed takes at a time.
+// Elements that a function that cpp_code.py has printed takes at a time.
 template <class Function, class T>
 constexpr int STEP = Function::VECTORS * Vector<T>::size();
 

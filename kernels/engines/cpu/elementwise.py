@@ -1,7 +1,7 @@
 """The CPU backend: one C++ loop per map, compiled at first use; for small draws, one interpreter of all maps.
 
 `noise.h` makes noise tile by tile in the first-level cache, `elementwise.h` runs a loop over the tiles, and
-`translate.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
+`cpp_code.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
 key of one (map, compute dtype); :mod:`engines.cpu.cpp` builds and keeps it. The loop reads parameters that are
 dense or one number; others are laid out a chunk at a time. Draws of fewer than `INTERPRETED_NUMEL` numbers have the
 same bits from :mod:`engines.cpu.interpreter`, which is built once for all maps. Where nothing can be built (no
@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...formula.translate import Function, printed, traced
+from ...formula.cpp_code import printed
+from ...formula.trace import Function, traced
 from ...laws.map import Map
+from ...laws.rejection.cpp_code import laws
 from ...laws.rejection.noise import LoopNoise
-from ...laws.rejection.printed import laws
 from ...laws.support import Support
 from ...runtime.backend import CPU
 from ...runtime.hugepages import empty

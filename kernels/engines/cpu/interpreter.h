@@ -2,7 +2,7 @@
 // maps by one library. The bits are those of the loop that the same list is printed to, as an operation is the same
 // expression in both and the build contracts nothing.
 //
-// interpreter.py puts elementwise.h before this, and behind it `operate`, which it prints from translate.py's table.
+// interpreter.py puts elementwise.h before this, and behind it `operate`, which it prints from the table of elementary.py.
 
 namespace rsample {
 

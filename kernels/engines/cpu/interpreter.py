@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...formula.translate import OPERATIONS, Function, blocks, flattened
+from ...formula.elementary import VECTOR
+from ...formula.schedule import blocks
+from ...formula.trace import Function, flattened
 from ...laws import known_maps
+from ...laws.rejection.cpp_code import laws
 from ...laws.rejection.noise import LoopNoise
-from ...laws.rejection.printed import laws
 from ...stream.noise import elements_per_block
 from . import cpp
 
-_CODES = {name: code for code, name in enumerate(OPERATIONS)}
+_CODES = {name: code for code, name in enumerate(VECTOR)}
 # Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
 _UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
 _LOADED = ("noise", "input", "constant")
@@ -101,9 +103,7 @@ def _source(dtype: torch.dtype, loops: bool) -> str:
     parts = [cpp.headers(*(("loops.h",) if loops else ()), "elementwise.h", "interpreter.h")]
     if loops:
         parts.append(laws(_laws(), dtype))
-    functions = [
-        f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in OPERATIONS.values()
-    ]
+    functions = [f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in VECTOR.values()]
     cases = "".join(
         f"    case {code}: each(to, a, b, c, count, {function}); break;\n" for code, function in enumerate(functions)
     )

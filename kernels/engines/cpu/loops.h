@@ -167,7 +167,7 @@ inline double cotangent(double t) { return 1 / std::tan(3.141592653589793 * t); 
 
 // -------------------------------------------------------------------------------------------------------------- loops
 
-// Calls a function that printed.py has made: of arrays `first`, then the first ones of `others`, into those of `out`.
+// Calls a function that rejection/cpp_code.py has made: of arrays `first`, then the first ones of `others`, into those of `out`.
 template <class Function, class Others, class Outs, class... First>
 inline void call(int n, const Others& others, Outs&& out, int32_t* mask, First... first) {
   [&]<int... I, int... K>(std::integer_sequence<int, I...>, std::integer_sequence<int, K...>) {

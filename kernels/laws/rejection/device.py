@@ -11,7 +11,7 @@ import torch
 
 from ...formula.device_functions import definition, loaded, module_of
 from ...formula.devicemath import exponential_of_centered
-from ...formula.translate import traced
+from ...formula.trace import traced
 from ...runtime.language import tl, triton
 from ...stream.noise import EXPONENTIAL, NORMAL, box_muller, centered_of_words, elements_per_block, open_unit_device
 from .noise import DEVICE_ONCE, LoopNoise, any_of, attempt_words

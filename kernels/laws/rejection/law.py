@@ -2,7 +2,7 @@
 
 A block of an element holds one or two candidates (x, u); the first one that is not rejected makes the element's value.
 The loops over the elements that have none yet are written once a backend: in torch here, in Triton in device.py, which
-makes the Triton functions of a law, too, and in C++ in loops.h, for which printed.py makes them.
+makes the Triton functions of a law, too, and in C++ in loops.h, for which cpp_code.py makes them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...formula.cotangent import cotangent
+from ...formula.special import cotangent
 from .law import Law, centered_candidates
 
 # Beyond it root is twice the concentration to rounding, and its square would overflow.

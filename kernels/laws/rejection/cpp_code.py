@@ -9,31 +9,13 @@ from typing import Any
 
 import torch
 
-from ...formula.translate import COMPARISONS, MASKS, Function, Operation, traced, with_cotangents
+from ...formula.elementary import MASKS, OPERATIONS
+from ...formula.trace import Function, Operation, traced, with_cotangents
 from ...stream.noise import elements_per_block
 from .law import Law
 from .noise import LoopNoise
 
 _TYPES = {torch.float32: "float", torch.float64: "double"}
-
-# Operation -> C++ on numbers of one dtype; the functions are those of elementary.h and loops.h.
-_OPERATIONS = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "addcmul": "multiply_add({1}, {2}, {0})",
-    "neg": "-{}",
-    "abs": "std::fabs({})",
-    "sqrt": "std::sqrt({})",
-    "rsqrt": "T(1) / std::sqrt({})",
-    "reciprocal": "T(1) / {}",
-    "clamp": "clamped({}, {}, {})",
-    "where": "select({}, {}, {})",
-    "or": "{} | {}",
-}
-_OPERATIONS |= {name: f"{name}({{}})" for name in ("log", "log1p", "exp", "floor", "cotangent")}
-_OPERATIONS |= {name: f"{{}} {sign} {{}}" for name, sign in COMPARISONS.items()}
 
 
 def laws(noises: Iterable[LoopNoise], dtype: torch.dtype) -> str:
@@ -171,9 +153,10 @@ def _expression(steps: Sequence[Operation], i: int, exponentials: int) -> str:
         return f"in{_array(int(operands[0]), exponentials)}[{at}]"
     if name == "constant":
         return _operand(operands[0])
-    if name not in _OPERATIONS:
+    text = OPERATIONS[name].number
+    if text is None:
         raise NotImplementedError(f"{name} has no C++ translation on numbers")
-    return _OPERATIONS[name].format(*map(_operand, operands))
+    return text.format(*map(_operand, operands))
 
 
 def _operand(operand: int | float) -> str:
