@@ -1,4 +1,4 @@
-"""The table of elementary functions: how far C++ and Triton are from numpy's and scipy's in float64, over all floats."""
+"""The table of elementary functions: how far C++ and Triton are from float64 functions of numpy and scipy."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def apply_kernel(out_ptr, x_ptr, FUNCTION: tl.constexpr, HARDWARE: tl.constexpr,
 @pytest.mark.parametrize("name", DEVICE)
 def test_device_functions_are_within_their_bound(name: str, device: torch.device) -> None:
     x = values(2**14)
+    x = np.where(np.abs(x) < FLOAT32.tiny, 0.0, x).astype(np.float32)  # as the hardware takes them
     y = torch.full((x.size,), torch.nan, device=device)
     function = device_function(f"elementary_{name}", getattr(torch, name), ("x",))
-    apply_kernel[(x.size // 1024,)](y, torch.from_numpy(x).to(device), function, hardware(), 1024)
+    apply_kernel[(x.size // 1024,)](
+        y, torch.from_numpy(x).to(device), function, hardware(), 1024, enable_fp_fusion=False
+    )
     check(name, x, y.cpu().numpy(), *DEVICE[name].device_error)
