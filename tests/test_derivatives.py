@@ -8,6 +8,7 @@ from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.formula.derivatives import gradient_of, score_of
 from rsample.kernels.formula.elementary import OPERATIONS, VECTOR, operands_of
+from rsample.kernels.formula.special import sin_of_quarter
 from rsample.kernels.laws.map import Map
 from rsample.kernels.laws.normal import NORMAL_MAP
 from rsample.kernels.stream.noise import CENTERED
@@ -21,7 +22,7 @@ FORMULAS = {
         torch.exp(u * x) * torch.expm1(y) + torch.log(x) * torch.log1p(y) + torch.tanh(x * y)
     ),
     "circles": lambda u, x, y: (
-        torch.sin(x * y) + torch.cos(x + u) + torch.tan(0.3 * x) + torch.atan(y * u) + torch.erf(x - y)
+        torch.sin(x * y) + torch.cos(x + u) + torch.tan(0.3 * x) + torch.atan(y * u) + torch.erf(x - y) + sin_of_quarter(x)
     ),
     "powers": lambda u, x, y: x**y + x**2 + 2**y,
     "signs": lambda u, x, y: torch.abs(u - x * y) + torch.copysign(x * y, u) - (-x),

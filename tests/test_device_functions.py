@@ -17,6 +17,7 @@ from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import elementwise
 from rsample.kernels.formula import device_functions
 from rsample.kernels.formula.device_functions import device_function, source
+from rsample.kernels.formula.special import sin_of_quarter
 from rsample.kernels.laws.map import Map
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.runtime.language import HAS_TRITON
@@ -134,7 +135,7 @@ def bounds(u, x, y):
 
 
 def functions(u, x, y):
-    return torch.exp(u) + torch.log(x) + torch.sqrt(y) + torch.expm1(u) + torch.log1p(x) + torch.tanh(u)
+    return torch.exp(u) + torch.log(x) + torch.sqrt(y) + torch.expm1(u) + torch.log1p(x) + torch.tanh(u) + torch.atan(x)
 
 
 # Each with numbers that are not float32's, in every place that an operation has for one.
@@ -150,6 +151,7 @@ FORMULAS = {
     "signs": lambda u, x, y: torch.copysign(x, u - 0.5) + torch.abs(u - 0.3) - torch.floor(7.1 * u) + (-y),
     "constants": lambda u, x, y: torch.zeros_like(u) + torch.ones_like(u) * x,
     "functions": functions,
+    "sines": lambda u, x, y: sin_of_quarter(u) * sin_of_quarter(x),
     "cotangent": lambda u, x, y: torch.reciprocal(torch.tan(math.pi * (0.5 * x))),
     "the least number": lambda u, x, y: torch.where(u < x, torch.finfo(u.dtype).tiny, u) / torch.finfo(u.dtype).tiny,
 }

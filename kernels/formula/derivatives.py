@@ -98,9 +98,6 @@ def _slope(result: Symbol, of: Symbol) -> Any:
     return tangents.get(result.step)
 
 
-_TORCH = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "or": operator.or_}
-
-
 @functools.cache
 def _steps(function: Callable[..., Any], inputs: int, dtype: torch.dtype, values: int) -> Function:
     return traced(function, inputs, dtype, values=values)
@@ -126,5 +123,5 @@ def _run(function: Callable[..., Any], noise: Any, *inputs: Tensor) -> tuple[Ten
         elif name == "constant":
             done[i] = operand(float(operands[0])).expand(inputs[0].shape)
         else:
-            done[i] = (_TORCH.get(name) or getattr(torch, name))(*map(operand, operands))
+            done[i] = (OPERATIONS[name].torch or getattr(torch, name))(*map(operand, operands))
     return tuple(operand(r) for r in made.results)

@@ -129,12 +129,6 @@ def copysign(magnitude, sign):
 
 
 @triton.jit
-def multiply_add(x, y, CONSTANT: tl.constexpr):
-    """x * y + CONSTANT, rounded once. `tl.fma` itself would round the constant to float32 first."""
-    return tl.fma(x, y, tl.full(x.shape, CONSTANT, x.dtype))
-
-
-@triton.jit
 def divide(x, y, HARDWARE: tl.constexpr):
     """x / y; in float32 on the hardware within 2 ulp, for |y| < 2**126."""
     if HARDWARE and x.dtype == tl.float32:

@@ -7,6 +7,7 @@ others: the cotangent by :mod:`formula.trace`, and by :mod:`formula.device_funct
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ class Elementary(NamedTuple):
     """One operation. Texts have a field for each operand; None stands where there is none.
 
     Attributes:
+        torch: what it is in torch, where that is not the function of its name.
         vector: C++ on vectors `V` of numbers `T`: the functions are those of vectors.h and elementary.h. A comparison
             gives a vector of all-ones or all-zeros lanes.
         number: C++ on numbers `T`, for the loops of laws that are drawn by rejection: the functions are those of
@@ -47,6 +49,7 @@ class Elementary(NamedTuple):
     cost: int = 1
     vector_error: Bound | None = None
     device_error: Bound | None = None
+    torch: Callable[..., Any] | None = None
 
 
 def times(tangent: Any, x: Any) -> Any:
@@ -67,10 +70,18 @@ def _comparison(sign: str) -> Elementary:
 
 OPERATIONS: dict[str, Elementary] = {
     # Arithmetic.
-    "add": Elementary("{} + {}", "{} + {}", "{} + {}", (lambda t, y, a, b: t, lambda t, y, a, b: t)),
-    "sub": Elementary("{} - {}", "{} - {}", "{} - {}", (lambda t, y, a, b: t, lambda t, y, a, b: -t)),
+    "add": Elementary(
+        "{} + {}", "{} + {}", "{} + {}", (lambda t, y, a, b: t, lambda t, y, a, b: t), torch=operator.add
+    ),
+    "sub": Elementary(
+        "{} - {}", "{} - {}", "{} - {}", (lambda t, y, a, b: t, lambda t, y, a, b: -t), torch=operator.sub
+    ),
     "mul": Elementary(
-        "{} * {}", "{} * {}", "{} * {}", (lambda t, y, a, b: times(t, b), lambda t, y, a, b: times(t, a))
+        "{} * {}",
+        "{} * {}",
+        "{} * {}",
+        (lambda t, y, a, b: times(t, b), lambda t, y, a, b: times(t, a)),
+        torch=operator.mul,
     ),
     "div": Elementary(
         "{} / {}",
@@ -78,6 +89,7 @@ OPERATIONS: dict[str, Elementary] = {
         "divide({}, {}, HARDWARE)",
         (lambda t, y, a, b: t / b, lambda t, y, a, b: -times(t, y) / b),
         cost=5,
+        torch=operator.truediv,
     ),
     "addcmul": Elementary(
         "rsample::fmadd({1}, {2}, {0})",
@@ -119,7 +131,7 @@ OPERATIONS: dict[str, Elementary] = {
         vector_error=Bound(1.2e-7),
         device_error=Bound(2.4e-7),
     ),
-    # Functions.
+    # Functions. That of sines is of the first quarter alone.
     "exp": Elementary(
         "rsample::vectors::exp({})",
         "exp({})",
@@ -174,7 +186,18 @@ OPERATIONS: dict[str, Elementary] = {
     "tan": Elementary(
         "({}).tan()", tangents=(lambda t, y, a: times(t, 1 + y * y),), cost=15, vector_error=Bound(1.2e-7)
     ),
-    "atan": Elementary("({}).atan()", tangents=(lambda t, y, a: t / (1 + a * a),), cost=15, vector_error=Bound(1.2e-7)),
+    "sin_of_quarter": Elementary(
+        "({}).sin()", None, "sin_of_quarter({})", (lambda t, y, a: times(t, torch.cos(a)),), cost=15, torch=torch.sin
+    ),
+    "atan": Elementary(
+        "({}).atan()",
+        None,
+        "atan({})",
+        (lambda t, y, a: t / (1 + a * a),),
+        cost=15,
+        vector_error=Bound(1.2e-7),
+        device_error=Bound(2.4e-7),
+    ),
     "erf": Elementary(
         "({}).erf()",
         tangents=(lambda t, y, a: (2 / math.sqrt(math.pi)) * times(t, torch.exp(-a * a)),),
@@ -207,7 +230,7 @@ OPERATIONS: dict[str, Elementary] = {
     "ge": _comparison(">="),
     "eq": _comparison("=="),
     "ne": _comparison("!="),
-    "or": Elementary("{} | {}", "{} | {}", "{} | {}", mask=True),
+    "or": Elementary("{} | {}", "{} | {}", "{} | {}", mask=True, torch=operator.or_),
     # Of Triton alone.
     "fma": Elementary(device="tl.fma({}, {}, {})"),
     "fms": Elementary(device="tl.fma({}, {}, negative({}))"),

@@ -77,16 +77,26 @@ def _scheduled(
     """The steps in blocks of one condition each; `before` gives the steps that have to come before each."""
     blocks: list[tuple[Condition | None, list[int]]] = []
     left, done = list(before), set[int]()
-    while left:
-        # What always counts goes first, so that the others come in few blocks.
-        ready = [condition[i] for i in left if done.issuperset(before[i])]
-        current = None if None in ready else ready[0]
-        block = []
+
+    def block_of(current: Condition | None) -> list[int]:
+        """The steps of a condition that can be taken now."""
+        block: list[int] = []
+        taken = set(done)
         for i in left:
-            if condition[i] == current and done.issuperset(before[i]):
+            if condition[i] == current and taken.issuperset(before[i]):
                 block.append(i)
-                done.add(i)
+                taken.add(i)
+        return block
+
+    while left:
+        ready = dict.fromkeys(condition[i] for i in left if done.issuperset(before[i]))
+        # What always counts goes first, then what is taken at once, then what is short: so there are few blocks.
+        waiting = [None] if None in ready else list(ready)
+        found = [(current, block_of(current)) for current in waiting]
+        whole = (x for x in found if len(x[1]) == sum(condition[i] == x[0] for i in left))
+        current, block = next(whole, min(found, key=lambda x: len(x[1])))
         blocks.append((current, block))
+        done.update(block)
         left = [i for i in left if i not in done]
     return blocks
 

@@ -34,6 +34,11 @@ def cotangent(t: Tensor) -> Tensor:
     return torch.reciprocal(torch.tan(math.pi * t))
 
 
+def sin_of_quarter(h: Any) -> Any:
+    """sin(h), h in [0, pi / 2]."""
+    return h.trace.apply("sin_of_quarter", (h,)) if isinstance(h, Symbol) else torch.sin(h)
+
+
 def log_of_positive(x: Tensor) -> Tensor:
     """log(x), but 0 with derivative 0 where x is 0: for products with what is 0 there."""
     return torch.log(torch.where(x == 0, 1.0, x))

@@ -9,11 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..formula.devicemath import divide, exp, log, log1p
-from ..runtime.language import tl, triton
 from .map import Map
-from .rejection.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
-from .rejection.gamma import GAMMA, floored, floored_device
+from .rejection.beta_gradient import beta_gradients, beta_range
+from .rejection.gamma import GAMMA, floored
 from .rejection.law import Part, first_of, noise_of, second_of
 from .support import UNIT_INTERVAL
 
@@ -79,46 +77,6 @@ def beta_reference_grad(
     return weighted * of_first, -weighted * of_second
 
 
-@triton.jit
-def _shares_device(noise, concentration1, concentration0, HARDWARE: tl.constexpr):
-    a = floored_device(concentration1)
-    b = floored_device(concentration0)
-    unit = tl.where(tl.maximum(a, b) > 1e37, 0.25, 1.0)
-    greater = tl.maximum(noise[1], noise[3])
-    first = unit * a * noise[0] * exp(noise[1] - greater, HARDWARE)
-    second = unit * b * noise[2] * exp(noise[3] - greater, HARDWARE)
-    total = first + second
-    return divide(first, total, HARDWARE), divide(second, total, HARDWARE)
-
-
-@triton.jit
-def _log_quotient_device(u, far, HARDWARE: tl.constexpr):
-    return tl.where(tl.abs(u) < 0.5, log1p(u, HARDWARE), tl.minimum(tl.maximum(far, -1e16), 1e16))
-
-
-@triton.jit
-def _logit_gradients_device(noise, concentration1, concentration0, HARDWARE: tl.constexpr):
-    a = beta_range_device(concentration1)
-    b = beta_range_device(concentration0)
-    greater = tl.maximum(noise[1], noise[3])
-    first = noise[0] * exp(noise[1] - greater, HARDWARE)
-    second = noise[2] * exp(noise[3] - greater, HARDWARE)
-    total = a * first + b * second
-    delta = divide(first - second, total, HARDWARE)
-    mean = log(divide(total, a + b, HARDWARE), HARDWARE)
-    xi = _log_quotient_device(b * delta, log(noise[0], HARDWARE) + (noise[1] - greater) - mean, HARDWARE)
-    eta = _log_quotient_device(-a * delta, log(noise[2], HARDWARE) + (noise[3] - greater) - mean, HARDWARE)
-    return beta_gradients_device(delta, xi, eta, a, b, HARDWARE)
-
-
-@triton.jit
-def beta_transform_grad(noise, grad, concentration1, concentration0, HARDWARE: tl.constexpr):
-    x, rest = _shares_device(noise, concentration1, concentration0, HARDWARE)
-    of_first, of_second = _logit_gradients_device(noise, concentration1, concentration0, HARDWARE)
-    weighted = grad * (x * rest)
-    return weighted * of_first, -weighted * of_second
-
-
 BETA_MAP = Map(
     name="beta",
     parameters=("concentration1", "concentration0"),
@@ -126,5 +84,4 @@ BETA_MAP = Map(
     reference=beta_reference,
     reference_grad=beta_reference_grad,
     support=UNIT_INTERVAL,
-    transform_grad=beta_transform_grad,
 )

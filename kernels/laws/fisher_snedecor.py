@@ -8,13 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..formula.devicemath import divide, exp
-from ..runtime.language import tl, triton
 from .map import Map
 from .rejection.gamma import GAMMA
-from .rejection.gamma_gradient import quotient_gradient, quotient_gradient_device, ratio_slope
+from .rejection.gamma_gradient import quotient_gradient, ratio_slope
 from .rejection.law import Part, noise_of
-from .support import POSITIVE, finite, finite_device
+from .support import POSITIVE, finite
 
 # (ratio, power) of g1 and of g2.
 Noise = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -43,19 +41,6 @@ def fisher_snedecor_reference_grad(noise: Noise, grad: Tensor, df1: Tensor, df2:
     )
 
 
-@triton.jit
-def fisher_snedecor_transform(noise, df1, df2, HARDWARE: tl.constexpr):
-    return divide(noise[0], noise[2], HARDWARE) * exp(noise[1] - noise[3], HARDWARE)
-
-
-@triton.jit
-def fisher_snedecor_transform_grad(noise, grad, df1, df2, HARDWARE: tl.constexpr):
-    half = 0.5 * grad * finite_device(fisher_snedecor_transform(noise, df1, df2, HARDWARE))
-    first = quotient_gradient_device(noise[0], noise[1], 0.5 * df1, HARDWARE)
-    second = quotient_gradient_device(noise[2], noise[3], 0.5 * df2, HARDWARE)
-    return half * first, -half * second
-
-
 FISHER_SNEDECOR_MAP = Map(
     name="fisher_snedecor",
     parameters=("df1", "df2"),
@@ -63,6 +48,4 @@ FISHER_SNEDECOR_MAP = Map(
     reference=fisher_snedecor_reference,
     reference_grad=fisher_snedecor_reference_grad,
     support=POSITIVE,
-    transform=fisher_snedecor_transform,
-    transform_grad=fisher_snedecor_transform_grad,
 )

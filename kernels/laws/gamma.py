@@ -10,13 +10,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..formula.devicemath import divide, exp
-from ..runtime.language import tl, triton
 from .map import Map
-from .rejection.gamma import GAMMA, floored, floored_device
-from .rejection.gamma_gradient import gamma_gradient, gamma_gradient_device, ratio_slope
+from .rejection.gamma import GAMMA, floored
+from .rejection.gamma_gradient import gamma_gradient, ratio_slope
 from .rejection.law import Part, first_of, noise_of
-from .support import POSITIVE, finite, finite_device
+from .support import POSITIVE, finite
 
 Noise = tuple[Tensor, Tensor]
 
@@ -40,6 +38,12 @@ def gamma_reference_grad(noise: Noise, grad: Tensor, concentration: Tensor, rate
     return weighted * gamma_gradient(*noise, concentration), -weighted / rate
 
 
+def _device_sample(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:
+    """The sample where numbers too small to be normal are 0 anyway: 3 instructions per sample fewer."""
+    ratio, power = noise
+    return concentration * ratio * torch.exp(power) / rate
+
+
 def inverse_gamma_reference(noise: Noise, concentration: Tensor, rate: Tensor) -> Tensor:
     ratio, power = noise
     scale = torch.exp(-power)
@@ -53,36 +57,6 @@ def inverse_gamma_reference_grad(
     return -weighted * gamma_gradient(*noise, concentration), weighted / rate
 
 
-@triton.jit
-def gamma_transform(noise, concentration, rate, HARDWARE: tl.constexpr):
-    ratio, power = noise
-    return divide(concentration * ratio * exp(power, HARDWARE), rate, HARDWARE)
-
-
-@triton.jit
-def gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexpr):
-    weighted = grad * finite_device(gamma_transform(noise, concentration, rate, HARDWARE))
-    return weighted * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE), -divide(
-        weighted, rate, HARDWARE
-    )
-
-
-@triton.jit
-def inverse_gamma_transform(noise, concentration, rate, HARDWARE: tl.constexpr):
-    ratio, power = noise
-    scale = exp(-power, HARDWARE)
-    x = divide(rate, floored_device(concentration) * ratio, HARDWARE) * scale
-    return tl.where(scale < float("inf"), x, scale)
-
-
-@triton.jit
-def inverse_gamma_transform_grad(noise, grad, concentration, rate, HARDWARE: tl.constexpr):
-    weighted = grad * finite_device(inverse_gamma_transform(noise, concentration, rate, HARDWARE))
-    return -weighted * gamma_gradient_device(noise[0], noise[1], concentration, HARDWARE), divide(
-        weighted, rate, HARDWARE
-    )
-
-
 GAMMA_MAP = Map(
     name="gamma",
     parameters=("concentration", "rate"),
@@ -90,8 +64,7 @@ GAMMA_MAP = Map(
     reference=gamma_reference,
     reference_grad=gamma_reference_grad,
     support=POSITIVE,
-    transform=gamma_transform,
-    transform_grad=gamma_transform_grad,
+    transform=_device_sample,
 )
 INVERSE_GAMMA_MAP = Map(
     name="inverse_gamma",
@@ -100,6 +73,4 @@ INVERSE_GAMMA_MAP = Map(
     reference=inverse_gamma_reference,
     reference_grad=inverse_gamma_reference_grad,
     support=POSITIVE,
-    transform=inverse_gamma_transform,
-    transform_grad=inverse_gamma_transform_grad,
 )

@@ -100,12 +100,6 @@ def finite(sample: Tensor) -> Tensor:
     return torch.where(torch.abs(sample) == math.inf, 0.0, sample)
 
 
-@triton.jit
-def finite_device(sample):
-    """Device twin of :func:`finite`."""
-    return tl.where(tl.abs(sample) == float("inf"), 0.0, sample)
-
-
 # Of location-scale families, whose samples are beyond the greatest number where a parameter is about as great.
 REAL_LINE = Support(-math.inf, math.inf, float16_only=True)
 HALF_LINE = Support(None, math.inf, float16_only=True)

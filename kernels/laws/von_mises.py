@@ -13,13 +13,13 @@ no term of it changes sign. Gauss and Legendre's rule gives it, and B, as far as
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ..formula.devicemath import atan, exp, sin_of_quarter
 from ..formula.polynomial import polynomial
-from ..runtime.language import tl, triton
+from ..formula.special import sin_of_quarter
 from .map import Map
 from .rejection.law import Part, noise_of, second_of
 from .rejection.quadrature import CUTOFF, CUTOFF64, RULE, RULE64
@@ -30,8 +30,6 @@ _FAR = 50.0
 _BESSEL_0 = tuple(math.prod((2 * i - 1) ** 2 / (8 * i) for i in range(1, n + 1)) for n in range(12))
 _BESSEL_1 = tuple(math.prod(((2 * i - 1) ** 2 - 4) / (8 * i) for i in range(1, n + 1)) for n in range(12))
 _BESSEL_DIFFERENCE = tuple(a - b for a, b in zip(_BESSEL_0, _BESSEL_1, strict=True))
-
-_DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
 
 
 def von_mises_reference(q: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
@@ -45,7 +43,7 @@ def von_mises_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
     near_k, far_k = torch.where(far, 1.0, concentration), torch.where(far, concentration, _FAR)
     far_bessel = torch.log(polynomial(1 / far_k, _BESSEL_0)) - 0.5 * torch.log(2 * math.pi * far_k)
     log_bessel = torch.where(far, far_bessel, torch.log(torch.special.i0e(near_k)))
-    return -concentration * _versine(x - loc) - math.log(2 * math.pi) - log_bessel
+    return -concentration * _versine(x - loc, torch.sin) - math.log(2 * math.pi) - log_bessel
 
 
 def von_mises_variance(concentration: Tensor) -> Tensor:
@@ -56,8 +54,9 @@ def von_mises_variance(concentration: Tensor) -> Tensor:
     return torch.where(far, far_variance, 1 - torch.special.i1e(near_k) / torch.special.i0e(near_k))
 
 
-def _versine(t: Tensor) -> Tensor:
-    s = torch.sin(0.5 * t)
+def _versine(t: Tensor, sin: Callable[[Tensor], Tensor] = sin_of_quarter) -> Tensor:
+    """1 - cos(t), t in [0, pi] unless the sine is for other angles."""
+    s = sin(0.5 * t)
     return 2 * (s * s)
 
 
@@ -94,55 +93,10 @@ def von_mises_reference_grad(q: Tensor, grad: Tensor, loc: Tensor, concentration
     return grad, grad * _sensitivity(q, concentration)
 
 
-@triton.jit
-def von_mises_transform(q, loc, concentration, HARDWARE: tl.constexpr):
-    PI: tl.constexpr = 3.141592653589793
-    x = loc + 2.0 * atan(q)
-    return x - 2.0 * PI * tl.floor((x + PI) * (0.5 / PI))
-
-
-@triton.jit
-def _versine_device(t):
-    s = sin_of_quarter(0.5 * t)
-    return 2.0 * (s * s)
-
-
-@triton.jit
-def von_mises_transform_grad(q, grad, loc, concentration, HARDWARE: tl.constexpr):
-    k = concentration
-    WIDE: tl.constexpr = k.dtype == tl.float64
-    RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
-    CUTOFF: tl.constexpr = 38.0 if WIDE else 17.0
-    PI: tl.constexpr = 3.141592653589793
-    x = 2.0 * atan(tl.abs(q))
-    # `tl.minimum` itself would round the constant to float32.
-    width = tl.minimum(PI * tl.sqrt(0.5 * CUTOFF / k), tl.full(k.shape, PI, k.dtype))
-    total = tl.zeros_like(k)
-    mean = tl.zeros_like(k)
-    for i in tl.static_range(len(RULE[0])):
-        v = _versine_device(width * RULE[0][i])
-        part = RULE[1][i] * exp(-k * v, HARDWARE)
-        total += part
-        mean += part * v
-    mean = mean / total
-    v_x = _versine_device(x)
-    inner = v_x < mean
-    beyond = tl.minimum(PI - x, tl.sqrt(x * x + (0.5 * CUTOFF * PI * PI) / k) - x)
-    length = tl.where(inner, x, beyond)
-    start = tl.where(inner, 0.0, x)
-    integral = tl.zeros_like(k)
-    for i in tl.static_range(len(RULE[0])):
-        v = _versine_device(start + length * RULE[0][i])
-        integral += RULE[1][i] * tl.abs(mean - v) * exp(k * (v_x - v), HARDWARE)
-    return grad, grad * tl.where(q > 0, -integral * length, integral * length)
-
-
 VON_MISES_MAP = Map(
     name="von_mises",
     parameters=("loc", "concentration"),
     noise=noise_of("von_mises", 2, Part(VON_MISES, second_of), values=1, slopes=_slopes),
     reference=von_mises_reference,
     reference_grad=von_mises_reference_grad,
-    transform=von_mises_transform,
-    transform_grad=von_mises_transform_grad,
 )

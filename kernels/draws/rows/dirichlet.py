@@ -22,13 +22,11 @@ from torch.nn import Parameter
 from ...engines.cpu import cpp
 from ...engines.cpu import elementwise as compiled
 from ...engines.cpu.dirichlet_gradient import DirichletGradient
-from ...formula.devicemath import exp, expm1, log, log1p
 from ...laws.log_gamma import LOG_GAMMA_MAP, log_gamma_reference
 from ...laws.map import Map
-from ...laws.rejection.beta_gradient import beta_gradients, beta_gradients_device, beta_range, beta_range_device
+from ...laws.rejection.beta_gradient import beta_gradients, beta_range
 from ...laws.rejection.noise import NOTHING
 from ...runtime.backend import backend_for, forced
-from ...runtime.language import tl, triton
 from ...stream.noise import compute_dtype
 from .. import native_core
 from ..draw import Sampler
@@ -43,13 +41,16 @@ def others(concentration: Tensor) -> Tensor:
     return (concentration.sum(-1, keepdim=True, dtype=torch.float64) - concentration).to(concentration.dtype)
 
 
-def share_gradient(log_share: Tensor, log_rest: Tensor, concentration: Tensor, other: Tensor) -> Tensor:
+def share_gradient(
+    log_share: Tensor, log_rest: Tensor, concentration: Tensor, other: Tensor, number: int = 2
+) -> Tensor:
     """d logit(x_i) / d concentration_i.
 
     Args:
         log_share: log(x).
         log_rest: log(1 - x) where x is above 1/2.
         other: the sum of the other concentrations.
+        number: as of :func:`laws.rejection.beta_gradient.beta_gradients`: 1 where a loop takes elements case by case.
     """
     a, b = beta_range(concentration), beta_range(other)
     log_total = torch.log(a + b)
@@ -61,44 +62,22 @@ def share_gradient(log_share: Tensor, log_rest: Tensor, concentration: Tensor, o
     delta = torch.where(upper, -torch.expm1(high) / a, torch.expm1(low) / b)
     xi = torch.where(upper, torch.log1p(torch.clamp(b * delta, -0.99, 1e35)), low)
     eta = torch.where(upper, high, torch.log1p(-torch.exp(share)) + (log_total - torch.log(b)))
-    return beta_gradients(delta, xi, eta, a, b, number=1)[0]
+    return beta_gradients(delta, xi, eta, a, b, number)[0]
 
 
-def _reference_grad(
-    noise: Tensor, grad: Tensor, concentration: Tensor, other: Tensor, log_share: Tensor, log_rest: Tensor
-) -> tuple[Tensor, ...]:
-    gradient = share_gradient(log_share, log_rest, concentration, other)
+def _own_gradient(
+    grad: Tensor, concentration: Tensor, other: Tensor, log_share: Tensor, log_rest: Tensor, number: int = 2
+) -> Tensor:
+    return grad * torch.exp(log_share) * share_gradient(log_share, log_rest, concentration, other, number)
+
+
+def _reference_grad(noise: Tensor, grad: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
     nothing = torch.zeros_like(grad)
-    return grad * torch.exp(log_share) * gradient, nothing, nothing, nothing
+    return _own_gradient(grad, *params), nothing, nothing, nothing
 
 
 # The same by a loop on the CPU.
-GRADIENT = DirichletGradient(lambda *operands: _reference_grad(operands[0], *operands)[:1])
-
-
-@triton.jit
-def _share_gradient_device(log_share, log_rest, concentration, other, HARDWARE: tl.constexpr):
-    a = beta_range_device(concentration)
-    b = beta_range_device(other)
-    log_total = log(a + b, HARDWARE)
-    upper = log_share > -0.6931471805599453
-    low = log_share + (log_total - log(a, HARDWARE))
-    high = log_rest + (log_total - log(b, HARDWARE))
-    low = tl.minimum(tl.maximum(low, -1e35), 60.0)
-    high = tl.minimum(tl.maximum(high, -1e35), 60.0)
-    delta = tl.where(upper, -expm1(high, HARDWARE) / a, expm1(low, HARDWARE) / b)
-    xi = tl.where(upper, log1p(tl.maximum(b * delta, -0.99), HARDWARE), low)
-    rest = log1p(-exp(tl.minimum(log_share, -0.6931471805599453), HARDWARE), HARDWARE)
-    eta = tl.where(upper, high, rest + (log_total - log(b, HARDWARE)))
-    return beta_gradients_device(delta, xi, eta, a, b, HARDWARE)[0]
-
-
-@triton.jit
-def _transform_grad(noise, grad, concentration, other, log_share, log_rest, HARDWARE: tl.constexpr):
-    log_share = tl.maximum(log_share, -1e16)
-    gradient = _share_gradient_device(log_share, log_rest, concentration, other, HARDWARE)
-    nothing = tl.zeros_like(grad)
-    return grad * exp(log_share, HARDWARE) * gradient, nothing, nothing, nothing
+GRADIENT = DirichletGradient(lambda *operands: (_own_gradient(*operands, 1),))
 
 
 def _share(noise: Tensor, concentration: Tensor, other: Tensor, log_share: Tensor, log_rest: Tensor) -> Tensor:
@@ -112,7 +91,6 @@ _SHARES = Map(
     noise=NOTHING,
     reference=_share,
     reference_grad=_reference_grad,
-    transform_grad=_transform_grad,
 )
 
 

@@ -33,9 +33,7 @@ import torch
 from torch import Tensor
 
 from ...formula.cases import Case, by_case
-from ...formula.devicemath import divide, exp, expm1, log, log1p
-from ...formula.polynomial import polynomial, polynomial_device
-from ...runtime.language import tl, triton
+from ...formula.polynomial import polynomial
 from .quadrature import CUTOFF64, RULE64, gauss_legendre
 
 # As in quadrature.py, but that the integrals which are left are not those of exponentials alone.
@@ -93,7 +91,8 @@ def beta_gradients(delta: Tensor, xi: Tensor, eta: Tensor, a: Tensor, b: Tensor,
         delta: x N / a is 1 + b delta, and (1 - x) N / b is 1 - a delta.
         xi, eta: log(x N / a) and log((1 - x) N / b).
         a, b: as :func:`beta_range` makes them.
-        number: of the two, how many are wanted.
+        number: of the two, how many are wanted. For the first alone either share is a case of its own, which leaves
+            out half of the series.
     """
     n = a + b
     x, y = a / n * torch.exp(xi), b / n * torch.exp(eta)
@@ -103,12 +102,6 @@ def beta_gradients(delta: Tensor, xi: Tensor, eta: Tensor, a: Tensor, b: Tensor,
     def expansions(u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         return (_expansion(u, v, a, b), _expansion(v, u, b, a))[:number]
 
-    def lower(*operands: Tensor) -> tuple[Tensor, ...]:
-        return _series(*operands)[:number]
-
-    def upper(*operands: Tensor) -> tuple[Tensor, ...]:
-        return _series(*operands)[::-1][:number]
-
     def quadratures(*operands: Tensor) -> tuple[Tensor, ...]:
         return _quadrature(*operands)[:number]
 
@@ -117,22 +110,28 @@ def beta_gradients(delta: Tensor, xi: Tensor, eta: Tensor, a: Tensor, b: Tensor,
     is_lower = x <= y
     q, c = torch.where(is_lower, x, y), torch.where(is_lower, a, b)
     above_mean = torch.where(q * (n + 10) < 8, q * n - c, math.inf)
-    near, lower_near = above_mean < 1, torch.where(is_lower, above_mean, math.inf) < 1
+    near = above_mean < 1
     small = torch.where(near, q, 0.0)
     # Numbers of which the integral is finite where another formula is taken.
     elsewhere = near | large
     of_x, of_y = torch.where(elsewhere, 0.5, x), torch.where(elsewhere, 0.5, y)
     rate = torch.where(elsewhere, 1.0, torch.abs(a * (b * delta)))
-    return by_case(
-        Case(large, expansions, (u, v, a, b)),
-        Case(lower_near, lower, (small, xi, a, b, above_a, rise_b)),
-        Case(near, upper, (small, eta, b, a, above_b, rise_a)),
-        Case(
-            None,
-            quadratures,
-            (delta, xi + rise_a, eta + rise_b, of_x, of_y, torch.where(elsewhere, 4.0, n), rate),
-        ),
-    )
+    first = Case(large, expansions, (u, v, a, b))
+    operands = (delta, xi + rise_a, eta + rise_b, of_x, of_y, torch.where(elsewhere, 4.0, n), rate)
+    last = Case(None, quadratures, operands)
+    of_lower, of_upper = (small, xi, a, b, above_a, rise_b), (small, eta, b, a, above_b, rise_a)
+    if number == 1:
+        lower = torch.where(is_lower, above_mean, math.inf) < 1
+        return by_case(
+            first,
+            Case(lower, lambda *of: _series(*of)[:1], of_lower),
+            Case(near, lambda *of: _series(*of)[1:], of_upper),
+            last,
+        )
+    of_lesser = (small, *(torch.where(is_lower, x, y) for x, y in zip(of_lower[1:], of_upper[1:], strict=True)))
+    of_a, of_b = by_case(first, Case(near, _series, of_lesser), last)
+    exchanged = torch.where(is_lower | large, math.inf, above_mean) < 1
+    return torch.where(exchanged, of_b, of_a), torch.where(exchanged, of_a, of_b)
 
 
 def _series(q: Tensor, log: Tensor, c: Tensor, far: Tensor, above: Tensor, rise: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,143 +201,3 @@ def _quadrature(
     of_x = torch.where(upper, of_a * total + grown, rest - of_a * total) * length
     of_y = torch.where(upper, rest - of_b * total, of_b * total + grown) * length
     return of_x, of_y
-
-
-_DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(_RULE), tl.constexpr(RULE64)
-_DEVICE_BEND, _DEVICE_DIGAMMA = tl.constexpr(_BEND), tl.constexpr(_DIGAMMA)
-
-
-@triton.jit
-def beta_range_device(concentration):
-    """Device twin of :func:`beta_range`."""
-    WIDE: tl.constexpr = concentration.dtype == tl.float64
-    return tl.minimum(tl.maximum(concentration, 1e-150 if WIDE else 1e-18), 1e300 if WIDE else 1e37)
-
-
-@triton.jit
-def _digamma_rise_device(a, b, HARDWARE: tl.constexpr):
-    """Device twin of :func:`digamma_rise`."""
-    C: tl.constexpr = _DEVICE_DIGAMMA.value
-    one = tl.full(a.shape, 1.0, a.dtype)
-    n = a + b
-    low = a < 8.0
-    near = tl.where(low, a, 8.0)
-    share = divide(b, n, HARDWARE)
-    part = divide(6.0 * one, near + 6.0, HARDWARE) * share
-    direct = log(divide(near, near + 6.0, HARDWARE) * divide(n + 6.0, n, HARDWARE), HARDWARE)
-    moved = tl.where(part > 0.5, direct, log1p(-part, HARDWARE))
-    for k in tl.static_range(1, 6):
-        moved += divide(divide(b, n + k, HARDWARE), near + k, HARDWARE)
-    start = tl.where(low, a + 6.0, a)
-    r = divide(one, start, HARDWARE)
-    s = divide(one, start + b, HARDWARE)
-    total = tl.zeros_like(a)
-    power = one
-    sums = one
-    square = r * r
-    other = s * s
-    for k in tl.static_range(len(C)):
-        total += C[k] * sums
-        power *= other
-        sums = sums * square + power
-    smooth = b * s * r * (0.5 + (r + s) * total)
-    above = smooth + tl.where(low, moved, 0.0)
-    rise = tl.where(low, above + divide(share, a, HARDWARE), smooth)
-    return rise, tl.where(low, above - divide(one, n, HARDWARE), smooth - divide(one, a, HARDWARE))
-
-
-@triton.jit
-def _expansion_device(delta, a, b, n, HARDWARE: tl.constexpr):
-    one = tl.full(a.shape, 1.0, a.dtype)
-    s = divide(one, a, HARDWARE)
-    u = b * delta
-    v = -a * delta
-    flat = u == 0.0
-    phi = tl.where(flat, one, divide(log1p(u, HARDWARE), tl.where(flat, one, u), HARDWARE))
-    of_u = tl.where(tl.abs(u) < 0.1, one, u)
-    bend = divide(divide(divide(one, 1.0 + of_u, HARDWARE) - phi, of_u, HARDWARE) + 0.5, of_u, HARDWARE)
-    bend = tl.where(tl.abs(u) < 0.1, polynomial_device(u, _DEVICE_BEND), bend)
-    share = divide(b, n, HARDWARE)
-    moved = share * bend * (1.0 + u) * (1.0 + v) + 0.5 * (divide(a, n, HARDWARE) - share * (1.0 + v))
-    return s * (phi + s * moved)
-
-
-@triton.jit
-def _quadrature_device(delta, of_a, of_b, x, y, a, b, HARDWARE: tl.constexpr):
-    WIDE: tl.constexpr = a.dtype == tl.float64
-    RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
-    CUTOFF: tl.constexpr = 38.0 if WIDE else 13.0
-    one = tl.full(a.shape, 1.0, a.dtype)
-    n = a + b
-    upper = delta > 0
-    q = tl.where(upper, y, x)
-    p = tl.where(upper, x, y)
-    grows = q > p
-    sign = tl.where(grows, one, -one)
-    m = tl.minimum(p, q)
-    rate = tl.abs(a * (b * delta))
-    curvature = n * m * (1.0 - m)
-    length = 2.0 * CUTOFF / (rate + tl.sqrt(rate * rate + 2.0 * CUTOFF * curvature))
-    length = tl.minimum(length, tl.maximum(log1p(divide(2.0 * CUTOFF * one, curvature, HARDWARE), HARDWARE), 1.0))
-    for _ in tl.static_range(2):
-        e = expm1(sign * length, HARDWARE)
-        z = m * e
-        exponent = rate * length + n * (log1p(z, HARDWARE) - sign * m * length)
-        length -= divide(exponent - CUTOFF, rate + divide(curvature * sign * e, 1.0 + z, HARDWARE), HARDWARE)
-    total = tl.zeros_like(a)
-    first = tl.zeros_like(a)
-    moved = tl.zeros_like(a)
-    for i in tl.static_range(len(RULE[0])):
-        w = length * RULE[0][i]
-        log_share = log1p(m * expm1(sign * w, HARDWARE), HARDWARE)
-        value = RULE[1][i] * exp(-rate * w - n * (log_share - sign * m * w), HARDWARE)
-        total += value
-        first += value * w
-        moved += value * log_share
-    grown = tl.where(grows, first - moved, -moved)
-    rest = tl.where(grows, moved, first + moved)
-    of_p = (tl.where(upper, of_a, of_b) * total + grown) * length
-    of_q = (rest - tl.where(upper, of_b, of_a) * total) * length
-    return tl.where(upper, of_p, of_q), tl.where(upper, of_q, of_p)
-
-
-@triton.jit
-def beta_gradients_device(delta, xi, eta, a, b, HARDWARE: tl.constexpr):
-    """Device twin of :func:`beta_gradients`."""
-    WIDE: tl.constexpr = a.dtype == tl.float64
-    one = tl.full(a.shape, 1.0, a.dtype)
-    n = a + b
-    x = divide(a, n, HARDWARE) * exp(xi, HARDWARE)
-    y = divide(b, n, HARDWARE) * exp(eta, HARDWARE)
-    rise_a, above_a = _digamma_rise_device(a, b, HARDWARE)
-    rise_b, above_b = _digamma_rise_device(b, a, HARDWARE)
-
-    lower = x <= y
-    q = tl.minimum(x, y)
-    c = tl.where(lower, a, b)
-    near = (q * (n + 10.0) < 8.0) & (q * n - c < 1.0)
-    far = tl.where(lower, b, a)
-    small = tl.where(near, q, 0.0)
-    own = -divide(tl.where(lower, xi, eta) + tl.where(lower, above_a, above_b), c, HARDWARE)
-    other = divide(tl.where(lower, rise_b, rise_a) + log1p(divide(c, far, HARDWARE), HARDWARE), c, HARDWARE)
-    of_log = -divide(one, c, HARDWARE)
-    series = own
-    series_far = other
-    power = small
-    for k in tl.static_range(1, 44 if WIDE else 24):
-        i = divide(one, c + k, HARDWARE)
-        ratio = (n + (k - 1)) * (i * small)
-        own = ratio * own + of_log * ((1.0 - far) * (i * small)) * i
-        of_log = ratio * of_log
-        other = ratio * other - i * (1.0 / k) * power
-        power *= small
-        series += own
-        series_far += other
-
-    large = tl.minimum(a, b) > (1e5 if WIDE else 100.0)
-    of_a, of_b = _quadrature_device(delta, xi + rise_a, eta + rise_b, x, y, a, b, HARDWARE)
-    of_a = tl.where(near, tl.where(lower, series, series_far), of_a)
-    of_b = tl.where(near, tl.where(lower, series_far, series), of_b)
-    of_a = tl.where(large, _expansion_device(delta, a, b, n, HARDWARE), of_a)
-    of_b = tl.where(large, _expansion_device(-delta, b, a, n, HARDWARE), of_b)
-    return of_a, of_b

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ...formula.special import fused_polynomial
-from ...runtime.language import tl, triton
 from .law import Law, Once, normal_candidates
 
 # r(y) / y**4, minimax on [-1/4, 1/4]: relative error 3e-5. Farther out, and in float64, the formula itself does.
@@ -31,13 +30,6 @@ def floored(concentration: Tensor) -> Tensor:
     """A concentration of which gamma noise is finite; what is negative stays so, and makes NaN."""
     least = _LEAST64 if concentration.dtype == torch.float64 else _LEAST
     return torch.where(torch.abs(concentration) < least, least, concentration)
-
-
-@triton.jit
-def floored_device(concentration):
-    """Device twin of :func:`floored`."""
-    least = 1.1832913578315177e-271 if concentration.dtype == tl.float64 else 7.888609052210118e-31
-    return tl.where(tl.abs(concentration) < least, least, concentration)
 
 
 def _setup(concentration: Tensor) -> tuple[Tensor, Tensor, Tensor]:

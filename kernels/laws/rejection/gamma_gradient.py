@@ -25,9 +25,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...formula.devicemath import divide, exp, expm1, log, log1p
-from ...formula.polynomial import polynomial, polynomial_device
-from ...runtime.language import tl, triton
+from ...formula.polynomial import polynomial
 from .quadrature import CUTOFF, CUTOFF64, RULE, RULE64
 
 # (exp(z) - 1 - z) / z**2: minimax on [-1/2, 1/2], relative error 2.4e-8; the series, for float64.
@@ -135,98 +133,3 @@ def _expansion(ratio: Tensor, concentration: Tensor, large: Tensor) -> Tensor:
 def ratio_slope(ratio: Tensor, power: Tensor, concentration: Tensor) -> Tensor:
     """d ratio / d concentration where the power is held, and the ratio makes up for it."""
     return ratio * quotient_gradient(ratio, power, concentration)
-
-
-_DEVICE_RULE, _DEVICE_RULE64 = tl.constexpr(RULE), tl.constexpr(RULE64)
-_DEVICE_REMAINDER, _DEVICE_REMAINDER64 = tl.constexpr(_REMAINDER), tl.constexpr(_REMAINDER64)
-_DEVICE_DIGAMMA = tl.constexpr(_DIGAMMA)
-
-
-@triton.jit
-def _asymptotic_device(a, HARDWARE: tl.constexpr):
-    r = divide(tl.full(a.shape, 1.0, a.dtype), a, HARDWARE)
-    return r * (r * polynomial_device(r * r, _DEVICE_DIGAMMA) + 0.5)
-
-
-@triton.jit
-def _log_minus_digamma_device(a, HARDWARE: tl.constexpr):
-    one = tl.full(a.shape, 1.0, a.dtype)
-    shifted = a + 6.0
-    above = log(a / shifted, HARDWARE) + _asymptotic_device(shifted, HARDWARE)
-    for j in tl.static_range(1, 6):
-        above += divide(one, a + j, HARDWARE)
-    return tl.where(a < 8.0, above + divide(one, a, HARDWARE), _asymptotic_device(a, HARDWARE)), above
-
-
-@triton.jit
-def gamma_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
-    """Device twin of :func:`gamma_gradient`."""
-    LARGE: tl.constexpr = 1e5 if concentration.dtype == tl.float64 else 200.0
-    one = tl.full(concentration.shape, 1.0, concentration.dtype)
-    expansion = divide(one, concentration, HARDWARE) + _expansion_device(ratio, concentration, HARDWARE)
-    return tl.where(concentration > LARGE, expansion, _gradient_device(ratio, power, concentration, HARDWARE))
-
-
-@triton.jit
-def _gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
-    a = tl.minimum(tl.maximum(concentration, 1e-150 if concentration.dtype == tl.float64 else 1e-18), 1e5)
-    noise = tl.minimum(tl.maximum(tl.log(ratio) + power, -1e16), 1e16)
-    WIDE: tl.constexpr = a.dtype == tl.float64
-    RULE: tl.constexpr = _DEVICE_RULE64.value if WIDE else _DEVICE_RULE.value
-    REMAINDER: tl.constexpr = _DEVICE_REMAINDER64 if WIDE else _DEVICE_REMAINDER
-    CUTOFF: tl.constexpr = 38.0 if WIDE else 17.0
-    difference, difference_above = _log_minus_digamma_device(a, HARDWARE)
-    bounded = tl.minimum(tl.maximum(noise, -1e4), 700.0 if WIDE else 85.0)
-    g = a * exp(bounded, HARDWARE)
-    near = g < 3.0
-    one = tl.full(a.shape, 1.0, a.dtype)
-    small = tl.where(near, g, 1.0)
-    term = one
-    total = one
-    harmonic = tl.zeros_like(a)
-    slope = tl.zeros_like(a)
-    for k in tl.static_range(1, 28 if WIDE else 16):
-        r = divide(one, a + k, HARDWARE)
-        term *= small * r
-        harmonic += r
-        total += term
-        slope -= term * harmonic
-    series = -divide(total * (noise + difference_above) + slope, a, HARDWARE)
-
-    offset = noise + difference
-    upper = offset > 0
-    sign = tl.where(upper, one, -one)
-    g = tl.where(near, 3.0, g)
-    rate = tl.where(near, 1.0, sign * a * expm1(bounded, HARDWARE))
-    rest = CUTOFF - 2.0 * rate
-    beyond = 2.0 * CUTOFF / (rate + tl.sqrt(rate * rate + 2.0 * CUTOFF * g))
-    before = 0.5 * (rest + tl.sqrt(rest * rest + 8.0 * CUTOFF * (rate + g))) / (rate + g)
-    length = tl.where(upper, beyond, before)
-    integral = tl.zeros_like(a)
-    for i in tl.static_range(len(RULE[0])):
-        w = length * RULE[0][i]
-        z = sign * w
-        remainder = tl.where(w < 0.5, z * z * polynomial_device(z, REMAINDER), exp(z, HARDWARE) - 1.0 - z)
-        integral += RULE[1][i] * (w + tl.abs(offset)) * exp(-rate * w - g * remainder, HARDWARE)
-    return tl.where(near, series, integral * length)
-
-
-@triton.jit
-def quotient_gradient_device(ratio, power, concentration, HARDWARE: tl.constexpr):
-    """Device twin of :func:`quotient_gradient`."""
-    LARGE: tl.constexpr = 1e5 if concentration.dtype == tl.float64 else 200.0
-    a = tl.maximum(concentration, 1e-150 if concentration.dtype == tl.float64 else 1e-18)
-    difference = _gradient_device(ratio, power, concentration, HARDWARE)
-    difference -= divide(tl.full(a.shape, 1.0, a.dtype), a, HARDWARE)
-    return tl.where(a > LARGE, _expansion_device(ratio, a, HARDWARE), difference)
-
-
-@triton.jit
-def _expansion_device(ratio, a, HARDWARE: tl.constexpr):
-    one = tl.full(a.shape, 1.0, a.dtype)
-    d = a - 1.0 / 3
-    s = divide(one, a, HARDWARE)
-    y = expm1(log1p((ratio - 1.0) + divide(ratio, 3.0 * d, HARDWARE), HARDWARE) * (1.0 / 3), HARDWARE)
-    square = d * y * y
-    moved = y * (s * (square * 0.25 + 1.0 / 12) - 1.5) - s * s * (square * (square * 0.3 + 2.0 / 15) + 4.0 / 135)
-    return divide(s * (1.0 / 3) + divide(moved, 1.0 + y, HARDWARE), d, HARDWARE)
