@@ -133,7 +133,7 @@ def rows_jobs() -> Iterator[Job]:
     """The race over a long row, which a draw of categories is made of; a sample is a category of the row."""
     from rows_machine_code import race_code
 
-    from rsample.kernels.engines.triton.race import UNROLL
+    from rsample.kernels.engines.triton.row_tiles import UNROLL
 
     for dtype in (torch.float32, torch.bfloat16):
         for kernel in ("forward", "joint"):

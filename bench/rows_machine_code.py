@@ -8,7 +8,7 @@ import torch
 from machine_code import KEY, TRITON_NAMES, partial_sums
 from sass import compile_for
 
-from rsample.kernels.engines.triton import inversion_kernels, race, relaxed
+from rsample.kernels.engines.triton import inversion, race, relaxed, row_tiles
 from rsample.kernels.engines.triton.launch import group_size
 
 ROWS = {"sizes": ("i32",), "strides": ("i32",), "rows": "i64", "k": "i64", "step": "i64"}
@@ -48,7 +48,7 @@ def race_code(
         "HARDWARE": not target.startswith("gfx"),
         "LANES": 128,
         "LPR": lanes_per_row,
-        "UNROLL": race.UNROLL,
+        "UNROLL": row_tiles.UNROLL,
     }
     return compile_for(race.race_kernel, arguments, target, 4)
 
@@ -94,9 +94,9 @@ def running_sums_code(dtype: torch.dtype, target: str = "sm_90", *, log_prob: bo
         "BLOCKS": False,
         "WIDE": False,
         "ROWS": 1,
-        "TILE": inversion_kernels.TABLE_TILE,
+        "TILE": inversion.TABLE_TILE,
     }
-    return compile_for(inversion_kernels.running_sums_kernel, arguments, target, 8)
+    return compile_for(inversion.running_sums_kernel, arguments, target, 8)
 
 
 def search_code(
@@ -128,10 +128,10 @@ def search_code(
         "EPS": 2.0**-23,
         "WIDE": False,
         "HARDWARE": not target.startswith("gfx"),
-        "LANES": min(16 if one_hot else 128, inversion_kernels.SEARCH_ELEMENTS // block),
+        "LANES": min(16 if one_hot else 128, inversion.SEARCH_ELEMENTS // block),
         "TILE": 512 if one_hot else 1,
     }
-    return compile_for(inversion_kernels.search_kernel, arguments, target, 4)
+    return compile_for(inversion.search_kernel, arguments, target, 4)
 
 
 def relaxed_code(dtype: torch.dtype, target: str, phase: str) -> Any:

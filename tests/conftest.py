@@ -140,7 +140,7 @@ def _kernels(request, monkeypatch):
     if request.node.get_closest_marker("kernel") is None and request.node.get_closest_marker("cuda") is None:
         yield
         return
-    from rsample.kernels.engines.triton import race
+    from rsample.kernels.engines.triton import row_tiles
 
     def poisoned(shape, dtype, device):
         return torch.full(tuple(shape), float("nan") if dtype.is_floating_point else -1, dtype=dtype, device=device)
@@ -156,7 +156,7 @@ def _kernels(request, monkeypatch):
         monkeypatch.setattr(module, "device_empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:
-        monkeypatch.setattr(race, "UNROLL", 2)
+        monkeypatch.setattr(row_tiles, "UNROLL", 2)
         monkeypatch.setattr(launch, "CONFIGS", (launch.Config(unroll=2),))
     if RUNNER == "emulator":
         import gpu_emulator

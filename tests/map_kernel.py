@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rsample.kernels.engines.triton import elementwise, launch
-from rsample.kernels.engines.triton.elementwise import inside
+from rsample.kernels.engines.triton.elementwise_kernels import inside
 from rsample.kernels.engines.triton.tiles import gradients, noise_of_lanes, of_map
 from rsample.kernels.laws.map import Map
 from rsample.kernels.runtime.language import tl, triton

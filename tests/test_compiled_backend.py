@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rsample.kernels.engines.cpu import chunks
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
@@ -100,7 +101,7 @@ def assert_close(ours: Tensor, expected: Tensor, map: Map) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("_poisoned")
 def test_forward_equals_the_reference(map, dtype, layout, monkeypatch):
-    monkeypatch.setattr(compiled, "CHUNK", 5000)
+    monkeypatch.setattr(chunks, "CHUNK", 5000)
     params = params_of(map, layout, dtype)
     key = key_of(-(2**40), 2**32 - 1000)
     assert compiled.available(map, dtype)
@@ -144,7 +145,7 @@ def test_chunks_change_no_bit(chunk, monkeypatch):
     whole = compiled.forward(
         NORMAL_MAP, key_of(1), [p.expand(SHAPE).contiguous() for p in params], SHAPE, torch.float32
     )[0]
-    monkeypatch.setattr(compiled, "CHUNK", chunk)
+    monkeypatch.setattr(chunks, "CHUNK", chunk)
     assert torch.equal(whole, compiled.forward(NORMAL_MAP, key_of(1), params, SHAPE, torch.float32)[0])
 
 
@@ -218,7 +219,7 @@ def exact_gradients(map: Map, key: Tensor, grad: Tensor, params: list[Tensor]) -
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("_poisoned")
 def test_backward_sums_to_rounding(map, dtype, layout, monkeypatch):
-    monkeypatch.setattr(compiled, "CHUNK", 5000)
+    monkeypatch.setattr(chunks, "CHUNK", 5000)
     params = params_of(map, layout, dtype)
     key = key_of(11, 2**32 - 1000)
     grad = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
@@ -340,7 +341,7 @@ def test_nothing_of_the_samples_size_is_laid_out(layout):
     given |= {t.untyped_storage().data_ptr() for t in (sample, grad, *grads)}
     for mode in (forward, backward):
         made = [size for pointer, size in mode.sizes.items() if pointer not in given]
-        assert max(made, default=0) <= 4 * compiled.CHUNK
+        assert max(made, default=0) <= 4 * chunks.CHUNK
 
 
 def test_runs_inside_an_operator_of_a_compiled_graph():
@@ -429,6 +430,7 @@ def test_a_map_without_translation_warns_once_and_draws(map, missing):
 WITHOUT_COMPILER = """
 import warnings
 import torch
+
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.laws.normal import NORMAL_MAP
@@ -464,6 +466,7 @@ def test_without_a_compiler_the_reference_runs_after_one_warning(tmp_path):
 NORMAL_TO_FILE = """
 import sys
 import torch
+
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.laws.normal import NORMAL_MAP
 

@@ -22,7 +22,12 @@ FORMULAS = {
         torch.exp(u * x) * torch.expm1(y) + torch.log(x) * torch.log1p(y) + torch.tanh(x * y)
     ),
     "circles": lambda u, x, y: (
-        torch.sin(x * y) + torch.cos(x + u) + torch.tan(0.3 * x) + torch.atan(y * u) + torch.erf(x - y) + sin_of_quarter(x)
+        torch.sin(x * y)
+        + torch.cos(x + u)
+        + torch.tan(0.3 * x)
+        + torch.atan(y * u)
+        + torch.erf(x - y)
+        + sin_of_quarter(x)
     ),
     "powers": lambda u, x, y: x**y + x**2 + 2**y,
     "signs": lambda u, x, y: torch.abs(u - x * y) + torch.copysign(x * y, u) - (-x),

@@ -8,8 +8,8 @@ from kernel_cases import packed
 from race_cases import weights
 
 from rsample.kernels.engines.eager import rows as reference
-from rsample.kernels.engines.triton import inversion_kernels, launch
-from rsample.kernels.engines.triton.inversion_kernels import TableConfig
+from rsample.kernels.engines.triton import inversion, launch
+from rsample.kernels.engines.triton.inversion import TableConfig
 from rsample.kernels.stream.window import Window
 
 pytestmark = pytest.mark.kernel
@@ -21,16 +21,14 @@ def check(w, shape, *, from_probs=False, config=None, window=None, key=None):
     """The index, the one-hot sample and the log-probability of one draw."""
     key = packed() if key is None else key
     options = {"from_probs": from_probs, "window": window}
-    index, log_prob = inversion_kernels.inversion(
-        (key,), w, shape, one_hot=False, log_prob=True, config=config, **options
-    )
+    index, log_prob = inversion.inversion((key,), w, shape, one_hot=False, log_prob=True, config=config, **options)
     expected, expected_log_prob = reference.inversion(
         key.cpu(), w.cpu(), shape, one_hot=False, log_prob=True, **options
     )
     assert torch.equal(index.cpu(), expected)
     eps = torch.finfo(w.dtype).eps
     torch.testing.assert_close(log_prob.cpu(), expected_log_prob, rtol=4 * eps, atol=max(4 * eps, 2e-6 * (eps > 1e-10)))
-    (one_hot,) = inversion_kernels.inversion((key,), w, shape, one_hot=True, log_prob=False, config=config, **options)
+    (one_hot,) = inversion.inversion((key,), w, shape, one_hot=True, log_prob=False, config=config, **options)
     assert torch.equal(one_hot.cpu(), torch.nn.functional.one_hot(expected, shape[-1]).to(w.dtype))
     return index
 
@@ -72,27 +70,27 @@ def test_the_sample_does_not_depend_on_how_rows_are_shared(from_probs, device):
 
 @pytest.mark.parametrize(("from_probs", "dtype"), [(False, torch.float32), (True, torch.float64)])
 def test_few_draws_need_sums_of_blocks_alone(from_probs, dtype, device, monkeypatch):
-    monkeypatch.setattr(inversion_kernels, "SEARCH_ELEMENTS", 256)
+    monkeypatch.setattr(inversion, "SEARCH_ELEMENTS", 256)
     w = weights((2, 1000), dtype, device, from_probs=from_probs)
     w[1, :900] = 0.0 if from_probs else -torch.inf
     for config in (TableConfig(1, 128, 1000, 1), TableConfig(1, 64, 256, 4)):
-        assert inversion_kernels.blocks_are_enough(3, 1000, config)
+        assert inversion.blocks_are_enough(3, 1000, config)
         check(w, (3, 2, 1000), from_probs=from_probs, config=config)
     w[1] = 0.0 if from_probs else -torch.inf
     options = {"from_probs": from_probs, "one_hot": False, "log_prob": False, "config": TableConfig(1, 128, 1000, 1)}
-    assert (inversion_kernels.inversion((packed(),), w, (2, 2, 1000), **options)[0][:, 1] == 0).all()
+    assert (inversion.inversion((packed(),), w, (2, 2, 1000), **options)[0][:, 1] == 0).all()
 
 
 def test_many_rows_and_few(device):
-    assert inversion_kernels.configure(1, 10**6).parts > 16
-    assert inversion_kernels.configure(4096, 50257).parts == 1
+    assert inversion.configure(1, 10**6).parts > 16
+    assert inversion.configure(4096, 50257).parts == 1
     for rows, k in ((1, 4096), (1, 50257), (3, 10**6), (100, 20000), (5, 3)):
-        config = inversion_kernels.configure(rows, k)
+        config = inversion.configure(rows, k)
         assert (config.parts - 1) * config.run < k <= config.parts * config.run
 
 
 def test_64_bit_indices(device, monkeypatch):
-    monkeypatch.setattr("rsample.kernels.engines.triton.inversion_kernels.INT31", 1)
+    monkeypatch.setattr("rsample.kernels.engines.triton.inversion.INT31", 1)
     check(weights((3, 1, 11), torch.float32, device), (3, 4, 11))
 
 
@@ -116,7 +114,7 @@ def test_rows_without_a_weight_and_weights_that_are_no_number(device):
 def check_index(w, from_probs):
     shape = (4, *w.shape)
     options = {"from_probs": from_probs, "one_hot": False, "log_prob": False}
-    (index,) = inversion_kernels.inversion((packed(),), w, shape, **options)
+    (index,) = inversion.inversion((packed(),), w, shape, **options)
     assert torch.equal(index.cpu(), reference.inversion(packed(), w.cpu(), shape, **options)[0])
     assert (index == index[0]).all()
     return index[0].tolist()
@@ -142,17 +140,17 @@ def test_any_64_bit_seed_and_offset(seed, offset, device):
 def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     w = weights((3, 30), torch.float32, device)
     options = {"from_probs": False, "one_hot": False, "log_prob": False}
-    (expected,) = inversion_kernels.inversion((packed(),), w, (4, 3, 30), **options)
+    (expected,) = inversion.inversion((packed(),), w, (4, 3, 30), **options)
     monkeypatch.setattr(launch, "on_device", lambda tensor: True)
-    (index,) = inversion_kernels.inversion((packed().to(device),), w, (4, 3, 30), **options)
+    (index,) = inversion.inversion((packed().to(device),), w, (4, 3, 30), **options)
     assert torch.equal(index, expected)
 
 
 def test_nothing_is_launched_for_an_empty_draw(device, monkeypatch):
-    monkeypatch.setattr(inversion_kernels, "running_sums_kernel", None)
+    monkeypatch.setattr(inversion, "running_sums_kernel", None)
     options = {"from_probs": False, "one_hot": False, "log_prob": True}
     w = torch.zeros(0, 3, device=device)
-    assert [x.shape for x in inversion_kernels.inversion((packed(),), w, (4, 0, 3), **options)] == [(4, 0), (4, 0)]
+    assert [x.shape for x in inversion.inversion((packed(),), w, (4, 0, 3), **options)] == [(4, 0), (4, 0)]
 
 
 def test_two_launches(device, monkeypatch):
@@ -167,6 +165,6 @@ def test_two_launches(device, monkeypatch):
         return Counted()
 
     for name in ("running_sums_kernel", "search_kernel"):
-        monkeypatch.setattr(inversion_kernels, name, counted(getattr(inversion_kernels, name)))
+        monkeypatch.setattr(inversion, name, counted(getattr(inversion, name)))
     check(weights((9000,), torch.float32, device), (3, 9000))
     assert len(launched) == 4

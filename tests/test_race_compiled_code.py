@@ -14,7 +14,7 @@ from budgets import RACE
 from rows_machine_code import finish_code, race_code, relaxed_code, running_sums_code, search_code
 from sass import TARGETS, Sass
 
-from rsample.kernels.engines.triton import race
+from rsample.kernels.engines.triton import row_tiles
 from rsample.kernels.engines.triton.launch import group_size
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
@@ -25,7 +25,7 @@ def test_cost_of_a_race(case, budget, record_property):
     name, parameter, kernel = case
     dtype = getattr(torch, name)
     sass = Sass(race_code(dtype, from_probs=parameter == "probs", log_prob=kernel == "joint"))
-    categories = race.UNROLL * group_size(dtype)
+    categories = row_tiles.UNROLL * group_size(dtype)
     instructions = len(sass.hot_loop) / categories
     found = f"{instructions:.2f} instructions per category (at most {budget}), {sass.resources['REG']} registers"
     line = f"race, {' '.join(case)}: {found}"
@@ -34,7 +34,7 @@ def test_cost_of_a_race(case, budget, record_property):
     assert instructions <= budget
     # One basic block, whose every access is 128 bits wide, and that uses registers only.
     assert sass.count("BRA", hot=True) == 1
-    assert sass.count("LDG", hot=True) == sass.count(r"LDG\.E\.128", hot=True) == race.UNROLL
+    assert sass.count("LDG", hot=True) == sass.count(r"LDG\.E\.128", hot=True) == row_tiles.UNROLL
     assert sass.count("(LDS|STS|BAR|SHFL|LDL|STL|CALL|BSSY|BSYNC|STG)", hot=True) == 0
     assert sass.resources["STACK"] == sass.resources["LOCAL"] == 0
     # Philox: 16 wide multiplications of the last eight rounds, one of the second and at most one of the first.

@@ -9,6 +9,7 @@ from rsample.kernels.engines.eager import rows as reference
 from rsample.kernels.engines.row_layout import describe_rows
 from rsample.kernels.engines.triton import launch, race, relaxed
 from rsample.kernels.engines.triton.exponential_clocks import race_time
+from rsample.kernels.engines.triton.row_tiles import RowConfig
 from rsample.kernels.runtime.language import tl, triton
 
 pytestmark = pytest.mark.kernel
@@ -113,9 +114,9 @@ def test_the_winner_does_not_depend_on_how_a_row_is_split(k, dtype, device):
     w = weights((2, k), dtype, device)
     tiles = -(-(k + group - 1) // (128 * group))
     configs = [
-        race.RowConfig(128, 128, 2, tiles, 1),
-        race.RowConfig(128, 128, 2, 2, -(-tiles // 2)),
-        race.RowConfig(128, 32, 2, 4 * tiles, 1),
+        RowConfig(128, 128, 2, tiles, 1),
+        RowConfig(128, 128, 2, 2, -(-tiles // 2)),
+        RowConfig(128, 32, 2, 4 * tiles, 1),
     ]
     index, *others = (index_of(w, (2, k), config=c) for c in configs)
     assert all(torch.equal(index, other) for other in others)
@@ -144,7 +145,7 @@ def test_ties_go_to_the_lowest_index(device):
     for first in (5, 1500):
         w = torch.zeros(2, k, device=device)
         w[:, first::601] = 1e12
-        for config in (None, race.RowConfig(128, 128, 2, 12, 1), race.RowConfig(128, 32, 2, 48, 1)):
+        for config in (None, RowConfig(128, 128, 2, 12, 1), RowConfig(128, 32, 2, 48, 1)):
             assert index_of(w, (2, k), config=config).tolist() == [first, first]
 
 
@@ -203,7 +204,7 @@ def test_full_tiles_of_an_odd_row_are_read_16_bytes_at_a_time(device, runner):
     k = 6007
     w = weights((1, k), torch.float32, device)
     with gpu_emulator.activate(memory_stats=True):
-        index_of(w, (1, k), packed(1, 1), race.RowConfig(128, 128, 2, 12, 1))
+        index_of(w, (1, k), packed(1, 1), RowConfig(128, 128, 2, 12, 1))
         record = gpu_emulator.last_launch()
     # 10 of 12 tiles are in hot passes; the winner's pass is read again, one element at a time.
     assert record.load_vectors[4] == 10 * 128

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from ..engines.cpu import compiler, cpp
+from ..engines.cpu import chunks, compiler, cpp
 from ..engines.cpu import elementwise as compiled
 from ..engines.cpu.interpreter import Interpreted
 from ..engines.triton import checks
@@ -193,9 +193,9 @@ def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
 
 # What Python and C++ agree on.
 _CONSTANTS = {
-    "DENSE": compiled.DENSE,
-    "SUM": compiled.SUM,
-    "UNUSED": compiled.UNUSED,
+    "DENSE": chunks.DENSE,
+    "SUM": chunks.SUM,
+    "UNUSED": chunks.UNUSED,
     "INTERPRETED_NUMEL": compiled.INTERPRETED_NUMEL,
     "MOST_KINDS": plans.MOST,
     "COPIED": COPIED,

@@ -9,6 +9,7 @@ sample, which backward draws again from the key.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -71,13 +72,15 @@ def _own_gradient(
     return grad * torch.exp(log_share) * share_gradient(log_share, log_rest, concentration, other, number)
 
 
-def _reference_grad(noise: Tensor, grad: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+def _reference_grad(
+    noise: Tensor, grad: Tensor, concentration: Tensor, other: Tensor, log_share: Tensor, log_rest: Tensor
+) -> tuple[Tensor, ...]:
     nothing = torch.zeros_like(grad)
-    return _own_gradient(grad, *params), nothing, nothing, nothing
+    return _own_gradient(grad, concentration, other, log_share, log_rest), nothing, nothing, nothing
 
 
 # The same by a loop on the CPU.
-GRADIENT = DirichletGradient(lambda *operands: (_own_gradient(*operands, 1),))
+GRADIENT = DirichletGradient(functools.partial(_own_gradient, number=1))
 
 
 def _share(noise: Tensor, concentration: Tensor, other: Tensor, log_share: Tensor, log_rest: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from ...stream.window import split_key
 from ..operators import Operators, define
 
 if HAS_TRITON:
-    from ...engines.triton import inversion_kernels
+    from ...engines.triton import inversion as inversion_kernels
     from ...engines.triton import race as race_kernels
     from ...engines.triton import relaxed as relaxed_kernels
 

@@ -18,7 +18,7 @@ from ...runtime.hugepages import empty
 from . import cpp
 
 # What gives (gradient of a share, concentration, the others' sum, log(share), log(1 - share)) the concentration's.
-ShareGradient = Callable[..., tuple[Tensor, ...]]
+ShareGradient = Callable[..., Tensor]
 
 
 class DirichletGradient:

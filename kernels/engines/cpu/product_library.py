@@ -17,12 +17,12 @@ def available(compute: torch.dtype) -> bool:
 
 
 def forward(compute: torch.dtype) -> Any:
-    """The library with `forward` of product.h and `stream_normal` of noise.h, or None where it cannot be built."""
+    """The library with `forward` of product_rows.h and `stream_normal` of noise.h, or None where it cannot be built."""
     return _library(compute, _forward_source)
 
 
 def backward(compute: torch.dtype) -> Any:
-    """The library with `backward` of product.h, or None where it cannot be built."""
+    """The library with `backward` of product_gradient.h, or None where it cannot be built."""
     return _library(compute, _backward_source)
 
 
@@ -42,7 +42,8 @@ def _library(compute: torch.dtype, source: Any) -> Any:
 
 def _forward_source(compute: torch.dtype) -> str:
     T = cpp.TYPES[compute]
-    return f"""{cpp.headers("product_noise.h", "product.h")}
+    ways = ("product_lanes.h", "product_columns.h", "product_rows.h")
+    return f"""{cpp.headers("product_noise.h", "product.h", *ways)}
 extern "C" void forward(const rsample::Forward<{T}>* f) {{ rsample::forward(*f); }}
 
 extern "C" void stream_normal({T}* out, std::int64_t n, std::uint64_t seed, std::uint64_t offset,
@@ -53,7 +54,7 @@ extern "C" void stream_normal({T}* out, std::int64_t n, std::uint64_t seed, std:
 
 
 def _backward_source(compute: torch.dtype) -> str:
-    return f"""{cpp.headers("product_noise.h", "product.h")}
+    return f"""{cpp.headers("product_noise.h", "product.h", "product_gradient.h")}
 extern "C" void backward(const rsample::Backward<{cpp.TYPES[compute]}>* f) {{ rsample::backward(*f); }}
 """
 

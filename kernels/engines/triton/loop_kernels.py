@@ -18,7 +18,8 @@ from ...runtime.language import tl, triton
 from ...stream.layout import describe
 from ...stream.noise import compute_dtype
 from ...stream.window import Window
-from .elementwise import STORED, bound_constants, inside
+from .elementwise import STORED, bound_constants
+from .elementwise_kernels import inside
 from .launch import Config, Launched, device_empty, launch_elements, slots
 from .tiles import load_elements, load_key, load_scalars, number_in_sample
 

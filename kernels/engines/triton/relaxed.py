@@ -23,7 +23,7 @@ from ..row_layout import describe_rows
 from .direct_launch import launch
 from .exponential_clocks import LN_2, logits_score, race_time
 from .launch import device_empty, group_size, hardware, key_arguments
-from .race import (
+from .row_tiles import (
     RowConfig,
     add_powers,
     add_up_powers,
