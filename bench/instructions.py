@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budgets import FORWARD, LOOPS, RACE
+from machine_code.budgets import FORWARD, LOOPS, RACE
 
 from rsample import kernels
 from rsample.kernels.engines.triton import launch
@@ -86,12 +86,13 @@ class Job:
 
 def elementwise_jobs() -> Iterator[Job]:
     """The kernels of every map."""
-    from known_maps import joint_map, known_maps
-    from machine_code import backward_code, forward_code
+    from machine_code.elementwise import backward_code, forward_code
+
+    from rsample.kernels.laws import known_maps
 
     def job(map: Any, kernel: str, dtype: torch.dtype, layout: str) -> Job:
         name = str(dtype).removeprefix("torch.")
-        draw = map if kernel != "joint" else joint_map(map)
+        draw = map if kernel != "joint" else map.joint_draw()
         budget = FORWARD.get((draw.name, name, layout), "") if kernel != "backward" else ""
         config = launch.CONFIGS[0] if budget else SHORTEST
         if kernel == "backward":
@@ -114,8 +115,9 @@ def elementwise_jobs() -> Iterator[Job]:
 
 def loop_jobs() -> Iterator[Job]:
     """The kernels of the maps whose noise loops: of a sample whose first round is accepted as soon as one can be."""
-    from known_maps import known_maps
-    from loop_machine_code import loop_backward_code, loop_cost, loop_forward_code
+    from machine_code.loops import loop_backward_code, loop_cost, loop_forward_code
+
+    from rsample.kernels.laws import known_maps
 
     for map in known_maps().values():
         for dtype in (torch.float32, torch.bfloat16) if isinstance(map.noise, LoopNoise) else ():
@@ -131,7 +133,7 @@ def loop_jobs() -> Iterator[Job]:
 
 def rows_jobs() -> Iterator[Job]:
     """The race over a long row, which a draw of categories is made of; a sample is a category of the row."""
-    from rows_machine_code import race_code
+    from machine_code.rows import race_code
 
     from rsample.kernels.engines.triton.row_tiles import UNROLL
 
@@ -149,7 +151,7 @@ JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, ro
 
 def counted(job: Job, sources: str) -> Count:
     import triton
-    from sass import Sass
+    from machine_code.sass import Sass
 
     sass = Sass(job.compile())
     return Count(
@@ -172,18 +174,7 @@ def counted(job: Job, sources: str) -> Count:
 def digest_of_sources(maps: str) -> str:
     """Of the kernels, of what counts them and of what is to be counted: the same where the results must be."""
     files = [path for folder in kernels.__path__ for path in sorted(Path(folder).rglob("*.py"))]
-    files += [
-        HERE / f"{name}.py"
-        for name in (
-            "budgets",
-            "instructions",
-            "known_maps",
-            "loop_machine_code",
-            "machine_code",
-            "rows_machine_code",
-            "sass",
-        )
-    ]
+    files += [HERE / "instructions.py", *sorted((HERE / "machine_code").glob("*.py"))]
     return hashlib.sha256(maps.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 

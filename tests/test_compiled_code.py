@@ -19,14 +19,14 @@ if not HAS_TRITON or triton.knobs.runtime.interpret:
         "the interpreter compiles nothing" if HAS_TRITON else "Triton is not installed", allow_module_level=True
     )
 
-import budgets
-from known_maps import joint_map, known_maps
-from machine_code import KEY, TRITON_NAMES, backward_code, cost, forward_code, partial_sums, pointers
-from sass import TARGETS, Sass, compile_for
+from machine_code import budgets
+from machine_code.elementwise import KEY, TRITON_NAMES, backward_code, cost, forward_code, partial_sums, pointers
+from machine_code.sass import TARGETS, Sass, compile_for
 from side_by_side import side_by_side
 
 from rsample.kernels.draws.keys import pack_key_kernel
 from rsample.kernels.engines.triton.reduction import reduced_backward_kernel
+from rsample.kernels.laws import known_maps
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 MAPS = {name: map for name, map in known_maps().items() if not isinstance(map.noise, LoopNoise)}
@@ -106,7 +106,7 @@ def named_map(name):
     """The map of a budget, which may be that of a sample with its log-density."""
     for suffix in ("_with_log_prob", "_with_score"):
         if name.endswith(suffix):
-            return joint_map(MAPS[name.removesuffix(suffix)])
+            return MAPS[name.removesuffix(suffix)].joint_draw()
     return MAPS[name]
 
 
@@ -169,7 +169,7 @@ def dense_backward(map, dtype, target="sm_90", config=SHORT):
 @pytest.mark.parametrize("name", MAPS)
 def test_every_kernel_streams(name):
     map = MAPS[name]
-    joint = joint_map(map) or map
+    joint = map.joint_draw() or map
     # A sample with its log-density is one kernel forward, whether or not the sample is a constant backward. The
     # gradients of a sample alone are part of those of both.
     forwards = [map] if map.density is None else [map, joint]
@@ -194,7 +194,7 @@ OTHER = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(MAPS)}
 @pytest.mark.parametrize("name", MAPS)
 def test_every_target_compiles_every_map(name):
     # The joint draw, where there is one, holds all of the map's device functions but the score.
-    draw = joint_map(MAPS[name]) or MAPS[name]
+    draw = MAPS[name].joint_draw() or MAPS[name]
     # float32 on sm_90 is above. NVIDIA's other two differ from it in the assembler alone: one kernel stands for both.
     target, dtype = OTHER[name]
     jobs = [dense_forward(draw, F32, "gfx942", ONCE), dense_forward(draw, F32, "sm_80", ONCE)]

@@ -10,7 +10,6 @@ import traceback
 import pytest
 import torch
 from kernel_cases import packed, values
-from known_maps import known_maps
 
 from rsample.kernels import show
 from rsample.kernels.engines.eager import elementwise as reference
@@ -18,6 +17,7 @@ from rsample.kernels.engines.triton import elementwise
 from rsample.kernels.formula import device_functions
 from rsample.kernels.formula.device_functions import device_function, source
 from rsample.kernels.formula.special import sin_of_quarter
+from rsample.kernels.laws import known_maps
 from rsample.kernels.laws.map import Map
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.runtime.language import HAS_TRITON
@@ -32,7 +32,7 @@ MAPS = {name: map for name, map in EVERY.items() if not isinstance(map.noise, Lo
 TEXTS = """
 import hashlib, sys, torch
 sys.path.append("bench")
-from known_maps import known_maps
+from rsample.kernels.laws import known_maps
 from rsample.kernels.formula.device_functions import source
 from rsample.kernels.laws.rejection import cpp_code, device
 from rsample.kernels.laws.rejection.noise import LoopNoise

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from known_maps import known_maps
 
 from rsample.kernels.engines.cpu import cpp, interpreter
 from rsample.kernels.engines.cpu import elementwise as compiled
@@ -16,6 +15,7 @@ from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.formula import schedule
 from rsample.kernels.formula.elementary import OPERATIONS, VECTOR, operands_of
 from rsample.kernels.formula.trace import Function, Operation
+from rsample.kernels.laws import known_maps
 from rsample.kernels.laws.map import Map
 from rsample.kernels.stream.noise import UNIFORM
 

@@ -5,13 +5,13 @@ import re
 import pytest
 import torch
 from kernel_cases import packed
-from known_maps import known_maps
 
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import loop_kernels
 from rsample.kernels.formula.elementary import OPERATIONS
 from rsample.kernels.formula.special import cotangent, fused_polynomial
+from rsample.kernels.laws import known_maps
 from rsample.kernels.laws.map import Map
 from rsample.kernels.laws.rejection import cpp_code, device
 from rsample.kernels.laws.rejection.law import (

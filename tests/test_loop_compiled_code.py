@@ -10,12 +10,12 @@ if not HAS_TRITON or triton.knobs.runtime.interpret:
         "the interpreter compiles nothing" if HAS_TRITON else "Triton is not installed", allow_module_level=True
     )
 
-import budgets
-from known_maps import known_maps
-from loop_machine_code import loop_backward_code, loop_cost, loop_forward_code
-from sass import TARGETS, Sass
+from machine_code import budgets
+from machine_code.loops import loop_backward_code, loop_cost, loop_forward_code
+from machine_code.sass import TARGETS, Sass
 from side_by_side import side_by_side
 
+from rsample.kernels.laws import known_maps
 from rsample.kernels.laws.gamma import GAMMA_MAP
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.stream.layout import DENSE, SCALAR

@@ -11,12 +11,12 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from known_maps import known_maps
 from scipy import integrate, stats
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
 from rsample.kernels.draws.rows.dirichlet import DIRICHLET
+from rsample.kernels.laws import known_maps
 from rsample.kernels.laws.rejection.gamma import GAMMA
 from rsample.kernels.laws.rejection.noise import Blocks, LoopNoise, loop_noise
 

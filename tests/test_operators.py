@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from examples import EXAMPLES
-from known_maps import known_maps
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import rsample.distributions as dist
 from rsample.kernels.draws.rows.dirichlet import DIRICHLET
+from rsample.kernels.laws import known_maps
 from rsample.kernels.laws.rejection.noise import LoopNoise
 
 KEY = torch.tensor([11, 13], dtype=torch.uint64)

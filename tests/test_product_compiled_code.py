@@ -12,8 +12,8 @@ if not HAS_TRITON or triton.knobs.runtime.interpret:
         "the interpreter compiles nothing" if HAS_TRITON else "Triton is not installed", allow_module_level=True
     )
 
-from machine_code import KEY, TRITON_NAMES, partial_sums
-from sass import TARGETS, Sass
+from machine_code.elementwise import KEY, TRITON_NAMES, partial_sums
+from machine_code.sass import TARGETS, Sass
 from triton.compiler import ASTSource
 
 from rsample.kernels.engines.matrix_product import LOW_RANK_MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM

@@ -10,9 +10,9 @@ if not HAS_TRITON or triton.knobs.runtime.interpret:
         "the interpreter compiles nothing" if HAS_TRITON else "Triton is not installed", allow_module_level=True
     )
 
-from budgets import RACE
-from rows_machine_code import finish_code, race_code, relaxed_code, running_sums_code, search_code
-from sass import TARGETS, Sass
+from machine_code.budgets import RACE
+from machine_code.rows import finish_code, race_code, relaxed_code, running_sums_code, search_code
+from machine_code.sass import TARGETS, Sass
 
 from rsample.kernels.engines.triton import row_tiles
 from rsample.kernels.engines.triton.launch import group_size

@@ -107,6 +107,12 @@ class Map:
         """The draw of (sample, log_prob) whose sample is a constant."""
         return replace(self, name=self.name + _SUFFIXES["score"], joint="score")
 
+    def joint_draw(self) -> Map | None:
+        """The draw of the sample with its log-density: pathwise where that exists, else at a constant sample."""
+        if self.density is None:
+            return None
+        return self.with_score() if self.density.reference_grad is None else self.with_log_prob()
+
     @property
     def linear(self) -> bool:
         """Whether all that a draw gives is affine in the parameters."""

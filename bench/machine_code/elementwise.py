@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from sass import Sass, compile_for
 
 from rsample.kernels.engines.triton import elementwise, launch
 from rsample.kernels.engines.triton.elementwise import elementwise_backward_kernel, elementwise_forward_kernel
 from rsample.kernels.engines.triton.launch import Config
 from rsample.kernels.laws.map import Map
 from rsample.kernels.stream.layout import DENSE, SCALAR
+
+from .sass import Sass, compile_for
 
 TRITON_NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
 

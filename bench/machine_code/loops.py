@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from machine_code import KEY, TRITON_NAMES, partial_sums, pointers
-from sass import Instruction, Sass, compile_for
 
 from rsample.kernels.engines.triton import elementwise
 from rsample.kernels.engines.triton.loop_kernels import CONFIG, loop_backward_kernel, loop_forward_kernel
 from rsample.kernels.laws.map import Map
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.stream.layout import DENSE
+
+from .elementwise import KEY, TRITON_NAMES, partial_sums, pointers
+from .sass import Instruction, Sass, compile_for
 
 
 def loop_forward_code(map: Map, dtype: torch.dtype, kinds: Sequence[str], target: str = "sm_90") -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from machine_code import KEY, TRITON_NAMES, partial_sums
-from sass import compile_for
 
 from rsample.kernels.engines.triton import inversion, race, relaxed, row_tiles
 from rsample.kernels.engines.triton.launch import group_size
+
+from .elementwise import KEY, TRITON_NAMES, partial_sums
+from .sass import compile_for
 
 ROWS = {"sizes": ("i32",), "strides": ("i32",), "rows": "i64", "k": "i64", "step": "i64"}
 

@@ -1,0 +1,1 @@
+"""Kernels compiled without a GPU and counted: for the tests' budgets and for the table of instructions."""
