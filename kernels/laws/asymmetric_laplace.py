@@ -11,7 +11,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..formula.derivatives import gradient_of, score_of
 from ..stream.noise import CENTERED
 from .map import Density, Map
 from .support import Support
@@ -49,12 +48,9 @@ ASYMMETRIC_LAPLACE_MAP = Map(
     parameters=("loc", "scale", "asymmetry"),
     noise=CENTERED,
     reference=_reference,
-    reference_grad=gradient_of(_reference),
     support=Support(-math.inf, math.inf),
     density=Density(
         at=asymmetric_laplace_log_prob,
         reference=_log_density,
-        reference_grad=gradient_of(_log_density),
-        reference_score=score_of(_reference, _log_density),
     ),
 )

@@ -63,6 +63,7 @@ BERNOULLI_PROBS_MAP = Map(
     parameters=("probs",),
     noise=UNIFORM,
     reference=bernoulli_probs_reference,
+    reference_grad=None,
     density=BERNOULLI_PROBS_DENSITY,
 )
 BERNOULLI_LOGITS_DENSITY = Density(
@@ -75,5 +76,6 @@ BERNOULLI_LOGITS_MAP = Map(
     parameters=("logits",),
     noise=UNIFORM,
     reference=bernoulli_logits_reference,
+    reference_grad=None,
     density=BERNOULLI_LOGITS_DENSITY,
 )

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..formula.derivatives import gradient_of
 from ..stream.noise import COARSE_EXPONENTIAL
 from .map import Density, Map
 from .support import Support
@@ -30,12 +29,10 @@ EXPONENTIAL_MAP = Map(
     parameters=("rate",),
     noise=COARSE_EXPONENTIAL,
     reference=exponential_reference,
-    reference_grad=gradient_of(exponential_reference),
     support=Support(0.0, math.inf, float16_only=True),
     density=Density(
         at=lambda x, rate: torch.distributions.Exponential(rate, validate_args=False).log_prob(x),
         reference=exponential_log_prob_reference,
-        reference_grad=gradient_of(exponential_log_prob_reference),
         reference_score=exponential_reference_score,
     ),
 )

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..formula.derivatives import gradient_of
 from ..formula.polynomial import polynomial
 from ..runtime.language import tl, triton
 from ..stream.noise import EXPONENTIAL
@@ -147,7 +146,6 @@ GENERALIZED_PARETO_MAP = Map(
     density=Density(
         at=generalized_pareto_log_prob_at,
         reference=generalized_pareto_log_prob_reference,
-        reference_grad=gradient_of(generalized_pareto_log_prob_reference),
         reference_score=generalized_pareto_reference_score,
     ),
 )

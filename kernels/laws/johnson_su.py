@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..formula.derivatives import gradient_of, score_of
 from ..formula.special import log1p_of_square
 from ..stream.noise import NORMAL
 from .map import Density, Map
@@ -39,12 +38,6 @@ JOHNSON_SU_MAP = Map(
     parameters=("skewness", "tailweight", "loc", "scale"),
     noise=NORMAL,
     reference=_reference,
-    reference_grad=gradient_of(_reference),
     support=Support(-math.inf, math.inf),
-    density=Density(
-        at=johnson_su_log_prob,
-        reference=_log_density,
-        reference_grad=gradient_of(_log_density),
-        reference_score=score_of(_reference, _log_density),
-    ),
+    density=Density(at=johnson_su_log_prob, reference=_log_density),
 )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..formula.derivatives import gradient_of
 from ..stream.noise import Noise
 from .map import Density, Map
 from .support import Support
@@ -61,14 +60,12 @@ def location_scale_map(
         parameters=("loc", "scale"),
         noise=standard.noise,
         reference=reference,
-        reference_grad=gradient_of(reference),
         affine=True,
         location="loc",
         support=support,
         density=Density(
             at=at,
             reference=log_prob,
-            reference_grad=gradient_of(log_prob),
             reference_score=score,
             transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
         ),
@@ -96,13 +93,11 @@ def scale_map(
         parameters=("scale",),
         noise=standard.noise,
         reference=reference,
-        reference_grad=gradient_of(reference),
         affine=True,
         support=support,
         density=Density(
             at=at,
             reference=log_prob,
-            reference_grad=gradient_of(log_prob),
             reference_score=score,
             transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
         ),

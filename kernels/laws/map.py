@@ -10,10 +10,16 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..formula.derivatives import gradient_of, score_of
 from ..formula.device_functions import device_function
 from ..stream.noise import Noise, NoisePair
 from .rejection.noise import LoopNoise
 from .support import Support
+
+
+def DERIVED(*_: Any) -> tuple[Tensor, ...]:
+    """Stands for a gradient that is derived of the formula."""
+    raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -24,15 +30,16 @@ class Density:
         at: `(sample, *parameters) -> log_prob`, as a function of the sample: differentiable torch code.
         reference: `(noise, *parameters) -> log_prob`.
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
-            with the parameters (pathwise); None where it does not.
-        reference_score: the same where the sample is a constant (the score function).
+            with the parameters (pathwise); derived of `reference` if it is not given, None where the sample does not.
+        reference_score: the same where the sample is a constant (the score function); derived of both references if
+            it is not given and the sample is a function of one noise.
         transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
     """
 
     at: Callable[..., Tensor]
     reference: Callable[..., Tensor]
-    reference_score: Callable[..., tuple[Tensor, ...]]
-    reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
+    reference_score: Callable[..., tuple[Tensor, ...]] = DERIVED
+    reference_grad: Callable[..., tuple[Tensor, ...]] | None = DERIVED
     transform: Any = None
     score: Any = None
     transform_grad: Any = None
@@ -68,7 +75,8 @@ class Map:
         noise: the noise of one element; the functions take a tuple where it is several numbers.
         reference: `(noise, *parameters) -> sample`, differentiable torch code on broadcastable tensors.
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter before reduction over
-            broadcast dimensions, or None where there is no pathwise gradient.
+            broadcast dimensions, or None where there is no pathwise gradient. If it is not given, it is derived of
+            `reference`; for noise that depends on parameters, None.
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
             derivative is again a draw of this map.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
@@ -89,7 +97,7 @@ class Map:
     parameters: tuple[str, ...]
     noise: Noise | NoisePair | LoopNoise
     reference: Callable[..., Tensor]
-    reference_grad: Callable[..., tuple[Tensor, ...]] | None = None
+    reference_grad: Callable[..., tuple[Tensor, ...]] | None = DERIVED
     affine: bool = False
     location: str | None = None
     tangent: Callable[..., Tensor] | None = None
@@ -98,6 +106,22 @@ class Map:
     transform_grad: Any = None
     density: Density | None = None
     joint: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference_grad is DERIVED:
+            loops = isinstance(self.noise, LoopNoise)
+            object.__setattr__(self, "reference_grad", None if loops else gradient_of(self.reference))
+        if self.density is not None:
+            object.__setattr__(self, "density", self._derived(self.density))
+
+    def _derived(self, density: Density) -> Density:
+        """A density with what it does not give itself."""
+        grad, score = density.reference_grad, density.reference_score
+        if grad is DERIVED:
+            grad = None if self.reference_grad is None else gradient_of(density.reference)
+        if score is DERIVED:
+            score = score_of(self.reference, density.reference)
+        return replace(density, reference_grad=grad, reference_score=score)
 
     def with_log_prob(self) -> Map:
         """The draw of (sample, log_prob), both with pathwise gradients."""

@@ -10,7 +10,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..formula.derivatives import gradient_of
 from ..stream.noise import NORMAL, NoisePair
 from .map import Map
 from .normal import normal_log_prob
@@ -35,6 +34,5 @@ SKEW_NORMAL_MAP = Map(
     parameters=("loc", "scale", "alpha"),
     noise=NoisePair(NORMAL, NORMAL),
     reference=_reference,
-    reference_grad=gradient_of(_reference),
     support=Support(-math.inf, math.inf),
 )

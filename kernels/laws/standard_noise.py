@@ -23,6 +23,7 @@ STANDARD_MAPS = {
         parameters=("like",),
         noise=noise,
         reference=standard_reference,
+        reference_grad=None,
     )
     for noise in (UNIFORM, NATIVE_UNIFORM, CENTERED, EXPONENTIAL, NORMAL)
 }
@@ -36,7 +37,8 @@ def standard_pair_map(noise: NoisePair, number: int) -> Map:
         return noise
 
     name = f"standard_{noise.name}_{number}"
-    return Map(name=name, parameters=("like",), noise=replace(noise, slopes=None), reference=reference)
+    noise = replace(noise, slopes=None)
+    return Map(name=name, parameters=("like",), noise=noise, reference=reference, reference_grad=None)
 
 
 def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int) -> Map:
