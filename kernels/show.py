@@ -1,16 +1,20 @@
 """Shows what becomes of a law's formulas: python -m rsample.kernels.show [LAW]
 
 Each formula in torch, as a Triton device function and as C++, for float32; first the noise, where it is rejection that
-draws it. Without a law the names of all.
+draws it. Without a law the names of all. In a checkout, with its folder bench/ on PYTHONPATH, also what the kernels
+cost: instructions per sample and registers, in the machine code for sm_90.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
 from types import FunctionType
+from typing import Any
 
 import torch
 
@@ -38,6 +42,9 @@ def shown(map: Map) -> Iterator[str]:
             yield device_functions.source(name, on_gpu, formula.arguments, formula.read, map.noise.values)
         steps = traced(function, len(formula.arguments) - 1, torch.float32, values=map.noise.values)
         yield printed(name, steps).strip() + "\n"
+    if importlib.util.find_spec("instructions") is not None:
+        yield _headline("instructions")
+        yield from _instructions(map)
 
 
 def _headline(name: str) -> str:
@@ -51,6 +58,13 @@ def _noise(noise: LoopNoise) -> Iterator[str]:
         yield inspect.getsource(sys.modules[law.attempt.__module__])
     yield device.source(noise, name)
     yield printed_laws([noise], torch.float32)
+
+
+def _instructions(map: Map) -> Iterator[str]:
+    counting: Any = importlib.import_module("instructions")
+    for job in (job for jobs in counting.JOBS for job in jobs() if job.draw == map.name and job.dtype == "float32"):
+        count = counting.counted(job, "")
+        yield f"{count.kernel}, {count.layout}: {count.instructions:.4g} per sample, {count.registers} registers"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -202,6 +203,7 @@ def test_what_is_made_of_a_law_can_be_seen(capsys, monkeypatch):
     assert inspect.getsource(MAPS["weibull"].reference) in text
     assert source("weibull_transform", MAPS["weibull"].reference, ("noise", "scale", "concentration")) in text
     assert "struct weibull_score_steps {" in text
+    assert re.search(r"forward, dense: [\d.]+ per sample, \d+ registers\n", text)
     monkeypatch.setattr(sys, "argv", ["show"])
     show.main()
     assert capsys.readouterr().out.split() == sorted(EVERY)
