@@ -34,7 +34,8 @@ _BESSEL_DIFFERENCE = tuple(a - b for a, b in zip(_BESSEL_0, _BESSEL_1, strict=Tr
 
 def von_mises_reference(q: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
     x = loc + 2 * torch.atan(q)
-    return x - 2 * math.pi * torch.floor((x + math.pi) / (2 * math.pi))
+    # A sum with what is negative, so that no device fuses it with the product: where loc is large, that would show.
+    return x + -(2 * math.pi * torch.floor((x + math.pi) / (2 * math.pi)))
 
 
 def von_mises_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
