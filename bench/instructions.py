@@ -12,7 +12,6 @@ import argparse
 import csv
 import functools
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -220,14 +219,11 @@ def main() -> None:
         return
     chosen = options.maps and options.maps.split(",")
     jobs = [job for name_jobs in JOBS for job in name_jobs() if not chosen or job.draw in chosen]
-    # Not above: `make gpu` reads counts where rich may not be installed.
-    from rich.console import Console
-    from rich.progress import track
+    from progress import tracked
     from side_by_side import side_by_side
 
     counting = side_by_side(functools.partial(counted, job, sources) for job in jobs)
-    terminal = Console(file=sys.stderr)
-    counts = list(track(counting, "counting instructions", total=len(jobs), console=terminal))
+    counts = list(tracked("counting instructions", counting, lambda count: f"{count.draw}, {count.kernel}", len(jobs)))
     write_counts(counts, path)
     print(f"wrote {path}")
 
