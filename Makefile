@@ -34,7 +34,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadf
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiler elementwise_kernels keys native_core noise \
 	operators philox plans race_kernels recorded_bits sharded validation vectors windows)
 
-.PHONY: help test oldest versioned field bench bench-all calls models gpu readme lint format clean FORCE
+.PHONY: help test oldest versioned field bench bench-all calls models gpu readme docs release lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -47,6 +47,8 @@ help:
 	@echo "make models   train three small models with both libraries: table, plot and CSV in bench/results"
 	@echo "make gpu      check and measure on this machine's NVIDIA GPU, installing nothing: tables, plot and CSV in bench/results"
 	@echo "make readme   put what is supported, and the tables of the last measurements, into the pages"
+	@echo "make docs     pages of all that is public, from its docstrings, in docs/api"
+	@echo "make release  build wheel and source distribution into dist, check them, draw from each in an empty environment"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff rewrite what it can; list new classes for type checkers"
 	@echo "make clean    remove .venv, build folders and caches"
@@ -92,6 +94,16 @@ gpu:
 readme: $(VENV)/bench.stamp
 	$(BIN)/python bench/readme.py
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/python docs/build.py
+
+# The version is that of distributions/top_level/__init__.py and of the newest heading of the changelog, by a test.
+release: $(VENV)/release.stamp
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/check_release.py dist/*
+
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,7 +115,7 @@ format: $(VENV)/lint.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest build *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest build dist docs/api *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -118,6 +130,8 @@ $(VENV)/field.stamp: EXTRAS := test,field
 $(VENV)/bench.stamp: EXTRAS := bench
 $(VENV)/peers.stamp: EXTRAS := bench,peers
 $(VENV)/lint.stamp: EXTRAS := lint
+$(VENV)/docs.stamp: EXTRAS := docs
+$(VENV)/release.stamp: EXTRAS := release
 $(VENV)/%.stamp: pyproject.toml $(VENV)/sources.list | $(BIN)/python
 	@echo "Installing rsample[$(EXTRAS)] into $(VENV); torch takes a while the first time."
 	$(INSTALL) --editable '.[$(EXTRAS)]'
