@@ -120,7 +120,7 @@ def table(calls: Sequence[Call]) -> str:
     # A driver that counts calls and runs nothing says in its name that there is no GPU.
     side = "" if "cores" in first.device else ", the host's side alone"
     caption = (
-        f"Microseconds of CPU time a call ({first.device}{side}; torch {first.torch}): one thread, the fastest of "
+        f"Microseconds of CPU time per call ({first.device}{side}; torch {first.torch}): one thread, the fastest of "
         "rounds that alternate between the two libraries; the ratio is the median of theirs."
     )
     return "\n".join([caption, "", *pipe_table(("draw", "shape", "rsample", "torch", "ratio"), rows), ""])

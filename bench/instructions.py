@@ -44,7 +44,7 @@ class Count:
         layout: of the parameters, and of the gradients.
         instructions: a sample, of the hot loop, which handles `unroll` groups of samples in each lane.
         registers: of a thread.
-        stack, local: bytes a thread spills; 0 in every kernel worth having.
+        stack, local: bytes that each thread spills; 0 in every kernel worth having.
         access_bits: the narrowest access to memory in the hot loop.
         budget: the most instructions that the tests allow; empty where they allow any number.
         sources: identifies the code that was compiled.

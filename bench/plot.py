@@ -78,7 +78,7 @@ def draw_bars(bars: Sequence[tuple[str, float, float, float]], heading: str, pat
 
 
 def draw_sizes(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a PNG of 800 pixels' width: microseconds a call against the size of the draw, of both libraries.
+    """Write a PNG of 800 pixels' width: microseconds per call against the size of the draw, of both libraries.
 
     Args:
         rows: of sizes.py.
@@ -139,7 +139,7 @@ def draw_small_calls(calls: Sequence[tuple[str, float, float]], heading: str, pa
 
 
 def _draw_sweeps(figure: SubFigure, pairs: list[Pair]) -> None:
-    """Time a sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
+    """Time per sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
     times, ratios = figure.subplots(2, 1)
     sizes: set[int] = set()
     for name, colour in zip(SWEPT, PALETTE, strict=True):

@@ -31,7 +31,7 @@ from timers import EventTimer, ProcessTimer, ThreadTimer, Timer
 
 from rsample.kernels import native_core
 
-# Of draws of one number a sample, and of rows.
+# Of draws of one number per sample, and of rows.
 SMALL: tuple[Shape, Shape] = ((8,), (8, 4))
 LABELS = {"rsample": "rsample", "torch": "torch", "numpy": "numpy", "jax": "JAX"}
 
@@ -70,7 +70,7 @@ def draws() -> list[Draw]:
 
 
 def times(draw: Draw, shape: Shape, device: torch.device, timer: Timer, budget: float) -> dict[str, list[float]]:
-    """Seconds a call in each round, by library."""
+    """Seconds per call in each round, by library."""
     runs = {library: draw.setup(library, shape, torch.float32, device) for library in ("rsample", "torch")}
     if device.type == "cpu":
         for library, peer in peers.installed().items():
@@ -99,7 +99,7 @@ def measure(device: torch.device, exponent: int, budget: float) -> list[Time]:
 
 
 def table(rows: Sequence[Time]) -> str:
-    """Markdown: nanoseconds a number of large draws, microseconds a call of small ones."""
+    """Markdown: nanoseconds per number of large draws, microseconds per call of small ones."""
     libraries = [library for library in LABELS if any(row.library == library for row in rows)]
     found = {(row.draw, row.size, row.library): row for row in rows}
     first = rows[0]
