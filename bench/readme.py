@@ -62,7 +62,8 @@ def generated(fragment: Path, counts: Path) -> dict[str, str]:
         texts["ten"] = ten.read_text()
     if sizes := newest(folder.glob(f"*{SIZES}.png")):
         texts["sizes"] = f"![time per call against the size of the draw](results/{sizes.name})\n"
-    if models := newest(folder.glob(f"*{MODELS}.md")):
+    models = fragment.with_stem(f"{fragment.stem}{MODELS}")
+    if models.exists():
         texts["models"] = models.read_text()
     if gpu := newest(folder.glob(f"*{GPU}.md")):
         texts["gpu"] = gpu.read_text()

@@ -14,7 +14,16 @@ import pytest
 import rsample
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ["pyproject.toml", "MANIFEST.in", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"]
+FILES = [
+    "pyproject.toml",
+    "MANIFEST.in",
+    "Makefile",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "LICENSE",
+]
 FOLDERS = ("kernels", "distributions", "tests", "bench", "docs")
 
 
