@@ -18,7 +18,9 @@ import machine
 import torch
 from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
+from progress import tracked
 from results import size_label
+from summary import SHOWN
 
 import rsample.distributions
 
@@ -26,19 +28,6 @@ SIZES = ((1,), (8,), (2048,))
 ROWS = ((1, 4), (8, 4), (64, 128))
 # Against torch, at most: 1, and room for the noise of some hundred measurements on a busy machine.
 REQUIRED = 1.5
-# The draws of the table, of the middle size.
-SHOWN = (
-    "Normal.rsample",
-    "Normal.sample",
-    "Normal.rsample, graph",
-    "Normal.rsample, backward",
-    "Normal.rsample, construct",
-    "Bernoulli(logits).sample",
-    "Categorical(logits).sample",
-    "Categorical(logits).sample, construct",
-    "Gamma.rsample",
-    "Gamma.rsample, backward",
-)
 
 
 @dataclass(frozen=True)
@@ -107,7 +96,8 @@ def measure(device: torch.device, only_shown: bool, number: int, rounds: int) ->
     names = machine.describe(device, get_cpu_info().get("brand_raw", "CPU"))
     names.pop("threads")
     calls = []
-    for draw, shape in draws(only_shown):
+    chosen = list(draws(only_shown))
+    for draw, shape in tracked("calls", chosen, lambda call: f"{call[0].name}, {size_label(str(call[1]))}"):
         # torch's constructor waits for the GPU, which costs no CPU time.
         required = 0.0 if device.type != "cpu" and draw.work == "construct" else REQUIRED
         ours, theirs = (set_up(library, draw, shape, device) for library in ("rsample", "torch"))
@@ -130,7 +120,7 @@ def table(calls: Sequence[Call]) -> str:
     # A driver that counts calls and runs nothing says in its name that there is no GPU.
     side = "" if "cores" in first.device else ", the host's side alone"
     caption = (
-        f"Microseconds of CPU time a call ({first.device}{side}; torch {first.torch}): one thread, the fastest of "
+        f"Microseconds of CPU time per call ({first.device}{side}; torch {first.torch}): one thread, the fastest of "
         "rounds that alternate between the two libraries; the ratio is the median of theirs."
     )
     return "\n".join([caption, "", *pipe_table(("draw", "shape", "rsample", "torch", "ratio"), rows), ""])

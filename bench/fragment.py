@@ -21,7 +21,7 @@ def fragment(pairs: list[Pair], plot: str, data: str) -> str:
     row = pairs[0].rsample
     lines = [
         f"{row.device}, {row.threads} threads; {row.timestamp[:10]}; torch {row.torch}, triton {row.triton}, "
-        f"rsample {row.rsample}, Python {row.python}; `make bench`.",
+        f"rsample {row.rsample}, Python {row.python}; `make bench-all`.",
         "",
         f"![times faster than torch.distributions, by distribution and by number of samples]({plot})",
         "",

@@ -12,7 +12,6 @@ import argparse
 import csv
 import functools
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -45,7 +44,7 @@ class Count:
         layout: of the parameters, and of the gradients.
         instructions: a sample, of the hot loop, which handles `unroll` groups of samples in each lane.
         registers: of a thread.
-        stack, local: bytes a thread spills; 0 in every kernel worth having.
+        stack, local: bytes that each thread spills; 0 in every kernel worth having.
         access_bits: the narrowest access to memory in the hot loop.
         budget: the most instructions that the tests allow; empty where they allow any number.
         sources: identifies the code that was compiled.
@@ -211,14 +210,11 @@ def main() -> None:
         return
     chosen = options.maps and options.maps.split(",")
     jobs = [job for name_jobs in JOBS for job in name_jobs() if not chosen or job.draw in chosen]
-    # Not above: `make gpu` reads counts where rich may not be installed.
-    from rich.console import Console
-    from rich.progress import track
+    from progress import tracked
     from side_by_side import side_by_side
 
     counting = side_by_side(functools.partial(counted, job, sources) for job in jobs)
-    terminal = Console(file=sys.stderr)
-    counts = list(track(counting, "counting instructions", total=len(jobs), console=terminal))
+    counts = list(tracked("counting instructions", counting, lambda count: f"{count.draw}, {count.kernel}", len(jobs)))
     write_counts(counts, path)
     print(f"wrote {path}")
 

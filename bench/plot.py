@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from cases import DRAWS, FULL, OVERHEAD
@@ -76,8 +77,69 @@ def draw_bars(bars: Sequence[tuple[str, float, float, float]], heading: str, pat
         plt.close(figure)
 
 
+def draw_sizes(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a PNG of 800 pixels' width: microseconds per call against the size of the draw, of both libraries.
+
+    Args:
+        rows: of sizes.py.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+        names = list(dict.fromkeys(row["draw"] for row in rows))
+        for name, colour in zip(names, (PALETTE[0], PALETTE[3], PALETTE[5]), strict=False):
+            of_draw = [row for row in rows if row["draw"] == name]
+            sizes = [int(row["n"]) for row in of_draw]
+            axes.plot(sizes, [float(row["us"]) for row in of_draw], color=colour, lw=1.8, label=name)
+            axes.plot(sizes, [float(row["torch_us"]) for row in of_draw], color=colour, lw=1.3, ls=":")
+        reference = Line2D([], [], color=INK, ls=":", lw=1.3, label="torch.distributions")
+        axes.legend(handles=[*axes.get_legend_handles_labels()[0], reference], frameon=False, loc="upper left")
+        axes.set_title("time per call", loc="left", fontweight="bold", fontsize=10)
+        _frame(axes, axes.yaxis, "")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda us, _: _duration(us)))
+        axes.set_xscale("log", base=2)
+        ticks = [2**exponent for exponent in range(0, max(int(row["n"]) for row in rows).bit_length(), 4)]
+        axes.set_xticks(ticks, [_power(n) if n > 1 else "1" for n in ticks])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("numbers drawn")
+        how = "CPU time, one thread" if "cores" in rows[0]["device"] else "by the device's events"
+        heading = f"{rows[0]['device']}; torch {rows[0]['torch']}; float32; {how}"
+        figure.supxlabel(heading, x=0.01, ha="left", fontsize=8)
+        figure.savefig(path, dpi=100)
+        plt.close(figure)
+
+
+def draw_small_calls(calls: Sequence[tuple[str, float, float]], heading: str, path: Path) -> None:
+    """Write a PNG of 800 pixels' width: the time of small calls, of both libraries.
+
+    Args:
+        calls: of each draw its name, and rsample's and torch's microseconds.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 0.9 + 0.32 * len(calls)), layout="constrained")
+        series = (("rsample", -0.19, BAR, [ours for _, ours, _ in calls]),)
+        series += (("torch.distributions", 0.19, "#b6bcc2", [torchs for _, _, torchs in calls]),)
+        for label, offset, colour, values in series:
+            places = [i + offset for i in range(len(calls))]
+            axes.barh(places, values, color=colour, height=0.36, label=label)
+            for place, value in zip(places, values, strict=True):
+                axes.annotate(
+                    f"{value:.0f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7.5
+                )
+        axes.set_yticks(range(len(calls)), [name for name, _, _ in calls])
+        axes.invert_yaxis()
+        axes.margins(x=0.08)
+        axes.grid(visible=True, axis="x", color=FAINT, lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(length=0)
+        figure.legend(ncols=2, frameon=False, loc="outside lower right")
+        axes.set_title("microseconds of the host's CPU time per call", loc="left", fontweight="bold", fontsize=10)
+        figure.supxlabel(heading, x=0.01, ha="left", fontsize=8)
+        figure.savefig(path, dpi=100)
+        plt.close(figure)
+
+
 def _draw_sweeps(figure: SubFigure, pairs: list[Pair]) -> None:
-    """Time a sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
+    """Time per sample above and ratio below against the number of samples, with bands from 20% to 80% of the rounds."""
     times, ratios = figure.subplots(2, 1)
     sizes: set[int] = set()
     for name, colour in zip(SWEPT, PALETTE, strict=True):
@@ -160,6 +222,12 @@ def _frame(axes: Axes, axis: matplotlib.axis.Axis, unit: str) -> None:
     axes.grid(color=FAINT, lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(which="both", length=0)
+
+
+def _duration(us: float) -> str:
+    """A power of ten of microseconds in the unit of which it is the smallest number."""
+    unit, size = next(((unit, size) for unit, size in (("s", 1e6), ("ms", 1e3)) if us >= size), ("µs", 1.0))
+    return f"{us / size:g} {unit}"
 
 
 def _power(n: int) -> str:

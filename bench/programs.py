@@ -16,6 +16,7 @@ import torch
 import torch.distributions as td
 from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
+from progress import tracked
 from torch import Tensor, nn
 
 import rsample.distributions
@@ -161,7 +162,7 @@ def measure(number: int, rounds: int) -> list[Program]:
     names = machine.describe(torch.device("cpu"), get_cpu_info().get("brand_raw", "CPU"))
     names.pop("threads")
     programs = []
-    for name, make in PROGRAMS.items():
+    for name, make in tracked("programs", list(PROGRAMS.items()), lambda program: program[0]):
         torch.manual_seed(0)
         step = make()
         times = host_time.paired_us(step, step, number, rounds, rsample.distributions.accelerate)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import instructions
 from markers import inserted
-from summary import accelerated, draw_picture, summary
+from summary import HOST_PICTURE, accelerated, draw_host_picture, draw_picture, summary
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
-# What the names of train.py's, gpu/run.py's, calls.py's and programs.py's files end in, before the suffix.
-MODELS, GPU, CALLS, PROGRAMS = "-models", "-gpu", "-calls", "-programs"
+# What names end in, before the suffix: files of train.py, gpu/run.py, calls.py, programs.py, ten.py and sizes.py.
+MODELS, GPU, CALLS, PROGRAMS, TEN, SIZES = "-models", "-gpu", "-calls", "-programs", "-ten", "-sizes"
 # The pages, and their generated parts.
 PAGES = {
     "README.md": ("accelerated", "summary"),
     "distributions/README.md": ("support",),
-    "bench/README.md": ("bench", "calls", "models", "gpu"),
+    "bench/README.md": ("ten", "sizes", "bench", "calls", "models", "gpu"),
 }
 
 
@@ -30,9 +30,10 @@ def newest(paths: Iterable[Path]) -> Path | None:
 
 
 def newest_fragment() -> Path:
-    found = newest(p for p in (HERE / "results").glob("*.md") if not p.stem.endswith((MODELS, GPU, CALLS, PROGRAMS)))
+    others = (MODELS, GPU, CALLS, PROGRAMS, TEN)
+    found = newest(path for path in (HERE / "results").glob("*.md") if not path.stem.endswith(others))
     if found is None:
-        raise SystemExit("no results yet: run `make bench` first")
+        raise SystemExit("no results yet: run `make bench-all` first")
     return found
 
 
@@ -55,6 +56,12 @@ def generated(fragment: Path, counts: Path) -> dict[str, str]:
         texts["accelerated"] = accelerated(path.with_suffix(".csv") for path in programs)
     if calls or programs:
         texts["calls"] = "\n".join(path.read_text() for path in (*calls, *programs))
+    if any("gpu" in path.stem for path in calls):
+        texts["calls"] += f"\n![microseconds of a GPU's host per small call](results/{Path(HOST_PICTURE).name})\n"
+    if ten := newest(folder.glob(f"*{TEN}.md")):
+        texts["ten"] = ten.read_text()
+    if sizes := newest(folder.glob(f"*{SIZES}.png")):
+        texts["sizes"] = f"![time per call against the size of the draw](results/{sizes.name})\n"
     models = fragment.with_stem(f"{fragment.stem}{MODELS}")
     if models.exists():
         texts["models"] = models.read_text()
@@ -82,6 +89,7 @@ def main() -> None:
     for name, document in documents.items():
         (options.root / name).write_text(document, encoding="utf-8")
     draw_picture(fragment.with_suffix(".csv"), options.root)
+    draw_host_picture(fragment.parent.glob(f"*{CALLS}.csv"), options.root)
     print(f"{', '.join(PAGES)} show {fragment}")
 
 

@@ -1,4 +1,4 @@
-"""Run the benchmark behind a progress bar, print its tables, and write CSV, plot and Markdown to bench/results.
+"""Run the whole benchmark, show how far it is, print its tables, and write CSV, plot and Markdown to bench/results.
 
 python bench/run.py [--results FOLDER] [options of pytest bench/, such as --sizes 10,20 or -k Bernoulli]
 """
@@ -19,45 +19,40 @@ import results
 import tables
 from fragment import fragment
 from machine import slug
+from progress import Progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 HERE = Path(__file__).resolve().parent
 
 
-class Bar:
-    """A pytest plugin that moves one progress bar over all tests."""
+class Steps:
+    """A pytest plugin that makes one step of each test."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("collecting", total=None)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._progress.update(self._task, total=len(session.items))
+        self._progress.expect(len(session.items))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._progress.update(self._task, description=nodeid.partition("[")[2].rstrip("]"))
+        self._progress.step(nodeid.partition("[")[2].rstrip("]"))
 
     def pytest_runtest_logfinish(self) -> None:
-        self._progress.advance(self._task)
-
-    def pytest_sessionfinish(self) -> None:
-        self._progress.update(self._task, description="done")
+        self._progress.advance()
 
 
 def measure(json_path: Path, arguments: list[str]) -> None:
     """Run the suite into a pytest-benchmark JSON file; exit with pytest's output and status if it fails."""
-    # pytest captures file descriptor 1 while a test runs; the bar writes to a copy of it.
-    terminal = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"))
+    # pytest captures file descriptor 1 while a test runs; progress is written to a copy of it.
+    terminal = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     output = io.StringIO()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     quiet = contextlib.ExitStack()
-    with Progress(*columns, console=terminal) as progress, quiet:
+    with terminal, Progress("benchmark", file=terminal) as progress, quiet:
         quiet.enter_context(contextlib.redirect_stdout(output))
         quiet.enter_context(contextlib.redirect_stderr(output))
         status = pytest.main(
             [str(HERE), "--quiet", f"--benchmark-json={json_path}", "-p", "no:cacheprovider", *arguments],
-            plugins=[Bar(progress)],
+            plugins=[Steps(progress)],
         )
     if status != pytest.ExitCode.OK:
         print(output.getvalue())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from markdown_table import pipe_table
-from plot import draw_bars
+from plot import draw_bars, draw_small_calls
 from results import size_label
 
 TEN = (
@@ -22,11 +22,25 @@ TEN = (
     "Dirichlet.rsample",
     "MultivariateNormal.rsample",
 )
+# The small calls of a GPU's host that are drawn, and those of the table of calls.
+SHOWN = (
+    "Normal.rsample",
+    "Normal.sample",
+    "Normal.rsample, graph",
+    "Normal.rsample, backward",
+    "Normal.rsample, construct",
+    "Bernoulli(logits).sample",
+    "Categorical(logits).sample",
+    "Categorical(logits).sample, construct",
+    "Gamma.rsample",
+    "Gamma.rsample, backward",
+)
 # The shapes of small calls.
 SMALL = {"(8,)", "(8, 4)"}
 
-# Of the picture, from the folder of the first page.
+# Of the pictures, from the folder of the first page.
 PICTURE = "bench/results/first-page.png"
+HOST_PICTURE = "bench/results/host-time.png"
 
 Row = dict[str, str]
 
@@ -39,13 +53,7 @@ def summary(sweep: Path, calls: Iterable[Path]) -> str:
         calls: those of calls.py, on a CPU and for a GPU's host; the last of each kind counts.
     """
     large = _large(_rows(sweep))
-    on_cpu: dict[str, Row] = {}
-    on_host: dict[str, Row] = {}
-    for path in calls:
-        small = {row["draw"]: row for row in _rows(path) if row["shape"] in SMALL}
-        if small:
-            is_cpu = "cores" in next(iter(small.values()))["device"]
-            on_cpu, on_host = (small, on_host) if is_cpu else (on_cpu, small)
+    on_cpu, on_host = _small(calls)
     lines = [
         f"![how many times faster than torch.distributions ten draws are]({PICTURE})",
         "",
@@ -87,6 +95,20 @@ def draw_picture(sweep: Path, root: Path) -> None:
         draw_bars(bars, f"{_device(large)}; float32 on the CPU", root / PICTURE)
 
 
+def draw_host_picture(calls: Iterable[Path], root: Path) -> None:
+    """Draw what small calls cost the host of a GPU, where it has been measured.
+
+    Args:
+        calls: the CSV files of calls.py.
+        root: the first page's folder.
+    """
+    _, on_host = _small(calls)
+    shown = [(name, float(on_host[name]["us"]), float(on_host[name]["torch_us"])) for name in SHOWN if name in on_host]
+    if shown:
+        (root / HOST_PICTURE).parent.mkdir(parents=True, exist_ok=True)
+        draw_small_calls(shown, f"{_device(on_host)}; 8 numbers, or 8 rows of 4", root / HOST_PICTURE)
+
+
 def accelerated(programs: Iterable[Path]) -> str:
     """What programs take under `accelerate()` of the time that they take without."""
     lines = []
@@ -104,6 +126,18 @@ def accelerated(programs: Iterable[Path]) -> str:
 def _rows(path: Path) -> list[Row]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _small(calls: Iterable[Path]) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Each draw's row of small calls: on a CPU, and on the host of a GPU."""
+    on_cpu: dict[str, Row] = {}
+    on_host: dict[str, Row] = {}
+    for path in calls:
+        small = {row["draw"]: row for row in _rows(path) if row["shape"] in SMALL}
+        if small:
+            is_cpu = "cores" in next(iter(small.values()))["device"]
+            on_cpu, on_host = (small, on_host) if is_cpu else (on_cpu, small)
+    return on_cpu, on_host
 
 
 def _large(rows: list[Row]) -> dict[str, Row]:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from allocator import keep_freed_memory
 from end_to_end import MODELS, Model, Run, measure
-from loss_curves import draw_curves
+from loss_curves import draw_curves, losses
 from machine import THREADS, describe, load_average, slug
 from markdown_table import pipe_table
+from progress import Progress
 from results import write_csv
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tables import seconds
 
@@ -141,7 +141,7 @@ def fragment(pairs: list[tuple[Row, Row]], plot: str, data: str) -> str:
         f"torch {first.torch}, triton {first.triton}, rsample {first.rsample}, Python {first.python}; "
         f"`make models`.{busy}",
         "",
-        f"![losses of both libraries by step and by time]({plot})",
+        f"![losses of both libraries by time]({plot})",
         "",
         "**Whole trainings**, the code the same for both libraries except for the class that is drawn from "
         "(`bench/models/`). Both start at the same weights and are trained in alternating slices; `step` is how many "
@@ -183,15 +183,17 @@ def _ratio(row: Row, part: str) -> str:
 
 
 def measure_all(device: torch.device, slices: int, length: int, budget: float) -> dict[Model, dict[str, Run]]:
-    """Every model, behind a progress bar that counts slices."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    """Every model. A step of progress is a slice."""
     runs = {}
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=2 * slices * len(MODELS))
+    with Progress("training", 2 * slices * len(MODELS)) as progress:
         for model in MODELS:
-            progress.update(task, description=model.name)
-            runs[model] = measure(model, device, slices, length, budget, lambda: progress.advance(task))
-        progress.update(task, description="done")
+
+            def advance(name: str = model.name) -> None:
+                progress.advance()
+                progress.step(name)
+
+            progress.step(model.name)
+            runs[model] = measure(model, device, slices, length, budget, advance)
     return runs
 
 
@@ -220,7 +222,9 @@ def main() -> None:
     stem = f"{slug(pairs[0][0].device)}-models"
     csv, png, md = (options.results / f"{stem}.{suffix}" for suffix in ("csv", "png", "md"))
     write_csv([row for pair in pairs for row in pair], csv)
-    draw_curves(runs, options.length, png)
+    curves = list(losses(runs, options.length))
+    write_csv(curves, csv.with_stem(f"{stem}-losses"))
+    draw_curves(map(vars, curves), {ours.model: ours.step_ratio for _, ours in pairs}, png)
     md.write_text(fragment(pairs, f"results/{png.name}", f"results/{csv.name}"))
 
     console = Console()

@@ -21,6 +21,7 @@ class Alternative(lazy_property[Any, Tensor]):
     def __init__(self, derive: Callable[[Any], Tensor], name: str, other: str) -> None:
         super().__init__(derive)
         self._name, self._other = name, other
+        self.__doc__ = f"As given or assigned, or else made of `{other}`."
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:

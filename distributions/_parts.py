@@ -8,7 +8,7 @@ from typing import Any
 
 def part(make: Callable[[Any], Any]) -> property:
     """A `base_dist` or `transforms` made of the attributes at each look, so that densities follow what is assigned."""
-    return property(make, _ignored)
+    return property(make, _ignored, doc="Made of the attributes at each look: densities follow what is assigned.")
 
 
 def _ignored(distribution: Any, value: object) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributions as td
 from torch import Tensor
+from torch._C import _get_tracing_state
+from torch.compiler import is_compiling
 from torch.distributions import (
     AbsTransform,
     AffineTransform,
@@ -37,6 +39,7 @@ from rsample.kernels.laws.map import Map
 from rsample.kernels.stream.noise import SIGNIFICAND_BITS
 
 from ._delegation import DelegatedSampling
+from ._draw_counts import Counts, DrawCounters, Report, report
 from ._sampling import FusedSampling, KeyedSampling, checked_sample_shape, is_overridden
 from ._validation import PENDING, raise_pending, runs_behind
 from ._weights import in_force, valid_rows
@@ -47,8 +50,11 @@ from .relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCat
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# A draw of torch's distribution: `(distribution, sample_shape, differentiable)`; None where it is left to torch.
-Draw = Callable[[Any, Sequence[int], bool], Tensor | None]
+# A draw of torch's distribution: `(distribution, sample_shape, differentiable)`; or why it is left to torch.
+Draw = Callable[[Any, Sequence[int], bool], Tensor | str]
+
+
+_ONE = torch.Size()  # the sample shape where none is given: one sample, whose shape of elementwise draws is the batch's
 
 
 def accelerate() -> Acceleration:
@@ -76,6 +82,9 @@ def accelerate() -> Acceleration:
     restored. Asking and restoring are safe from any thread. `torch.compile` traces the draws while it lasts, and again
     after it has been restored; but code that was compiled before does not see it, until `torch.compiler.reset()`.
 
+    What it did for a program is counted: :meth:`Acceleration.report` says how many draws of which class were made here,
+    and how many were left to torch, and why.
+
     Example::
 
         >>> with accelerate():
@@ -83,6 +92,9 @@ def accelerate() -> Acceleration:
         torch.Size([16, 3])
         >>> acceleration = accelerate()  # stays on
         >>> acceleration.restore()
+        >>> print(acceleration.report())
+        Draws of torch.distributions' classes under accelerate():
+        ...
 
     Returns:
         A context manager that restores at the end of its block, also after an exception.
@@ -100,15 +112,32 @@ class Acceleration:
             _wishes.append(self)
             if len(_wishes) == 1:
                 _replace()
+            self._before = _counters.read()
+            self._after: Counts | None = None
 
     def restore(self) -> None:
         """End this request. A second call does nothing."""
         with _lock:
             if self._lasts:
+                self._after = _counters.read()
                 self._lasts = False
                 _wishes.remove(self)
                 if not _wishes:
                     _put_back()
+
+    def report(self) -> Report:
+        """What this request has done so far, or did until it was restored: `print` it.
+
+        Draws of all threads are counted, those of code while `torch.compile` compiles it and after that are not. A
+        subclass counts as the class of torch whose method it inherits or calls. Draws that nothing here replaces, such
+        as those by `torch.randn`, cannot be counted; loaded subclasses that draw by methods of their own are named.
+
+        Returns:
+            A :class:`Report`, whose attributes are the numbers and whose `str` is a text of some lines.
+        """
+        with _lock:
+            after = _counters.read() if self._after is None else self._after
+            return report(self._before, after, _draws)
 
     def __enter__(self) -> Self:
         if self._entered or not self._lasts:
@@ -121,6 +150,8 @@ class Acceleration:
 
 
 _lock = threading.Lock()
+_counters = DrawCounters()
+_taken: dict[type[td.Distribution], Callable[[], int]] = {}  # by torch's classes: counts one draw that was made here
 _wishes: list[Acceleration] = []
 _lasting = False
 _ABSENT = object()
@@ -178,20 +209,34 @@ def _drawing_methods(theirs: type[td.Distribution]) -> list[str]:
 def _method(theirs: type[td.Distribution], name: str) -> Callable[..., Tensor]:
     torchs: Callable[..., Tensor] = getattr(theirs, name)
     differentiable = name == "rsample"
+    _taken[theirs] = _counters.counter(theirs.__name__).add
 
     @functools.wraps(torchs)
-    def method(self: Any, sample_shape: Sequence[int] = torch.Size(), *args: Any, **options: Any) -> Tensor:
-        plain = not (args or options) or all(option is None for option in (*args, *options.values()))
+    def method(self: Any, sample_shape: Sequence[int] = _ONE, *args: Any, **options: Any) -> Tensor:
         # Compiled code asks whether it lasts too, and is compiled again where the answer is another one.
-        if _lasting and plain and not torch._C._get_tracing_state():
-            raise_pending()
-            sample = _draws[theirs](self, sample_shape, differentiable)
-            if sample is not None:
+        if _lasting:
+            if (args or options) and any(option is not None for option in (*args, *options.values())):
+                sample: Tensor | str = "called with an argument besides sample_shape"
+            elif _get_tracing_state():
+                sample = "recorded by torch.jit.trace"
+            else:
+                raise_pending()
+                sample = _draws[theirs](self, sample_shape, differentiable)
+            if not isinstance(sample, str):
+                if not is_compiling():
+                    _taken[theirs]()
                 return sample
+            if not is_compiling():
+                _counters.counter(theirs.__name__, sample).add()
         return torchs(self, sample_shape, *args, **options)
 
     return method
 
+
+# Why draws are left to torch; others are said where they are found.
+_MADE_OTHERWISE = "made of another base or other transforms than torch's constructor makes it of"
+_NO_LAW = "parameters that torch refuses to draw from"
+_TEMPERATURES = "a temperature of more than one number"
 
 # What torch's constructors make these classes of: the base, which a subclass may have replaced, and the transforms.
 _MADE_OF: dict[type[td.Distribution], tuple[type[td.Distribution], tuple[type[Transform], ...]]] = {
@@ -226,11 +271,11 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
     of_logits = {"logits" in sampler.map.parameters: sampler for sampler in ours._samplers}
     called, is_transformed, is_limited = _CALLS.get(theirs), theirs in _MADE_OF, theirs in _LIMITS
 
-    def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+    def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
         if is_transformed and not _is_made_as(theirs, d):
-            return None
+            return _MADE_OTHERWISE
         if called is not None and is_overridden(type(d), called):
-            return None
+            return f"a subclass overrides {called}"
         if len(of_logits) == 2:
             name, chance = in_force(d.base_dist if theirs is td.RelaxedBernoulli else d, is_binary=True)
             sampler = of_logits[name == "logits"]
@@ -239,15 +284,20 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
             (sampler,) = of_logits.values()
             params = [getattr(d, name) for name in sampler.map.parameters]
         if sampler.map.parameters[0] == "temperature":
-            params[0] = _temperature(d, params[1])
-        shape = d._extended_shape(sample_shape)
+            temperature = _temperature(d, params[1])
+            if temperature is None:
+                return _TEMPERATURES
+            params[0] = temperature
+        shape = d._batch_shape if sample_shape is _ONE else d._extended_shape(sample_shape)
         is_checked = not is_limited or differentiable or d._validate_args
         if is_checked:
             sample: Tensor | None = sampler.by_core(params, shape, differentiable)  # of what is accepted here
             if sample is not None:
                 return sample
-        if not _are_accepted(params) or not (is_checked or _is_within_limits(d, sampler.map, params)):
-            return None
+        if refused := _refused(params):
+            return refused
+        if not (is_checked or _is_within_limits(d, sampler.map, params)):
+            return _NO_LAW
         sample = sampler(params, shape, differentiable=differentiable)
         return sample
 
@@ -276,7 +326,7 @@ def _is_within_limits(d: Any, law: Map, params: list[Tensor]) -> bool:
         if name in law.parameters:
             value = params[law.parameters.index(name)]
             core = native_core.CORE
-            if core is not None and not torch.compiler.is_compiling() and core.satisfies(value, _SEEN[lowest, highest]):
+            if core is not None and not is_compiling() and core.satisfies(value, _SEEN[lowest, highest]):
                 continue
             if value.numel() > 0 and not watched():
                 least, most = value.detach().aminmax()
@@ -304,55 +354,57 @@ def _composed(ours: type[KeyedSampling], theirs: type[td.Distribution]) -> Draw:
     names = _PARAMETERS[theirs]
     own_draw: Any = ours._draw
 
-    def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
-        if not _are_accepted([getattr(d, name) for name in names]):
-            return None
+    def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
+        if refused := _refused([getattr(d, name) for name in names]):
+            return refused
         sample: Tensor = own_draw(d, sample_shape, None, None, differentiable=differentiable, log_prob=False)[0]
         return sample
 
     return draw
 
 
-def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def _categorical(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     given = _accepted_weights(d)
-    if given is None:
-        return None
+    if isinstance(given, str):
+        return given
     name, weights = given
-    shape = checked_sample_shape(sample_shape) + d._batch_shape + (d._num_events,)
+    shape = d._batch_shape + (d._num_events,)  # noqa: RUF005, as a torch.Size
+    if sample_shape is not _ONE:
+        shape = checked_sample_shape(sample_shape) + shape
     return draw_rows(race(name == "probs", False, False, False), {name: weights}, shape)[0]
 
 
-def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def _one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     given = _accepted_weights_below(d)
-    if given is None:
-        return None
+    if isinstance(given, str):
+        return given
     name, weights = given
     shape = checked_sample_shape(sample_shape) + d._batch_shape + d._event_shape
     return draw_rows(race(name == "probs", True, False, False), {name: weights}, shape)[0]
 
 
-def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def _multinomial(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     given = _accepted_weights_below(d)
-    if given is None:
-        return None
+    if isinstance(given, str):
+        return given
     name, weights = given
     probs = weights if name == "probs" else logits_to_probs(weights)
     return draw_counts(probs.detach(), d.total_count, sample_shape)
 
 
-def _logistic_normal(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def _logistic_normal(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     if not _is_made_as(td.LogisticNormal, d):
-        return None
+        return _MADE_OTHERWISE
     if differentiable:
         return stick_breaking(d.base_dist.rsample(sample_shape))
     with torch.set_grad_enabled(False):
         return stick_breaking(d.base_dist.sample(sample_shape))
 
 
-def _accepted_weights(categorical: Any) -> tuple[str, Tensor] | None:
+def _accepted_weights(categorical: Any) -> tuple[str, Tensor] | str:
     name, weights = in_force(categorical)
-    if not _are_accepted([weights]):
-        return None
+    if refused := _refused([weights]):
+        return refused
     own = categorical.__dict__
     given = own.get("_param")
     is_as_made = given is own.get("logits") or given is own.get("probs")
@@ -365,21 +417,21 @@ def _accepted_weights(categorical: Any) -> tuple[str, Tensor] | None:
         valid = w.min() >= 0
     else:
         valid = w.max() < math.inf
-    return None if _is_outside(valid, categorical, name, weights) else (name, weights)
+    return _NO_LAW if _is_outside(valid, categorical, name, weights) else (name, weights)
 
 
-def _accepted_weights_below(d: Any) -> tuple[str, Tensor] | None:
+def _accepted_weights_below(d: Any) -> tuple[str, Tensor] | str:
     """Those of the categorical distribution that one is made of, unless that has a draw of its own."""
-    return _accepted_weights(d._categorical) if _draws_as(td.Categorical, d._categorical) else None
+    return _accepted_weights(d._categorical) if _draws_as(td.Categorical, d._categorical) else _MADE_OTHERWISE
 
 
-def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     return _relaxed(ExpRelaxedCategorical, d, sample_shape, differentiable)
 
 
-def _relaxed_one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | None:
+def _relaxed_one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     if not _is_made_as(td.RelaxedOneHotCategorical, d):
-        return None
+        return _MADE_OTHERWISE
     return _relaxed(RelaxedOneHotCategorical, d, sample_shape, differentiable)
 
 
@@ -388,11 +440,13 @@ def _relaxed(
     d: Any,
     sample_shape: Sequence[int],
     differentiable: bool,
-) -> Tensor | None:
+) -> Tensor | str:
     logits = d.logits
     temperature = _temperature(d, logits)
-    if temperature is None or not _are_accepted([logits, temperature]):
-        return None
+    if temperature is None:
+        return _TEMPERATURES
+    if refused := _refused([logits, temperature]):
+        return refused
     twin = ours._of(temperature, Categorical._of(logits, from_probs=False))
     return twin.rsample(sample_shape) if differentiable else twin.sample(sample_shape)
 
@@ -409,16 +463,24 @@ _draws: dict[type[td.Distribution], Draw] = {
 }
 
 
-def _are_accepted(params: list[Any]) -> bool:
-    """Whether these are parameters that a kernel takes, and whose dtype torch's sample would have."""
-    dtype, device = params[-1].dtype, params[-1].device
-    if dtype not in SIGNIFICAND_BITS or device.type == "meta":
-        return False
+def _refused(params: list[Any]) -> str:
+    """Why these are not parameters that a kernel takes, and of the dtype of torch's sample; "" where they are."""
+    last = params[-1]
+    dtype = last.dtype
+    if dtype not in SIGNIFICAND_BITS:
+        return f"parameters of {dtype}"
+    if last.is_meta:
+        return "parameters on the meta device"
     for p in params:
         # Other types of tensor have a way of their own through torch's operations.
-        if type(p) not in (Tensor, torch.nn.Parameter) or p.dtype != dtype or p.device != device:
-            return False
-    return True
+        if type(p) not in (Tensor, torch.nn.Parameter):
+            return f"parameters of type {type(p).__name__}"
+        if p is not last:
+            if p.dtype != dtype:
+                return "parameters of two dtypes"
+            if p.device != last.device:
+                return "parameters on two devices"
+    return ""
 
 
 def _temperature(d: Any, like: Tensor) -> Tensor | None:

@@ -20,6 +20,11 @@ class AsymmetricLaplace(Numbers):
     quantile of one uniform number; its gradients are those of the quantile. Samples are finite in every dtype.
     Source: Kotz, Kozubowski and Podgorski, "The Laplace distribution and generalizations" (2001).
 
+    Example::
+
+        >>> AsymmetricLaplace(torch.zeros(3), 1.0, asymmetry=0.5).rsample((16,)).shape
+        torch.Size([16, 3])
+
     Args:
         loc: :math:`\mu`, the mode; a number or floating-point tensor.
         scale: :math:`\sigma`, positive; broadcasts with the others.

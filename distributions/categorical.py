@@ -301,6 +301,7 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
 
     @property
     def param_shape(self) -> torch.Size:
+        """The shape of `probs` and `logits`: of the batch, and a dimension of categories."""
         return torch.Size((*self._batch_shape, self._num_events))
 
     def _new(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -54,6 +54,11 @@ class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
 
     It is `Gamma(df / 2, 1 / 2)`, whose draw and gradients it has.
 
+    Example::
+
+        >>> Chi2(torch.tensor([1.0, 4.0])).rsample((16,)).shape
+        torch.Size([16, 2])
+
     Args:
         df: degrees of freedom, positive; a number or floating-point tensor.
         validate_args: check the arguments; on by default, as everywhere in torch.distributions.

@@ -77,12 +77,14 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         return self._at(generalized_pareto_log_prob_at, value, -torch.inf)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
+        """The logarithm of the probability of a number greater than `value`."""
         return self._at(generalized_pareto_log_survival, value, 0.0)
 
     def cdf(self, value: Tensor) -> Tensor:
         return -torch.expm1(self.log_survival_function(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
+        """The logarithm of the probability of a number up to `value`."""
         return torch.log(self.cdf(value))
 
     def _at(self, function: Callable[..., Tensor], value: Tensor, below: float) -> Tensor:

@@ -18,6 +18,11 @@ class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
     Draws and gradients are those of :class:`~rsample.distributions.Gamma`, inverted in the same kernel before anything
     is rounded.
 
+    Example::
+
+        >>> InverseGamma(torch.ones(3), 2.0).rsample((16,)).shape
+        torch.Size([16, 3])
+
     Args:
         concentration: shape parameter, positive; a number or floating-point tensor.
         rate: rate of the gamma distribution, the scale of this one, positive; broadcasts with `concentration`.

@@ -21,6 +21,11 @@ class InverseGaussian(Numbers):
     rejection. Gradients are the implicit ones of the distribution function (Figurnov et al. 2018), in closed form.
     Samples are positive and finite in every dtype.
 
+    Example::
+
+        >>> InverseGaussian(torch.ones(3), 2.0).rsample((16,)).shape
+        torch.Size([16, 3])
+
     Args:
         loc: :math:`\mu`, the mean, positive; a number or floating-point tensor.
         concentration: :math:`\lambda`, positive; broadcasts with `loc`.

@@ -35,6 +35,11 @@ class LKJCholesky(KeyedSampling, torch.distributions.LKJCholesky):
     Beta(i - 1 / 2, ...), which is not the law of its `log_prob` from the third row on. There is no reparameterised
     draw.
 
+    Example::
+
+        >>> LKJCholesky(3, 1.5).sample((16,)).shape
+        torch.Size([16, 3, 3])
+
     Args:
         dim: of the matrices, at least 2.
         concentration: :math:`\eta`, positive; 1 is the uniform law of correlation matrices.

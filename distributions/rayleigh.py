@@ -20,6 +20,11 @@ class Rayleigh(Numbers):
 
     A draw is :math:`\sigma\sqrt{2E}` with standard exponential E. Samples are positive and finite in every dtype.
 
+    Example::
+
+        >>> Rayleigh(torch.ones(3)).rsample((16,)).shape
+        torch.Size([16, 3])
+
     Args:
         scale: :math:`\sigma`, positive; a number or floating-point tensor, whose shape is that of a batch.
         validate_args: check the argument; on by default, as everywhere in torch.distributions.

@@ -107,7 +107,8 @@ class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
         >>> RelaxedBernoulli(torch.tensor(0.5), probs=torch.full((4,), 0.3)).rsample().shape
         torch.Size([4])
 
-    Args and raises: those of :class:`LogitRelaxedBernoulli`.
+    Args:
+        temperature, probs, logits, validate_args: those of :class:`LogitRelaxedBernoulli`, which raise as there.
     """
 
     _examples = (

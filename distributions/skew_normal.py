@@ -22,6 +22,11 @@ class SkewNormal(Numbers):
     Samples are finite in every dtype.
     Source: Azzalini, "A class of distributions which includes the normal ones" (1985).
 
+    Example::
+
+        >>> SkewNormal(torch.zeros(3), 1.0, alpha=4.0).rsample((16,)).shape
+        torch.Size([16, 3])
+
     Args:
         loc: :math:`\mu`, a number or floating-point tensor.
         scale: :math:`\sigma`, positive; broadcasts with the others.

@@ -62,10 +62,12 @@ class TanhNormal(FusedSampling, TransformedDistribution):
 
     @property
     def loc(self) -> Tensor:
+        """The mean of the normal number whose tanh a sample is."""
         return self.base_dist.loc
 
     @property
     def scale(self) -> Tensor:
+        """The standard deviation of that number."""
         return self.base_dist.scale
 
     @property

@@ -65,6 +65,7 @@ class Weibull(FusedSampling, torch.distributions.Weibull):
 
     @part
     def concentration_reciprocal(self) -> Tensor:
+        """1 / `concentration`: what a standard exponential number is raised to."""
         return self.concentration.reciprocal()
 
     def log_prob(self, value: Tensor) -> Tensor:

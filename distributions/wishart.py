@@ -42,6 +42,11 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
     more as the numbers in its row are greater than the roots above them, which carry their errors on to it. Next to its
     least `df` one float32 sample in 10^5 may still be singular.
 
+    Example::
+
+        >>> Wishart(5.0, torch.eye(3)).rsample((16,)).shape
+        torch.Size([16, 3, 3])
+
     Args:
         df: degrees of freedom :math:`\nu`, greater than the matrix's dimension less 1.
         covariance_matrix, precision_matrix, scale_tril: V, its inverse or L, of shape (..., p, p); one of them.

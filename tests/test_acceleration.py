@@ -1,5 +1,6 @@
 """accelerate(): torch.distributions' own classes draw what this package's classes draw, and only while asked to."""
 
+import contextlib
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -275,6 +276,12 @@ class Marked(torch.Tensor):
     """A subclass of Tensor with a way of its own through torch's operations."""
 
 
+needs_generator = pytest.mark.skipif(
+    "generator" not in inspect.signature(td.Gamma.rsample).parameters,
+    reason="this torch's distributions take no generator",
+)
+
+
 def gamma_with_generator(shape):
     return td.Gamma(POSITIVE, POSITIVE).rsample(shape, generator=torch.Generator().manual_seed(SEED))
 
@@ -290,13 +297,7 @@ def recorded(shape):
 @pytest.mark.parametrize(
     "draw",
     [
-        pytest.param(
-            gamma_with_generator,
-            marks=pytest.mark.skipif(
-                "generator" not in inspect.signature(td.Gamma.rsample).parameters,
-                reason="this torch's distributions take no generator",
-            ),
-        ),
+        pytest.param(gamma_with_generator, marks=needs_generator),
         recorded,
         lambda shape: td.Normal(REAL.as_subclass(Marked), POSITIVE.as_subclass(Marked)).rsample(shape),
         lambda shape: td.Normal(REAL.double(), POSITIVE).rsample(shape),
@@ -489,3 +490,109 @@ def test_on_a_gpu_a_later_draw_raises(name, params, monkeypatch):
         with pytest.raises(ValueError, match="refuses to draw from"):
             d.sample()
         td.Normal(0.0, 1.0).sample()
+
+
+def test_a_report_counts_what_was_taken_and_says_why_the_rest_was_not():
+    td.Normal(REAL, POSITIVE).sample()  # before it is asked for
+    with dist.accelerate() as acceleration:
+        for _ in range(3):
+            td.Normal(REAL, POSITIVE).sample()
+        Plain(REAL, POSITIVE).rsample()
+        td.Independent(td.Gamma(POSITIVE, POSITIVE), 1).sample()
+        CallsSuper(REAL, POSITIVE).rsample()
+        td.Normal(REAL.double(), POSITIVE).rsample()
+        td.Poisson(torch.tensor([1, 2]).bfloat16(), validate_args=False).sample()
+        assert acceleration.report().taken["Normal"] == 5
+        later = dist.accelerate()
+        Shifted(REAL, POSITIVE).sample()
+        ClampedInverse(logits=LOGITS).sample()
+        later.restore()
+        td.Uniform(REAL, REAL + 1).sample()
+    td.Normal(REAL, POSITIVE).sample()  # after it
+    expected = {
+        ("LogNormal", "made of another base or other transforms than torch's constructor makes it of"): 1,
+        ("ContinuousBernoulli", "a subclass overrides icdf"): 1,
+    }
+    # What torch makes the shifted one of is drawn here.
+    assert (later.report().taken, later.report().left) == ({"Normal": 1}, expected)
+    whole = acceleration.report()
+    assert whole.taken == {"Normal": 6, "Gamma": 1, "Poisson": 1, "Uniform": 1}
+    assert whole.left == expected | {("Normal", "parameters of two dtypes"): 1}
+
+
+@pytest.mark.parametrize(
+    ("draw", "reason"),
+    [
+        (lambda: td.Normal(*(p.as_subclass(Marked) for p in (REAL, POSITIVE))).rsample(), "parameters of type Marked"),
+        (lambda: td.Poisson(torch.tensor([1, 2]), validate_args=False).sample(), "parameters of torch.int64"),
+        (
+            lambda: td.MultivariateNormal(REAL[0], torch.eye(3).as_subclass(Marked)).sample(),
+            "parameters of type Marked",
+        ),
+        (
+            lambda: td.RelaxedBernoulli(torch.ones(2), torch.tensor(0.5)).rsample(),
+            "a temperature of more than one number",
+        ),
+        (lambda: td.RelaxedOneHotCategorical(POSITIVE, POSITIVE).sample(), "a temperature of more than one number"),
+        (
+            lambda: td.Bernoulli(2 * torch.ones(2), validate_args=False).sample(),
+            "parameters that torch refuses to draw",
+        ),
+        (
+            lambda: unvalidated("Multinomial", {"total_count": 3, "probs": [3.0, -1.0]}).sample(),
+            "parameters that torch refuses",
+        ),
+        (lambda: td.Uniform(torch.zeros(3, device="meta"), 1.0, validate_args=False).sample(), "the meta device"),
+    ],
+)
+def test_each_reason_is_said_in_words(draw, reason):
+    with dist.accelerate() as acceleration:
+        with contextlib.suppress(RuntimeError):
+            draw()
+        (said,) = {said for _, said in acceleration.report().left}  # what it is made of may have it too
+    assert reason in said
+
+
+@needs_generator
+def test_an_argument_besides_the_shape_is_a_reason():
+    with dist.accelerate() as acceleration:
+        td.Gamma(POSITIVE, POSITIVE).rsample((2,), generator=torch.Generator())
+        td.Gamma(POSITIVE, POSITIVE).rsample((2,), generator=None)
+    assert acceleration.report().left == {("Gamma", "called with an argument besides sample_shape"): 1}
+    assert acceleration.report().taken == {"Gamma": 1}
+
+
+def test_a_report_is_read_by_people():
+    with dist.accelerate() as acceleration:
+        nothing = str(acceleration.report())
+        td.Normal(REAL.double(), POSITIVE).sample((7,))
+        for _ in range(1200):
+            td.Normal(0.0, 1.0).sample()
+    assert "None was taken: this program gains nothing" in nothing
+    assert f"{__name__}.RsampleOnly.rsample" in nothing
+    assert f"{__name__}.Plain" not in nothing
+    assert "torch.randn" in nothing
+    taken, left = str(acceleration.report()).splitlines()[1:3]
+    assert taken.split() == ["taken", "1,200", "Normal"]
+    assert left.split(maxsplit=4)[3:] == ["1", "Normal: parameters of two dtypes"]
+
+
+def test_draws_of_all_threads_are_counted():
+    def draw(_):
+        d = td.Normal(0.0, 1.0)
+        for _ in range(500):
+            d.sample()
+
+    with dist.accelerate() as acceleration, ThreadPoolExecutor(8) as pool:
+        reads = [acceleration.report() for _ in pool.map(draw, range(8))]
+    assert acceleration.report().taken == {"Normal": 4000}
+    assert all(read.taken.get("Normal", 0) <= 4000 for read in reads)
+
+
+def test_compiled_draws_are_not_counted(monkeypatch):
+    monkeypatch.setattr(td.Distribution, "_validate_args", td.Distribution._validate_args)
+    with dist.accelerate() as acceleration:
+        torch.compile(
+            lambda: td.Normal(REAL, POSITIVE, validate_args=False).rsample(), fullgraph=True, backend="eager"
+        )()
+    assert acceleration.report().taken == {}

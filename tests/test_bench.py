@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import cases
+import progress
 import pytest
 import requirements
 import torch
@@ -16,8 +20,9 @@ from calls import SHOWN
 from counterparts import constructor
 from instructions import Count, write_counts
 from programs import PROGRAMS
+from progress import Progress
 from readme import PAGES
-from summary import PICTURE, TEN, accelerated, summary
+from summary import HOST_PICTURE, PICTURE, TEN, accelerated, draw_host_picture, summary
 from support import HEAD, measured, support_table
 
 import rsample.distributions
@@ -165,6 +170,12 @@ def test_a_selection_without_a_sweep_has_a_plot_too(tmp_path):
     assert next(tmp_path.glob("*.png")).read_bytes().startswith(b"\x89PNG")
 
 
+def width_of(picture):
+    header = picture.read_bytes()[:24]
+    assert header.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(header[16:20], "big")
+
+
 def empty_pages(root):
     """Pages with markers and nothing else that is true."""
     for page, parts in PAGES.items():
@@ -190,9 +201,7 @@ def test_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(b
     assert "<!-- accelerated:end -->\n\n<!-- summary:begin -->\n" in first
     assert first.endswith("<!-- summary:end -->\n\nafter\n")
     assert "| Normal.rsample | 2^10 | **" in first
-    header = (tmp_path / PICTURE).read_bytes()[:24]
-    assert header.startswith(b"\x89PNG\r\n\x1a\n")
-    assert int.from_bytes(header[16:20], "big") == 800
+    assert width_of(tmp_path / PICTURE) == 800
     assert "| Normal | yes | yes | fused |" in supported
     assert "old" not in supported
     assert f"<!-- bench:begin -->\n{fragment.read_text()}<!-- bench:end -->" in measured_page
@@ -314,3 +323,100 @@ def test_a_failing_benchmark_shows_pytests_output(tmp_path):
     done = run("run.py", "--results", str(tmp_path), "-k", "nothing")
     assert done.returncode == 5  # pytest's: nothing was collected
     assert "deselected" in done.stdout
+
+
+def test_work_that_takes_long_says_how_far_it_is(monkeypatch):
+    """Into a file, a line now and then: the first step, one after some seconds, the end."""
+    now = iter([0.0, 1.0, 1.0, 2.0, 7.0, 7.0, 9.0])
+    monkeypatch.setattr(progress, "monotonic", lambda: next(now))
+    file = io.StringIO()
+    with Progress("counting", 3, file) as counting:
+        for name in "abc":
+            counting.step(name)
+            counting.advance()
+    assert file.getvalue().splitlines() == [
+        "counting: 1 of 3, after 1 s: a",
+        "counting: 3 of 3, after 7 s: c",
+        "counting: done in 9 s",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    file = Terminal()
+    with Progress("counting", None, file) as counting:
+        counting.expect(2)
+        counting.step("one")
+        counting.advance()
+    assert "1/2" in file.getvalue()
+    assert "after" not in file.getvalue()
+
+
+def test_a_sweep_says_how_far_it_is(bench):
+    assert re.search(r"(?m)^benchmark: 1 of \d+, after \d+ s: Normal.rsample float32", bench[0])
+    assert re.search(r"(?m)^benchmark: done in \d+ s$", bench[0])
+
+
+# As much of JAX as the draws call, each of which gives one shape of numbers.
+JAX = """
+import types
+import numpy
+jit, block_until_ready = (lambda function: function), (lambda result: result)
+nn = types.SimpleNamespace(sigmoid=lambda x: x)
+vjp = lambda function, *values: (function(*values), lambda ones: tuple(ones for _ in values))
+shaped = lambda key, like, *others, **options: numpy.zeros(getattr(like, "shape", like), numpy.float32)
+names = "normal bernoulli gamma beta poisson categorical dirichlet"
+random = types.SimpleNamespace(key=lambda seed: None, **dict.fromkeys(names.split(), shaped))
+"""
+
+
+@pytest.mark.parametrize("has_jax", [False, True])
+def test_ten_draws_stand_beside_those_of_other_libraries(tmp_path, monkeypatch, has_jax):
+    if importlib.util.find_spec("jax") and not has_jax:
+        pytest.skip("JAX is installed")
+    if has_jax:
+        (tmp_path / "jax.py").write_text(f"{JAX}\nsys = __import__('sys')\nsys.modules['jax.numpy'] = numpy\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    done = run("ten.py", "--budget", "0.001", "--results", str(tmp_path), "--exponent", "10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("JAX is not installed" in done.stdout) == (not has_jax)
+    with next(tmp_path.glob("*-ten.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    libraries = ["rsample", "torch", "numpy", *(["jax"] if has_jax else [])]
+    without = {name for name in TEN if "backward" in name}
+    assert {(row["draw"], row["size"], row["library"]) for row in rows} == {
+        (name, size, library)
+        for name in TEN
+        for size in ("small", "large")
+        for library in libraries
+        if not (library == "numpy" and name in without)
+    }
+    assert all(float(row["us"]) > 0 and float(row["ratio"]) > 0 for row in rows)
+    lines = rows_of_ten(next(tmp_path.glob("*-ten.md")).read_text())
+    assert list(lines) == list(TEN)
+    assert {len(cells) for cells in lines.values()} == {2 + 2 * len(libraries)}
+    assert lines["Normal.rsample, backward"][libraries.index("numpy") + 1] == ""
+    assert re.fullmatch(r"[\d.]+ \([\d.]+x\)", lines["Normal.rsample"][libraries.index("numpy") + 1])
+
+
+def test_sizes_are_measured_and_drawn(tmp_path):
+    done = run("sizes.py", "--largest", "3", "--budget", "0.001", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with next(tmp_path.glob("*-sizes.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["n"]) for row in rows] == 3 * [1, 2, 4, 8]
+    assert all(float(row["us"]) > 0 and float(row["torch_us"]) > 0 for row in rows)
+    assert width_of(next(tmp_path.glob("*-sizes.png"))) == 800
+
+
+def test_the_time_of_a_gpus_host_is_drawn(tmp_path):
+    head = "draw,shape,us,torch_us,ratio,device,torch\n"
+    (tmp_path / "a-calls.csv").write_text(f'{head}Gamma.rsample,"(8,)",1.25,5.5,0.2,"Some CPU, 2 cores",2.15\n')
+    draw_host_picture(tmp_path.glob("*.csv"), tmp_path)
+    assert not (tmp_path / HOST_PICTURE).exists()
+    (tmp_path / "b-calls.csv").write_text(f'{head}Gamma.rsample,"(8,)",3,4,1,GPU,2.15\n')
+    draw_host_picture(tmp_path.glob("*.csv"), tmp_path)
+    assert width_of(tmp_path / HOST_PICTURE) == 800

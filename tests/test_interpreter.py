@@ -193,10 +193,12 @@ def test_a_process_without_a_home(monkeypatch):
     assert cpp.build('extern "C" int rsample_homeless() { return 7; }\n', "a test").rsample_homeless() == 7
 
 
-def test_a_build_is_one_line_of_the_log(tmp_path, monkeypatch, caplog):
+def test_a_build_that_is_waited_for_is_announced_and_logged(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path))
     with caplog.at_level(logging.INFO, "rsample"):
         assert cpp.build('extern "C" int rsample_answer() { return 42; }\n', "a test").rsample_answer() == 42
-    (line,) = caplog.messages
+    announced, line = caplog.messages
+    assert announced == f"rsample compiles C++ for a test, once: it is kept in {tmp_path}"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
     assert line.startswith("compiled C++ for a test in ")
     assert str(tmp_path) in line

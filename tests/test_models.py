@@ -142,6 +142,17 @@ def test_plot_is_a_png(trained):
     data = next(trained[1].glob("*-models.png")).read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(data) > 10_000
+    assert int.from_bytes(data[16:20], "big") == 800
+
+
+def test_every_loss_is_kept_with_its_time(trained):
+    with next(trained[1].glob("*-models-losses.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["library"], row["step"]) for row in rows] == [
+        (model.name, library, step) for model in MODELS for library in LIBRARIES for step in "12"
+    ]
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert 0 < float(first["seconds"]) < float(second["seconds"])
 
 
 def test_table_is_printed(trained):

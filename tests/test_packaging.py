@@ -1,5 +1,6 @@
 """What is built from the repository: the wheel has every source file, the source distribution what `make` needs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,16 @@ import pytest
 import rsample
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ["pyproject.toml", "MANIFEST.in", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"]
+FILES = [
+    "pyproject.toml",
+    "MANIFEST.in",
+    "Makefile",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "LICENSE",
+]
 FOLDERS = ("kernels", "distributions", "tests", "bench")
 
 
@@ -23,7 +33,7 @@ def files(folder):
 
 def copied(folder):
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".*", "__pycache__", "api"))
     for name in FILES:
         shutil.copy(ROOT / name, folder)
     return folder
@@ -74,6 +84,19 @@ def test_the_root_has_both_packages_and_the_version():
         assert version("rsample") == rsample.__version__
     except PackageNotFoundError:
         assert rsample.__version__  # found in a folder of links
+
+
+def test_the_version_is_that_of_the_changelog():
+    headings = re.findall(r"(?m)^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert headings[0] == rsample.__version__
+    assert len(headings) == len(set(headings))
+
+
+def test_the_version_stands_in_one_place():
+    """Pages and results say with what they were measured."""
+    written = f'"{rsample.__version__}"'
+    files = [path for path in (*ROOT.glob("*.toml"), *ROOT.glob("[dk]*/**/*.py")) if written in path.read_text()]
+    assert files == [ROOT / "distributions" / "top_level" / "__init__.py"]
 
 
 def test_a_folder_named_rsample_does_not_stand_in_for_the_package(tmp_path):

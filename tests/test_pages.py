@@ -65,6 +65,15 @@ def test_links_lead_somewhere(page):
         assert not heading or heading in heading_links(file.read_text(encoding="utf-8")), target
 
 
+def test_a_report_reads_as_the_page_says(capsys):
+    (name,) = (name for name, block in BLOCKS.items() if "acceleration.report()" in block and "distributions/" in name)
+    run(name)
+    expected = [line.removeprefix("# ") for line in BLOCKS[name].splitlines() if line.startswith("# ")]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == expected[:3]
+    assert printed[-1] == expected[-1]  # between them the subclasses that other tests have made
+
+
 def test_pathwise_and_score_function_variance(capsys):
     (name,) = (name for name, block in BLOCKS.items() if "score_function" in block)
     run(name)

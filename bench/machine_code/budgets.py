@@ -1,4 +1,4 @@
-"""The most instructions a sample that a map may compile to, on the machine code of sm_90."""
+"""The most instructions per sample that a map may compile to, on the machine code of sm_90."""
 
 from __future__ import annotations
 

@@ -8,6 +8,6 @@ This file is installed as `rsample/__init__.py`, beside the folders of its two p
 
 from . import distributions, kernels
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__", "distributions", "kernels"]

@@ -3,8 +3,9 @@
 They are kept in the folder of :mod:`runtime.cache`. One process at a time makes a library; others wait for it.
 With the first library for small draws of a dtype, the others that these may need are begun, one after the other, while
 the program goes on.
-Each build is a line of the logger "rsample". Where one fails, one warning is given, and nothing is tried again for the
-life of the process.
+Each build is a line of the logger "rsample", and one that a program waits for says so before, at a level that Python
+shows where logging has not been set up. Where one fails, one warning is given, and nothing is tried again for the life
+of the process.
 
 The compiler is called as :mod:`engines.cpu.compiler` says. Where that does not do (another system than Linux, an
 unknown compiler or processor) Inductor calls it, whose import takes seconds.
@@ -92,6 +93,8 @@ def build(source: str, what: str, dtype: torch.dtype | None = None) -> Any:
                 return _loaded(file)
         except OSError as error:
             LOGGER.info("a compiled library could not be loaded: %s", error)
+        where = "" if kept is None else f", once: it is kept in {kept.parent}"
+        LOGGER.warning("rsample compiles C++ for %s%s", what, where)
         start = time.perf_counter()
         try:
             library = _built(source, kept, dtype)
