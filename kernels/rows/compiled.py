@@ -54,7 +54,7 @@ def address(name: str, dtype: torch.dtype) -> int:
     """
     if dtype not in _CPP_TYPES:
         return 0
-    function = _function(name, dtype) if name in _DRAWS else getattr(_gradients(compute_dtype(dtype)), name, None)
+    function: Any = _function(name, dtype) if name in _DRAWS else getattr(_gradients(compute_dtype(dtype)), name, None)
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
