@@ -104,11 +104,20 @@ def device():
     return torch.device("cuda" if RUNNER == "cuda" else "cpu")
 
 
+ON_A_STUB = """
+from gpu_host.gpu_host import Stub
+import torch
+stub = Stub()
+from rsample.kernels import launch
+launch.CONFIGS = (launch.Config(unroll=2),)
+"""
+
+
 @pytest.fixture
 def on_a_stub_gpu(tmp_path):
     """Runs a script on a driver that counts calls and executes nothing; returns what it prints, as lines.
 
-    The script finds it as `stub`, a `gpu_host.Stub`.
+    The script finds it as `stub`, a `gpu_host.Stub`. Hot loops are unrolled less, to compile faster.
     """
     if not _found("gpu_host") or torch.version.cuda is None:
         pytest.skip(NO_STUB)
@@ -116,7 +125,7 @@ def on_a_stub_gpu(tmp_path):
 
     def run(script):
         file = tmp_path / "script.py"
-        file.write_text("from gpu_host.gpu_host import Stub\nimport torch\nstub = Stub()\n" + textwrap.dedent(script))
+        file.write_text(ON_A_STUB + textwrap.dedent(script))
         env = {**gpu_host.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run([sys.executable, file], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -110,13 +110,18 @@ def named_map(name):
     return MAPS[name]
 
 
+def dense_of_the_same_budget(name, dtype, kind, budget):
+    """Whether a budget is also that of dense parameters: these are read in the loop, which is the same but for that."""
+    return kind == SCALAR and budgets.FORWARD.get((name, dtype, DENSE)) == budget
+
+
 @pytest.mark.parametrize("name", dict.fromkeys(name for name, _, _ in budgets.FORWARD))
 def test_forward_cost(name, record_property):
     map = named_map(name)
     cases = [
         (getattr(torch, dtype), (kind,) * len(map.parameters), budget)
         for (of, dtype, kind), budget in budgets.FORWARD.items()
-        if of == name
+        if of == name and not dense_of_the_same_budget(of, dtype, kind, budget)
     ]
     jobs = [partial(forward_code, map, dtype, kinds) for dtype, kinds, _ in cases]
     for sass, (dtype, kinds, budget) in zip(side_by_side(disassembled(jobs)), cases, strict=True):
@@ -171,8 +176,9 @@ def test_every_kernel_streams(name):
     map = MAPS[name]
     joint = map.joint_draw() or map
     # A sample with its log-density is one kernel forward, whether or not the sample is a constant backward. The
-    # gradients of a sample alone are part of those of both.
-    forwards = [map] if map.density is None else [map, joint]
+    # gradients of a sample alone are part of those of both. A sample alone may stream above, in more tiles a pass.
+    forwards = [] if (name, "float32", DENSE) in budgets.FORWARD else [map]
+    forwards += [] if map.density is None else [joint]
     backwards = [joint] if map.density is None or joint.joint == "score" else [joint, map.with_score()]
     backwards = [draw for draw in backwards if draw.cotangents]
     jobs = [dense_forward(draw, F32) for draw in forwards] + [dense_backward(draw, F32) for draw in backwards]
@@ -187,7 +193,7 @@ def test_every_kernel_streams(name):
 
 
 # One more dtype per map, each of the three with every third.
-OTHERS = (("sm_80", F16), ("sm_90", BF16), ("gfx942", F64))
+OTHERS = (("sm_80", F16), ("sm_100", BF16), ("gfx942", F64))
 OTHER = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(MAPS)}
 
 
@@ -196,13 +202,14 @@ def test_every_target_compiles_every_map(name):
     # The joint draw, where there is one, holds all of the map's device functions but the score.
     draw = MAPS[name].joint_draw() or MAPS[name]
     # float32 on sm_90 is above. NVIDIA's other two differ from it in the assembler alone: one kernel stands for both.
+    # Narrow dtypes compute in float32.
     target, dtype = OTHER[name]
-    jobs = [dense_forward(draw, F32, "gfx942", ONCE), dense_forward(draw, F32, "sm_80", ONCE)]
-    jobs += [dense_forward(draw, dtype, target, ONCE)]
+    other_nvidia = "sm_80" if target == "sm_100" else "sm_100"
+    jobs = [dense_forward(draw, F32, "gfx942", ONCE), dense_forward(draw, dtype, target, ONCE)]
     if draw.cotangents:
-        jobs += [dense_backward(draw, F32, "gfx942", ONCE), dense_backward(draw, F32, "sm_100", ONCE)]
+        jobs += [dense_backward(draw, F32, "gfx942", ONCE), dense_backward(draw, F32, other_nvidia, ONCE)]
     else:
-        jobs += [dense_forward(draw, F32, "sm_100", ONCE)]
+        jobs += [dense_forward(draw, F32, other_nvidia, ONCE)]
     assert all({"hsaco", "cubin"} & code.asm.keys() for code in side_by_side(jobs))
 
 

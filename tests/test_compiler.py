@@ -61,6 +61,7 @@ EVERY_SMALL_DRAW = """
 
     for make in EVERY_CLASS.values():
         d = make(parameter)
+        d.sample()
         d.sample((3,))
         if d.has_rsample:
             d.rsample((3,)).sum().backward()

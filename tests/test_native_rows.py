@@ -3,6 +3,9 @@
 test_plans.py compares every class; test_native_core.py has what holds for all nodes.
 """
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.autograd import forward_ad
@@ -370,3 +373,29 @@ def test_nan_stays():
     x = dist.Dirichlet(given, validate_args=False).sample()
     assert x[0].isnan().all()
     assert x[1].isfinite().all()
+
+
+DRAWS_IN_TURN = """
+import torch
+import rsample.distributions as dist
+from rsample.kernels import native_core
+from rsample.kernels.engines.cpu import rows as compiled
+
+native_core.wait()
+logits = torch.zeros(3, 4)
+draws = [
+    dist.Categorical(logits=logits).sample,
+    dist.Multinomial(5, logits=logits).sample,
+    dist.RelaxedOneHotCategorical(torch.ones(()), logits=logits.requires_grad_()).sample,
+]
+for draw in draws:
+    for _ in range(2):
+        draw()
+    print(*(name for name, _ in compiled._functions), compiled._gradients.cache_info().currsize)
+"""
+
+
+def test_a_draw_waits_for_its_own_function():
+    done = subprocess.run([sys.executable, "-c", DRAWS_IN_TURN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["race 0", "race inversion 0", "race inversion relaxed_scores 0"]

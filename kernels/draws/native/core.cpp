@@ -151,6 +151,7 @@ PyMethodDef methods[] = {
     {"relaxed", fast(relaxed), METH_FASTCALL, nullptr},
     {"dirichlet", fast(dirichlet), METH_FASTCALL, nullptr},
     {"learn_walk", fast(learn_walk), METH_FASTCALL, nullptr},
+    {"learn_row_function", fast(learn_row_function), METH_FASTCALL, nullptr},
     {"law", law, METH_VARARGS, nullptr},
     {"learn", learn, METH_VARARGS, nullptr},
     {"learn_launch", learn_launch, METH_VARARGS, nullptr},

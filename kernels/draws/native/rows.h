@@ -11,7 +11,7 @@
 
 namespace rsample {
 
-// The functions of engines/cpu/rows.py's library for weights of one dtype, from a tuple of their addresses.
+// The functions of engines/cpu/rows.py for weights of one dtype; null as long as nobody has asked for one.
 struct RowFunctions {
   using Race = void (*)(const void*, int64_t, const int64_t*, const int64_t*, int64_t, int64_t, uint64_t, uint64_t, bool,
                         int64_t*, void*, void*);
@@ -21,20 +21,34 @@ struct RowFunctions {
   using RelaxedGradient = void (*)(const void*, const void*, int64_t, int64_t, double, bool, void*, double*);
   using ProbsGradient = void (*)(const void*, const void*, int64_t, int64_t, bool, void*);
 
-  Race race;
-  Inversion inversion;
-  Scores scores;
-  RelaxedGradient relaxed_gradient;
-  ProbsGradient probs_gradient;
-
-  explicit RowFunctions(PyObject* addresses) {
-    Py_ssize_t i = 0;
-    const auto take = [&](auto& function) {
-      function = reinterpret_cast<std::decay_t<decltype(function)>>(PyLong_AsVoidPtr(PyTuple_GET_ITEM(addresses, i++)));
-    };
-    take(race), take(inversion), take(scores), take(relaxed_gradient), take(probs_gradient);
-  }
+  Race race = nullptr;
+  Inversion inversion = nullptr;
+  Scores relaxed_scores = nullptr;
+  RelaxedGradient relaxed_gradient = nullptr;
+  ProbsGradient probs_gradient = nullptr;
 };
+
+RowFunctions row_functions[static_cast<int>(at::ScalarType::NumOptions)];
+
+const RowFunctions& functions_for(at::ScalarType dtype) { return row_functions[static_cast<int>(dtype)]; }
+
+// learn_row_function(weights, name, address): for weights of that dtype.
+PyObject* learn_row_function(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  RowFunctions& functions = row_functions[static_cast<int>(THPVariable_Unpack(args[0]).scalar_type())];
+  const std::string_view name = PyUnicode_AsUTF8(args[1]);
+  void* address = PyLong_AsVoidPtr(args[2]);
+  const auto take = [&](const char* own, auto& function) {
+    if (name == own) function = reinterpret_cast<std::decay_t<decltype(function)>>(address);
+  };
+  take("race", functions.race);
+  take("inversion", functions.inversion);
+  take("relaxed_scores", functions.relaxed_scores);
+  take("relaxed_gradient", functions.relaxed_gradient);
+  take("probs_gradient", functions.probs_gradient);
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
 
 // Launches of races on GPUs.
 Launches races;
@@ -137,9 +151,8 @@ struct StraightThroughDraw : RowDraw {
   }
 };
 
-// Several categories from each row on the CPU; UNKNOWN where the walk is.
-Answer invert(const RowFunctions& functions, const Tensor& weights, at::IntArrayRef shape, bool from_probs, Key& key,
-              Tensor& index) {
+// Several categories from each row on the CPU; UNKNOWN where the walk or the function is.
+Answer invert(const Tensor& weights, at::IntArrayRef shape, bool from_probs, Key& key, Tensor& index) {
   const auto batch = shape.slice(0, shape.size() - 1);
   const int64_t k = shape.back(), draws = c10::multiply_integers(batch);
   if (!weights.is_cpu() || !weights.is_contiguous() || weights.dim() == 0 || !broadcasts(weights.sizes(), shape)) {
@@ -147,13 +160,13 @@ Answer invert(const RowFunctions& functions, const Tensor& weights, at::IntArray
   }
   if (weights.size(-1) != k || weights.numel() / k >= draws || draws >= MOST_NUMBERS) return Answer::PYTHON;
   const auto walk = walks.find(kind_of_walk(weights, shape));
-  if (walk == walks.end()) return Answer::UNKNOWN;
+  const auto inversion = functions_for(weights.scalar_type()).inversion;
+  if (!inversion || walk == walks.end()) return Answer::UNKNOWN;
   index = empty(batch, at::kLong);
   key = reserved();
   const uint64_t words[] = {key.seed, key.offset};
   beside_python(draws + weights.numel() >= LONG, [&, dimensions = walk->second] {
-    functions.inversion(weights.const_data_ptr(), dimensions.data(), words, from_probs,
-                        index.mutable_data_ptr<int64_t>());
+    inversion(weights.const_data_ptr(), dimensions.data(), words, from_probs, index.mutable_data_ptr<int64_t>());
   });
   return Answer::READY;
 }
@@ -166,17 +179,17 @@ void write_one_hot(const Tensor& index, int64_t k, Tensor& sample) {
   for (int64_t i = 0; i < index.numel(); ++i, row += k) row[category[i]] = T(1);
 }
 
-// race(law, functions, weights, shape, from_probs, one_hot, differentiable): a category for each row of a draw, on the
-// CPU by `functions`; None where it is left to Python, True where it has no launch or walk.
+// race(law, weights, shape, from_probs, one_hot, differentiable): a category for each row of a draw; None where it is left
+// to Python, True where it has no launch, walk or function.
 PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   Request request;
-  const Answer plain = request.read(args[3], args + 2, 1);
+  const Answer plain = request.read(args[2], args + 1, 1);
   if (plain != Answer::READY) return answered(plain);
   const at::IntArrayRef sizes(request.shape);
   if (sizes.empty()) Py_RETURN_NONE;
   const Tensor& weights = *request.params[0];
-  const bool from_probs = args[4] == Py_True, one_hot = args[5] == Py_True, is_graph = is_recorded(request, args[6]);
+  const bool from_probs = args[3] == Py_True, one_hot = args[4] == Py_True, is_graph = is_recorded(request, args[5]);
   if (is_graph && !is_wide(request.dtype)) Py_RETURN_NONE;
   const auto batch = sizes.slice(0, sizes.size() - 1);
   const int64_t k = sizes.back(), rows = request.numel / k;
@@ -195,23 +208,25 @@ PyObject* race(PyObject*, PyObject* const* args, Py_ssize_t) {
     request.run(sample, key);
     return THPVariable_Wrap(sample);
   }
-  const RowFunctions functions(args[1]);
+  const RowFunctions& functions = functions_for(request.dtype);
+  if (is_graph && !functions.probs_gradient) return answered(Answer::UNKNOWN);
   if (weights.sizes() != sizes) {
     if (one_hot && !is_wide(request.dtype)) Py_RETURN_NONE;
     Tensor index;
-    const Answer ready = invert(functions, weights, sizes, from_probs, key, index);
+    const Answer ready = invert(weights, sizes, from_probs, key, index);
     if (ready != Answer::READY) return answered(ready);
     if (!one_hot) return THPVariable_Wrap(index);
     allocate();
     request.dtype == at::kDouble ? write_one_hot<double>(index, k, sample) : write_one_hot<float>(index, k, sample);
   } else {
     if (!weights.is_contiguous() || request.numel >= MOST_NUMBERS) Py_RETURN_NONE;
+    if (!functions.race) return answered(Answer::UNKNOWN);
     allocate();
     const Tensor index = one_hot ? empty(batch, at::kLong) : sample;
     key = reserved();
-    beside_python(request.numel >= LONG, [&] {
-      functions.race(weights.const_data_ptr(), 1, &rows, &k, rows, k, key.seed, key.offset, from_probs,
-                     index.mutable_data_ptr<int64_t>(), one_hot ? sample.mutable_data_ptr() : nullptr, nullptr);
+    beside_python(request.numel >= LONG, [&, run = functions.race] {
+      run(weights.const_data_ptr(), 1, &rows, &k, rows, k, key.seed, key.offset, from_probs,
+          index.mutable_data_ptr<int64_t>(), one_hot ? sample.mutable_data_ptr() : nullptr, nullptr);
     });
   }
   if (is_graph) {
@@ -231,18 +246,18 @@ void count(const Tensor& index, int64_t k, Tensor& counts) {
   for (int64_t draw = 0; draw < index.numel(); ++draw) result[draw % rows * k + category[draw]] += T(1);  // exact
 }
 
-// counts(functions, probs, shape): how often each category occurs along the first dimension of a draw of this shape;
-// None where it is left to Python, True where it has no walk.
+// counts(probs, shape): how often each category occurs along the first dimension of a draw of this shape; None where it
+// is left to Python, True where it has no walk or function.
 PyObject* counts(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   Request request;
-  const Answer plain = request.read(args[2], args + 1, 1);
+  const Answer plain = request.read(args[1], args, 1);
   if (plain != Answer::READY) return answered(plain);
   const at::IntArrayRef shape(request.shape);
   if (shape.size() < 2 || !is_wide(request.dtype)) Py_RETURN_NONE;
   Key key;
   Tensor index;
-  const Answer ready = invert(RowFunctions(args[0]), *request.params[0], shape, true, key, index);
+  const Answer ready = invert(*request.params[0], shape, true, key, index);
   if (ready != Answer::READY) return answered(ready);
   Tensor result = empty(shape.slice(1), request.dtype);
   request.dtype == at::kDouble ? count<double>(index, shape.back(), result) : count<float>(index, shape.back(), result);
@@ -282,7 +297,8 @@ Tensor relaxed_sample(RowFunctions::Scores scores_of, const Tensor& logits, cons
 
 // Of logits and a temperature. It keeps these, and small samples, too.
 struct RelaxedDraw : RowDraw {
-  RowFunctions functions;
+  RowFunctions::Scores scores;
+  RowFunctions::RelaxedGradient gradient;
   bool exponentiated;
 
   const std::string& name() const {
@@ -291,14 +307,14 @@ struct RelaxedDraw : RowDraw {
   }
   bool compute(Gradients& g) const {
     const Tensor &logits = g.saved[0], &temperature = g.saved[1];
-    const Tensor sample = g.saved.size() > 2 ? g.saved[2]
-                                             : relaxed_sample(functions.scores, logits, temperature, shape(), seed,
-                                                              offset, exponentiated);
+    const Tensor sample =
+        g.saved.size() > 2 ? g.saved[2]
+                           : relaxed_sample(scores, logits, temperature, shape(), seed, offset, exponentiated);
     if (!sample.defined()) return false;
     const Tensor grad = laid_out(g.given[0], shape()), whole = empty(shape(), dtype);
     double moved = 0;
-    functions.relaxed_gradient(sample.const_data_ptr(), grad.const_data_ptr(), rows(), k(), value_of(temperature),
-                               exponentiated, whole.mutable_data_ptr(), g.needs[1] ? &moved : nullptr);
+    gradient(sample.const_data_ptr(), grad.const_data_ptr(), rows(), k(), value_of(temperature), exponentiated,
+             whole.mutable_data_ptr(), g.needs[1] ? &moved : nullptr);
     if (g.needs[0]) g.result[0] = reduced(whole, sizes(0));
     if (g.needs[1]) {
       g.result[1] = dtype == at::kDouble ? number<double>(sizes(1), moved) : number<float>(sizes(1), moved);
@@ -307,26 +323,27 @@ struct RelaxedDraw : RowDraw {
   }
 };
 
-// relaxed(law, functions, logits, temperature, shape, exponentiated, differentiable): a draw on the CPU by `functions`;
-// None where it is left to Python.
+// relaxed(law, logits, temperature, shape, exponentiated, differentiable): a draw on the CPU; None where it is left to
+// Python, True where it has no function.
 PyObject* relaxed(PyObject*, PyObject* const* args, Py_ssize_t) {
   HANDLE_TH_ERRORS
   Request request;
-  const Answer plain = request.read(args[4], args + 2, 2);
+  const Answer plain = request.read(args[3], args + 1, 2);
   if (plain != Answer::READY) return answered(plain);
   const at::IntArrayRef shape(request.shape);
   const Tensor &logits = *request.params[0], &temperature = *request.params[1];
   if (!request.device.is_cpu() || !is_wide(request.dtype) || request.numel >= MOST_NUMBERS) Py_RETURN_NONE;
   Shape sizes, strides;
   if (temperature.numel() != 1 || shape.empty() || !describe_rows(logits, shape, sizes, strides)) Py_RETURN_NONE;
-  const RowFunctions functions(args[1]);
-  const bool exponentiated = args[5] == Py_True;
+  const RowFunctions functions = functions_for(request.dtype);
+  const bool exponentiated = args[4] == Py_True, is_graph = is_recorded(request, args[5]);
+  if (!functions.relaxed_scores || (is_graph && !functions.relaxed_gradient)) return answered(Answer::UNKNOWN);
   const Key key = reserved();
   Tensor sample;
   beside_python(request.numel >= LONG, [&] {
-    sample = relaxed_sample(functions.scores, logits, temperature, shape, key.seed, key.offset, exponentiated);
+    sample = relaxed_sample(functions.relaxed_scores, logits, temperature, shape, key.seed, key.offset, exponentiated);
   });
-  if (is_recorded(request, args[6])) {
+  if (is_graph) {
     c10::SmallVector<const Tensor*, 3> saved(request.params);
     Tensor copy;
     if (request.numel <= RSAMPLE_COPIED) {
@@ -334,7 +351,8 @@ PyObject* relaxed(PyObject*, PyObject* const* args, Py_ssize_t) {
       std::memcpy(copy.mutable_data_ptr(), sample.const_data_ptr(), sample.nbytes());
       saved.push_back(&copy);
     }
-    record(RelaxedDraw{{args[0], key, request, shape}, functions, exponentiated}, request.params, saved, sample);
+    record(RelaxedDraw{{args[0], key, request, shape}, functions.relaxed_scores, functions.relaxed_gradient, exponentiated},
+           request.params, saved, sample);
   }
   return THPVariable_Wrap(sample);
   END_HANDLE_TH_ERRORS

@@ -18,6 +18,8 @@ from ...engines.triton.launch import key_arguments
 from ...runtime.language import HAS_TRITON
 from ...stream.noise import SIGNIFICAND_BITS, elements_per_block
 from .. import keys, native_core
+from ..lean_function import wants_derivative
+from . import autograd  # noqa: F401 - what gradients of these draws are
 from .ops import Race, Relaxed, RowDraw, race
 
 if HAS_TRITON:
@@ -75,31 +77,45 @@ def draw(kind: RowDraw, params: dict[str, Tensor], shape: Sequence[int], differe
         (weights,) = params.values()
         return _race(core, kind, weights, shape, differentiable)
     logits, temperature = params.values()
-    functions = compiled.addresses(logits.dtype) if logits.is_cpu else None
-    if functions is None:
-        return None
-    law = _RELAXED[kind.exponentiated]
-    drawn: Tensor | None = core.relaxed(
-        law, functions, logits, temperature, shape, kind.exponentiated, differentiable and kind.pathwise
-    )
-    return drawn
+    differentiable = differentiable and kind.pathwise
+    given = (_RELAXED[kind.exponentiated], logits, temperature, shape, kind.exponentiated, differentiable)
+    drawn: Any = core.relaxed(*given)
+    if drawn is not True:
+        return drawn
+    names = ["relaxed_scores"]
+    if differentiable and wants_derivative((logits, temperature)):
+        names.append("relaxed_gradient")
+    return core.relaxed(*given) if _learn(core, logits, names) else None
+
+
+def _learn(core: Any, weights: Tensor, names: Sequence[str]) -> bool:
+    """Tells the core of functions for weights of a dtype; whether there are such."""
+    for name in names:
+        address = compiled.address(name, weights.dtype)
+        if address == 0:
+            return False
+        core.learn_row_function(weights, name, address)
+    return True
 
 
 def _race(core: Any, kind: Race, weights: Tensor, shape: Sequence[int], differentiable: bool) -> Tensor | None:
-    functions = compiled.addresses(weights.dtype) if weights.is_cpu else ()
-    if functions is None:
-        return None
     differentiable = differentiable and kind.straight_through
     if differentiable and not weights.is_cpu:
         return None
-    law = _STRAIGHT_THROUGH[kind.from_probs]
-    given = (law, functions, weights, shape, kind.from_probs, kind.one_hot, differentiable)
+    given = (_STRAIGHT_THROUGH[kind.from_probs], weights, shape, kind.from_probs, kind.one_hot, differentiable)
     drawn: Any = core.race(*given)
     if drawn is not True:
         return drawn
     if not weights.is_cpu:
         return _learn_race(core, kind, weights.detach(), shape)
-    core.learn_walk(weights, shape, compiled.walk(weights, shape))
+    by_inversion = weights.shape != torch.Size(shape)
+    names = ["inversion" if by_inversion else "race"]
+    if differentiable and wants_derivative((weights,)):
+        names.append("probs_gradient")
+    if not _learn(core, weights, names):
+        return None
+    if by_inversion:
+        core.learn_walk(weights, shape, compiled.walk(weights, shape))
     return core.race(*given)
 
 
@@ -122,11 +138,10 @@ def _learn_race(core: Any, kind: Race, weights: Tensor, shape: Sequence[int]) ->
 def counts(probs: Tensor, shape: Sequence[int]) -> Tensor | None:
     """How often each category occurs along the first dimension of a draw of `shape`; None where that is Python's."""
     core = native_core.CORE
-    functions = compiled.addresses(probs.dtype) if core is not None and probs.is_cpu else None
-    if core is None or functions is None:
+    if core is None or not probs.is_cpu:
         return None
-    counted: Any = core.counts(functions, probs, shape)
-    if counted is True:
+    counted: Any = core.counts(probs, shape)
+    if counted is True and _learn(core, probs, ["inversion"]):
         core.learn_walk(probs, shape, compiled.walk(probs, shape))
-        counted = core.counts(functions, probs, shape)
-    return counted
+        counted = core.counts(probs, shape)
+    return None if counted is True else counted

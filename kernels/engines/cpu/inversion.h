@@ -88,6 +88,9 @@ inline int64_t integer_part(double x) {
 #endif
 }
 
+// Of what follows, functions that go over a block or a row are not inlined: all of it is one loop's body otherwise, which
+// takes a compiler twice as long, and runs no faster.
+
 // What n weights are in units, from the largest weights of their rows: w - top of logits, w / top of probabilities.
 template <class T, bool FROM_PROBS>
 WIDE_VECTORS void units(const T* w, int n, T bits, int64_t* result) {
@@ -102,7 +105,7 @@ WIDE_VECTORS void units(const T* w, int n, T bits, int64_t* result) {
 }
 
 template <class T, bool FROM_PROBS>
-inline void relative(const T* w, int64_t n, T top, T* result) {
+__attribute__((noinline)) void relative(const T* w, int64_t n, T top, T* result) {
   constexpr T NOTHING = FROM_PROBS ? T(0) : -std::numeric_limits<T>::infinity();
   const bool exists = top > NOTHING;
   for (int64_t j = 0; j < n; ++j) {
@@ -117,7 +120,7 @@ inline void relative(const T* w, int64_t n, T top, T* result) {
 }
 
 template <class W, class T>
-inline T largest(const W* weights, int64_t k) {
+__attribute__((noinline)) T largest(const W* weights, int64_t k) {
   using V = Vector<T>;
   T buffer[UNITS];
   T top = -std::numeric_limits<T>::infinity();
@@ -161,7 +164,7 @@ class Tables {
   }
 
   // The running sums of whole blocks of UNITS weights, of which the last may be short; returns the row's largest weight.
-  T add_blocks(const W* weights, int64_t* sums) {
+  __attribute__((noinline)) T add_blocks(const W* weights, int64_t* sums) {
     const T top = largest<W, T>(weights, k);
     int64_t total = 0, blocks = 0;
     for (int64_t begin = 0; begin < k; begin += UNITS) {
@@ -174,7 +177,7 @@ class Tables {
   }
 
   // The category of a block from `begin` on at which the running sum from `total` on comes to exceed x.
-  int64_t find(const W* weights, T top, int64_t begin, int64_t total, int64_t x) {
+  __attribute__((noinline)) int64_t find(const W* weights, T top, int64_t begin, int64_t total, int64_t x) {
     const int n = block(weights, top, begin);
     for (int j = 0; j < n; ++j) {
       total += in_units[j];
@@ -183,7 +186,7 @@ class Tables {
     return 0;  // of a row without any weight
   }
 
-  void flush() {
+  __attribute__((noinline)) void flush() {
     make_units(count);
     for (int done = 0; done < count; done += static_cast<int>(k), first += stride) {
       int64_t total = 0;
@@ -208,14 +211,14 @@ class Tables {
 
   void make_units(int n) { from_probs ? units<T, true>(pending, n, bits, in_units) : units<T, false>(pending, n, bits, in_units); }
 
-  int block(const W* weights, T top, int64_t begin) {
+  __attribute__((noinline)) int block(const W* weights, T top, int64_t begin) {
     const int n = static_cast<int>(std::min<int64_t>(k - begin, UNITS));
     make_relative(widened(weights + begin, n, buffer), n, top, pending);
     make_units(n);
     return n;
   }
 
-  void make_long(const W* weights, T top, int64_t* sums) {
+  __attribute__((noinline)) void make_long(const W* weights, T top, int64_t* sums) {
     int64_t total = 0;
     for (int64_t begin = 0; begin < k; begin += UNITS) {
       const int n = block(weights, top, begin);

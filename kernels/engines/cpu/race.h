@@ -127,11 +127,11 @@ void walk(const Task& task, int64_t k, uint64_t seed, uint64_t offset, const Bod
 }
 
 // log(E) of a tile of standard exponential noise.
-__attribute__((noinline)) void log_of_noise(const float* noise, float* result) {
+__attribute__((noinline)) inline void log_of_noise(const float* noise, float* result) {
   for (int i = 0; i < TILE<float>; ++i) result[i] = log_unit(noise[i]);
 }
 
-__attribute__((noinline)) void log_of_noise(const double* noise, double* result) {
+__attribute__((noinline)) inline void log_of_noise(const double* noise, double* result) {
   using V = Vector<double>;
   for (int i = 0; i < TILE<double>; i += V::size()) vectors::log(V::loadu(noise + i)).store(result + i);
 }

@@ -1,7 +1,9 @@
 """Draws over rows on the CPU, compiled: `race.h` and others, built for one dtype of the weights at first use.
 
-Built and kept as the elementwise loops are (:mod:`engines.cpu.elementwise`). Where a library cannot be built, one
-warning is given and the reference runs instead, for the life of the process.
+The race of a row's categories, several draws from each row and the scores of relaxed draws are libraries of their own,
+so that a first draw waits for what it needs. They are built and kept as the elementwise loops are
+(:mod:`engines.cpu.elementwise`). Where one cannot be built, one warning is given and the reference runs instead, for
+the life of the process.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import ctypes
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,15 +33,12 @@ _CPP_TYPES = {
     torch.float16: "rsample::Half",
 }
 
-_ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # data, rank, sizes, strides
-_DRAW = (ctypes.c_int64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)  # rows, k, seed, offset
-
-_libraries: dict[torch.dtype, Any] = {}  # None: could not be built
+_functions: dict[tuple[str, torch.dtype], Any] = {}  # None: could not be built
 
 
 def available(dtype: torch.dtype) -> bool:
-    """Whether draws from weights of `dtype` run compiled here; builds their library if that is still to be seen."""
-    return _library(dtype) is not None
+    """Whether draws from weights of `dtype` run compiled here; builds their libraries if that is still to be seen."""
+    return all(_function(name, dtype) is not None for name in _DRAWS)
 
 
 def gradients_available(compute: torch.dtype) -> bool:
@@ -47,22 +46,16 @@ def gradients_available(compute: torch.dtype) -> bool:
     return _gradients(compute) is not None
 
 
-# The functions that the native core calls, in its order: of draws, and of gradients.
-_FUNCTIONS = (("race", "inversion", "relaxed_scores"), ("relaxed_gradient", "probs_gradient"))
+def address(name: str, dtype: torch.dtype) -> int:
+    """Where a function for weights of `dtype` lies, 0 where it cannot be built.
 
-
-def addresses(dtype: torch.dtype) -> tuple[int, ...] | None:
-    """Where the functions for weights of `dtype` lie, or None where these cannot be built."""
-    if dtype not in _addresses:
-        libraries = (_library(dtype), _gradients(compute_dtype(dtype))) if dtype in _CPP_TYPES else (None,)
-        functions: list[Any] = []
-        if None not in libraries:
-            functions = [getattr(built, f) for built, own in zip(libraries, _FUNCTIONS, strict=True) for f in own]
-        _addresses[dtype] = tuple(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions)
-    return _addresses[dtype] or None
-
-
-_addresses: dict[torch.dtype, Any] = {}
+    Args:
+        name: race, inversion, relaxed_scores, relaxed_gradient or probs_gradient.
+    """
+    if dtype not in _CPP_TYPES:
+        return 0
+    function: Any = _function(name, dtype) if name in _DRAWS else getattr(_gradients(compute_dtype(dtype)), name, None)
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def walk(weights: Tensor, shape: Sequence[int]) -> list[int]:
@@ -76,14 +69,14 @@ def race(
     """A category for each row; as :func:`engines.eager.rows.race`."""
     *batch, k = shape
     dtype, rows = weights.dtype, math.prod(batch)
-    library = _library(dtype) if rows * k > 0 else None
-    if library is None:
+    run = _function("race", dtype) if rows * k > 0 else None
+    if run is None:
         return reference.race(key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
     weights = _rows_in_order(weights)
     index = empty(batch, torch.int64)
     sample = empty(shape, dtype) if one_hot else None
     log_total = empty(batch, compute_dtype(dtype)) if log_prob else None
-    library.race(
+    run(
         *_row_arguments(weights, shape),
         *_draw_arguments(key, rows, k),
         from_probs,
@@ -114,8 +107,8 @@ def inversion(
     window: Window | None = None,
 ) -> list[Tensor]:
     """Several draws from each row; as :func:`engines.eager.rows.inversion`."""
-    library = _library(weights.dtype) if 0 not in shape else None
-    if library is None:
+    run = _function("inversion", weights.dtype) if 0 not in shape else None
+    if run is None:
         return reference.inversion(
             key, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob, window=window
         )
@@ -123,7 +116,7 @@ def inversion(
     batch, dimensions = _dimensions(tuple(shape), weights.shape, weights.stride(), window)
     index = empty(batch, torch.int64)
     key = key if key.is_contiguous() else key.contiguous()
-    library.inversion(weights.data_ptr(), dimensions, key.data_ptr(), from_probs, index.data_ptr())
+    run(weights.data_ptr(), dimensions, key.data_ptr(), from_probs, index.data_ptr())
     if not (one_hot or log_prob):
         return [index]
     return reference.outputs_of(index, weights, shape, from_probs=from_probs, one_hot=one_hot, log_prob=log_prob)
@@ -147,13 +140,13 @@ def relaxed(
     """A point of the simplex, or its logarithm, for each row; as :func:`engines.eager.rows.relaxed`."""
     *batch, k = shape
     dtype, rows = logits.dtype, math.prod(batch)
-    library = _library(dtype) if rows * k > 0 else None
-    if library is None:
+    run = _function("relaxed_scores", dtype) if rows * k > 0 else None
+    if run is None:
         return reference.relaxed(key, logits, temperature, shape, exponentiated=exponentiated, log_prob=log_prob)
     logits = _rows_in_order(logits)
     scores = empty(shape, compute_dtype(dtype))
     sums = torch.zeros(2, *batch, dtype=torch.float64, device=CPU) if log_prob else None
-    library.relaxed_scores(
+    run(
         *_row_arguments(logits, shape),
         *_draw_arguments(key, rows, k),
         float(temperature),
@@ -233,25 +226,23 @@ def _draw_arguments(key: Tensor, rows: int, k: int) -> tuple[int, ...]:
 # ------------------------------------------------------------------------------------------------------------ building
 
 
-def _library(dtype: torch.dtype) -> Any:
-    """The library for weights of `dtype`, or None where it cannot be built, which is tried once."""
-    if dtype not in _libraries:
+def _function(name: str, dtype: torch.dtype) -> Any:
+    """The function of a library for weights of `dtype`, or None where it cannot be built, which is tried once."""
+    key = name, dtype
+    if key not in _functions:
         with cpp.BUILDING:
-            if dtype not in _libraries:
-                _libraries[dtype] = _build(dtype)
-    return _libraries[dtype]
+            if key not in _functions:
+                _functions[key] = _build(name, dtype)
+    return _functions[key]
 
 
-def _build(dtype: torch.dtype) -> Any:
-    library = cpp.build(_source(dtype), "draws", dtype if dtype in cpp.TYPES else None)
+def _build(name: str, dtype: torch.dtype) -> Any:
+    library = cpp.build(_source(dtype, name), "draws", dtype if dtype in cpp.TYPES else None)
     if library is None:
         return None
-    for function, more in ((library.race, (ctypes.c_bool,)), (library.relaxed_scores, (ctypes.c_double,))):
-        function.restype = None
-        function.argtypes = (*_ROWS, *_DRAW, *more, *(ctypes.c_void_p,) * 3)
-    library.inversion.restype = None
-    library.inversion.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_bool, ctypes.c_void_p)
-    return library
+    function: Any = getattr(library, name)
+    function.restype, function.argtypes = None, _DRAWS[name].argtypes
+    return function
 
 
 @functools.cache
@@ -266,40 +257,70 @@ def _gradients(compute: torch.dtype) -> Any:
     return library
 
 
-def _source(dtype: torch.dtype) -> str:
-    headers = cpp.headers("race.h", "inversion.h")
+def _source(dtype: torch.dtype, name: str) -> str:
     weight, compute = _CPP_TYPES[dtype], _CPP_TYPES[compute_dtype(dtype)]
-    return f"""{headers}
+    return f"""{cpp.headers(*_DRAWS[name].headers)}
 using Weight = {weight};
 using Compute = {compute};
 
+{_DRAWS[name].exported}"""
+
+
+class _Exported(NamedTuple):
+    """A function of a library of its own."""
+
+    headers: tuple[str, ...]
+    argtypes: tuple[Any, ...]
+    exported: str  # its definition
+
+
+_ROWS = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)  # data, rank, sizes, strides
+_DRAW = (ctypes.c_int64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)  # rows, k, seed, offset
+
+_DRAWS = {
+    "race": _Exported(
+        ("rows/race.h",),
+        (*_ROWS, *_DRAW, ctypes.c_bool, *(ctypes.c_void_p,) * 3),
+        """
 extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* sizes, const std::int64_t* strides,
                      std::int64_t rows, std::int64_t k, std::uint64_t seed, std::uint64_t offset, bool from_probs,
-                     std::int64_t* index, Weight* one_hot, Compute* log_total) {{
-  rsample::race<Weight, Compute>({{data, rank, sizes, strides}}, rows, k, seed, offset, from_probs, index, one_hot,
+                     std::int64_t* index, Weight* one_hot, Compute* log_total) {
+  rsample::race<Weight, Compute>({data, rank, sizes, strides}, rows, k, seed, offset, from_probs, index, one_hot,
                                  log_total);
-}}
-
+}
+""",
+    ),
+    "inversion": _Exported(
+        ("rows/race.h", "rows/inversion.h"),
+        (*(ctypes.c_void_p,) * 3, ctypes.c_bool, ctypes.c_void_p),
+        """
 extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, const std::uint64_t* key, bool from_probs,
-                          std::int64_t* index) {{
+                          std::int64_t* index) {
   const std::int64_t k = *dimensions++, lead = *dimensions++;
   const std::int64_t rank = *dimensions++;
-  const rsample::Dimensions rows{{rank, dimensions, dimensions + rank, dimensions + 2 * rank, dimensions + 3 * rank}};
+  const rsample::Dimensions rows{rank, dimensions, dimensions + rank, dimensions + 2 * rank, dimensions + 3 * rank};
   dimensions += 4 * rank;
   const std::int64_t inner = *dimensions++;
-  const rsample::Dimensions draws{{inner, dimensions, dimensions + inner, dimensions + 2 * inner,
-                                  dimensions + 3 * inner}};
+  const rsample::Dimensions draws{inner, dimensions, dimensions + inner, dimensions + 2 * inner,
+                                  dimensions + 3 * inner};
   rsample::inversion<Weight, Compute>(data, k, rows, draws, key[0], key[1], lead, from_probs, index);
-}}
-
+}
+""",
+    ),
+    "relaxed_scores": _Exported(
+        ("rows/race.h",),
+        (*_ROWS, *_DRAW, ctypes.c_double, *(ctypes.c_void_p,) * 3),
+        """
 extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,
                                const std::int64_t* strides, std::int64_t rows, std::int64_t k, std::uint64_t seed,
                                std::uint64_t offset, double temperature, Compute* scores, double* sums_of_logs,
-                               double* totals) {{
-  rsample::relaxed_scores<Weight, Compute>({{data, rank, sizes, strides}}, rows, k, seed, offset, temperature, scores,
+                               double* totals) {
+  rsample::relaxed_scores<Weight, Compute>({data, rank, sizes, strides}, rows, k, seed, offset, temperature, scores,
                                            sums_of_logs, totals);
-}}
-"""
+}
+""",
+    ),
+}
 
 
 def _gradient_source(compute: torch.dtype) -> str:
@@ -320,5 +341,5 @@ extern "C" void probs_gradient(const Compute* weights, const Compute* grads, std
 """
 
 
-cpp.AHEAD.append(_source)
+cpp.AHEAD += [functools.partial(_source, name=name) for name in _DRAWS]
 cpp.GRADIENTS_AHEAD.append(_gradient_source)
