@@ -65,8 +65,9 @@ class AsymmetricLaplace(Numbers):
     def cdf(self, value: Tensor) -> Tensor:
         def cdf(x: Tensor, loc: Tensor, scale: Tensor, k: Tensor) -> Tensor:
             z = (x - loc) / scale
-            left = torch.exp(torch.clamp(z, max=0) / k) / (1 + 1 / (k * k))
-            return torch.where(x < loc, left, 1 - torch.exp(-torch.clamp(z, min=0) * k) / (1 + k * k))
+            below = x < loc
+            left = torch.exp(torch.where(below, z, 0.0) / k) / (1 + 1 / (k * k))
+            return torch.where(below, left, 1 - torch.exp(-torch.where(below, 0.0, z) * k) / (1 + k * k))
 
         return self._at(cdf, value)
 

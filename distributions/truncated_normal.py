@@ -81,9 +81,11 @@ class _TruncatedNormal(Distribution):
         cut, first, excess = self._moments()
         variance = excess - first * (2 * cut.c + first)
         # Beyond 500 deviations more cancels than the exponential distribution of rate a errs.
-        half = 0.5 * cut.a * cut.width
-        exponential = (1 - (half / torch.sinh(half.clamp(1e-3, 300))).square()) / cut.a.square()
-        variance = torch.where(cut.tail & (cut.a > 500) & ~cut.narrow, exponential, variance)
+        steep = cut.tail & (cut.a > 500) & ~cut.narrow
+        a = torch.where(steep, cut.a, 1.0)
+        half = 0.5 * a * cut.width
+        exponential = (1 - (half / torch.sinh(half.clamp(1e-3, 300))).square()) / a.square()
+        variance = torch.where(steep, exponential, variance)
         mean, square = narrow_moments(cut)
         variance = torch.where(cut.narrow, square - mean.square(), variance)
         return (variance * self.scale.double().square()).to(self.loc.dtype)
@@ -95,18 +97,20 @@ class _TruncatedNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        inside = torch.minimum(torch.maximum(value, self.low), self.high)
-        log_prob = widened(truncated_normal_log_prob, inside, self.loc, self.scale, self.low, self.high)
+        log_prob = widened(truncated_normal_log_prob, self._inside(value), self.loc, self.scale, self.low, self.high)
         return torch.where((value < self.low) | (value > self.high), -torch.inf, log_prob)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        value = torch.minimum(torch.maximum(value, self.low), self.high)
-        return widened(truncated_normal_cdf, value, self.loc, self.scale, self.low, self.high)
+        return widened(truncated_normal_cdf, self._inside(value), self.loc, self.scale, self.low, self.high)
 
     def icdf(self, value: Tensor) -> Tensor:
         return widened(truncated_normal_icdf, value, self.loc, self.scale, self.low, self.high)
+
+    def _inside(self, value: Tensor) -> Tensor:
+        """`value`, or the bound that it lies beyond. At a bound the gradient is that of the value alone."""
+        return torch.where(value < self.low, self.low, torch.where(value > self.high, self.high, value))
 
     def _moments(self) -> tuple[Interval, Tensor, Tensor]:
         """The interval, E z - c and E z**2 - c**2: in float64, for their terms nearly cancel."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from examples import EXAMPLES
 from scipy import stats
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 import rsample.distributions as dist
 from rsample.kernels import use_backend
@@ -381,3 +381,69 @@ def test_densities_of_extreme_draws_agree(example):
     d = example.make(*example.values((64,)))
     x, log_prob = d.sample_with_log_prob((64,), key=KEY)
     torch.testing.assert_close(log_prob, d.log_prob(x), rtol=1e-6, atol=1e-6)
+
+
+# Where a formula goes from one branch to another, or has a factor of 0: the argument of a probability, and parameters.
+CORNERS = {
+    "Binomial": (0.0, {"total_count": 3.0, "logits": 0.0}),
+    "Geometric": (2.0, {"logits": 0.0}),
+    "NegativeBinomial": (2.0, {"total_count": 3.0, "logits": 0.0}),
+    "Bernoulli": (1.0, {"logits": 0.0}),
+    "Kumaraswamy": (0.25, {"concentration1": 1.0, "concentration0": 1.0}),
+    "ContinuousBernoulli": (0.25, {"logits": 0.0}),
+    "TanhNormal": (0.0, {"loc": 0.0, "scale": 1.0}),
+    "TruncatedNormal at loc": (0.0, {"loc": 0.0, "scale": 1.0, "low": -1.0, "high": 1.0}),
+    "TruncatedNormal from loc": (0.5, {"loc": 0.0, "scale": 1.0, "low": 0.0, "high": 1.0}),
+    "TruncatedNormal to loc": (-0.5, {"loc": 0.0, "scale": 1.0, "low": -1.0, "high": 0.0}),
+}
+
+
+@pytest.mark.parametrize("method", ["log_prob", "entropy", "cdf", "mean", "variance"])
+@pytest.mark.parametrize("case", CORNERS)
+def test_first_and_second_derivatives_at_the_corners_of_formulas(case, method):
+    value, given = CORNERS[case]
+    family = getattr(dist, case.split()[0])
+    constants = {name: v for name, v in given.items() if name == "total_count" and family is dist.Binomial}
+    names = [name for name in given if name not in constants]
+    point = torch.tensor([value, *(given[name] for name in names)], dtype=torch.float64)
+    takes_value = method in ("log_prob", "cdf")
+
+    def function(x, *params):
+        made = family(**constants, **dict(zip(names, params, strict=True)), validate_args=False)
+        return outcome(made, method, *((x,) if takes_value else ()))
+
+    x, *params = (p.clone().requires_grad_() for p in point)
+    if not takes_value or family(**given).support.is_discrete:
+        x = x.detach()
+    if function(x, *params) is None:
+        pytest.skip("torch has none")
+    gradcheck(function, (x, *params))
+    gradgradcheck(function, (x, *params), atol=1e-4)
+
+
+def test_zero_logits_have_the_gradient_of_the_counts():
+    """As torch's test of a Binomial at logits of 0, where training begins whose last layer is 0 at first."""
+    logits = torch.zeros(4, requires_grad=True)
+    counts = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    for made, expected in (
+        (dist.Binomial(3, logits=logits), counts - 1.5),
+        (dist.Geometric(logits=logits), 0.5 - 0.5 * counts),
+        (dist.NegativeBinomial(3.0, logits=logits), 0.5 * counts - 1.5),
+    ):
+        (gradient,) = torch.autograd.grad(made.log_prob(counts).sum(), logits)
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_truncated_normal_at_a_bound_has_the_gradient_of_the_value():
+    loc, scale, low, high = (torch.tensor(v, dtype=torch.float64) for v in (0.3, 2.0, -1.0, 1.5))
+    for at in (low, high):
+        x = at.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(dist.TruncatedNormal(loc, scale, low, high).log_prob(x), x)
+        torch.testing.assert_close(gradient, (loc - at) / scale**2)
+
+
+def test_asymmetric_laplace_distribution_function_at_loc():
+    x = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    d = dist.AsymmetricLaplace(torch.zeros_like(x), 1.0, 2.0)
+    (slope,) = torch.autograd.grad(d.cdf(x), x)
+    torch.testing.assert_close(slope, d.log_prob(x).exp())

@@ -60,8 +60,11 @@ def log_chances_of_logits(x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
     """The same of p = sigmoid(logits), exact at any logits."""
     greatest = torch.finfo(logits.dtype).max
     finite = torch.clamp(logits, -greatest, greatest)
-    softplus = torch.log1p(torch.exp(-torch.abs(finite)))
-    result = x * torch.clamp(finite, max=0) - y * torch.clamp(finite, min=0) - (x + y) * softplus
+    positive = finite > 0
+    # At logits of 0 as well one of the two branches has the derivatives; those of clamps and of an absolute value are
+    # of a corner.
+    softplus = torch.log1p(torch.exp(torch.where(positive, -finite, finite)))
+    result = torch.where(positive, -y * finite, x * finite) - (x + y) * softplus
     return torch.where(result <= -greatest, -math.inf, result)
 
 
@@ -76,7 +79,8 @@ def binary_entropy(probs: Tensor) -> Tensor:
 
 def binary_entropy_of_logits(logits: Tensor) -> Tensor:
     """The same of p = sigmoid(logits), exact at any logits."""
-    magnitude = torch.abs(logits).clamp(max=torch.finfo(logits.dtype).max)
+    # Not an absolute value, whose corner at 0 would take the second derivative with it.
+    magnitude = torch.where(logits > 0, logits, -logits).clamp(max=torch.finfo(logits.dtype).max)
     return torch.log1p(torch.exp(-magnitude)) + magnitude * torch.sigmoid(-magnitude)
 
 

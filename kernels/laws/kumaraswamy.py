@@ -65,9 +65,8 @@ def kumaraswamy_reference_score(
 
 def kumaraswamy_log_prob_at(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """log(a b) + (a - 1) log(x) + (b - 1) log(1 - x**a), also at 0 and 1."""
-    log_rest = torch.log(-torch.expm1(a * torch.log(x)))
-    of_rest = torch.where(b == 1, 0.0, (b - 1) * torch.where(b == 1, 0.0, log_rest))
-    return torch.log(a) + torch.log(b) + torch.xlogy(a - 1, x) + of_rest
+    rest = -torch.expm1(a * torch.log(x))
+    return torch.log(a) + torch.log(b) + torch.xlogy(a - 1, x) + torch.xlogy(b - 1, rest)
 
 
 def kumaraswamy_cdf(x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def interval(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Interval:
     tail = wide_a >= 0
     c = torch.where(tail, wide_a, 0.0)
     inside = torch.where(tail, 0.0, wide_a)
-    at_a = scaled_tail(torch.abs(wide_a))
+    at_a = scaled_tail(c - inside)  # |a|, with a derivative at 0
     near_exponent = -0.5 * inside * inside
     far_exponent = -0.5 * torch.where(tail, wide_width, wide_b) * torch.where(tail, wide_a + wide_b, wide_b)
     far = scaled_tail(wide_b) * torch.exp(far_exponent)
@@ -140,7 +140,7 @@ def solve(interval: Interval, u: Tensor, complement: Tensor) -> Solution:
     # The upper tail at z or, where z is below 0, the lower one.
     above = interval.upper * rest + interval.far * v
     below = torch.where(tail, 2.0, interval.lower * rest + (1 - interval.far) * v)
-    mass = torch.minimum(above, below)
+    mass = torch.where(below < above, below, above)  # one of them has the derivative where they are equal
     c = torch.where(narrow, 0.0, interval.c)
     log_mass = torch.log(mass)
     steep = c > _STEEP
@@ -337,7 +337,9 @@ def truncated_normal_cdf(x: Tensor, loc: Tensor, scale: Tensor, low: Tensor, hig
     # Between a and x lies what is above a and not above x; where x is below 0, what is below x and not below a.
     distance = torch.where(cut.narrow, 0.0, distance)
     c = torch.where(cut.narrow, 0.0, cut.c)
-    beyond = scaled_tail(c + torch.abs(distance)) * torch.exp(-0.5 * distance * (2 * c + distance))
+    # At a distance of 0 the branch that is taken has the derivative, which an absolute value has not.
+    magnitude = torch.where(distance < 0, -distance, distance)
+    beyond = scaled_tail(c + magnitude) * torch.exp(-0.5 * distance * (2 * c + distance))
     mass = torch.where(torch.where(cut.tail, 0.0, distance) < 0, beyond - cut.lower, cut.upper - beyond)
     fraction = torch.where(cut.narrow, of_narrow, _SQRT_2_PI * mass) / cut.total
     return torch.where(cut.flip, 1 - fraction, fraction)
