@@ -25,7 +25,7 @@ from progress import tracked
 from results import write_csv
 from timers import EventTimer, ProcessTimer
 
-from rsample.kernels import native_core
+from rsample.kernels.draws import native_core
 
 SHOWN = ("Normal.rsample", "Bernoulli(logits).sample", "Gamma.rsample")
 

@@ -29,7 +29,7 @@ from results import size_label, write_csv
 from summary import TEN
 from timers import EventTimer, ProcessTimer, ThreadTimer, Timer
 
-from rsample.kernels import native_core
+from rsample.kernels.draws import native_core
 
 # Of draws of one number per sample, and of rows.
 SMALL: tuple[Shape, Shape] = ((8,), (8, 4))

@@ -108,7 +108,7 @@ ON_A_STUB = """
 from gpu_host.gpu_host import Stub
 import torch
 stub = Stub()
-from rsample.kernels import launch
+from rsample.kernels.engines.triton import launch
 launch.CONFIGS = (launch.Config(unroll=2),)
 """
 

@@ -378,7 +378,7 @@ def test_nan_stays():
 DRAWS_IN_TURN = """
 import torch
 import rsample.distributions as dist
-from rsample.kernels import native_core
+from rsample.kernels.draws import native_core
 from rsample.kernels.engines.cpu import rows as compiled
 
 native_core.wait()
