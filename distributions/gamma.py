@@ -49,7 +49,7 @@ class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]
         self._accept(validate_args, concentration=concentration, rate=rate)
 
 
-class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
+class Chi2(Gamma, torch.distributions.Chi2):  # type: ignore[misc]
     r"""Chi-squared distribution: of the sum of the squares of `df` standard normal numbers.
 
     It is `Gamma(df / 2, 1 / 2)`, whose draw and gradients it has.
@@ -72,5 +72,5 @@ class Chi2(FusedSampling, torch.distributions.Chi2):  # type: ignore[misc]
     _samplers = Gamma._samplers
 
     def __init__(self, df: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(df, validate_args=False)
+        torch.distributions.Chi2.__init__(self, df, validate_args=False)  # not that of Gamma, which takes a rate
         self._accept(validate_args, concentration=self.concentration, rate=0.5)

@@ -94,3 +94,12 @@ def test_the_program_of_a_variational_autoencoder():
 
 def test_type_checkers_see_every_class():
     assert type_stub.FILE.read_text(encoding="utf-8") == type_stub.stub(), "`make format` writes it anew"
+
+
+def test_a_chi_squared_distribution_is_a_gamma_distribution():
+    chi2 = dist.Chi2(torch.tensor([1.0, 4.0]))
+    gamma = dist.Gamma(torch.tensor([0.5, 2.0]), 0.5)
+    assert isinstance(chi2, dist.Gamma)
+    key = torch.tensor([1, 2], dtype=torch.uint64)
+    assert torch.equal(chi2.sample((5,), key=key), gamma.sample((5,), key=key))
+    assert dist.kl_divergence(chi2, gamma).abs().max() == 0
