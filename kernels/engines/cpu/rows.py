@@ -279,7 +279,7 @@ _DRAW = (ctypes.c_int64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)  # ro
 
 _DRAWS = {
     "race": _Exported(
-        ("rows/race.h",),
+        ("race.h",),
         (*_ROWS, *_DRAW, ctypes.c_bool, *(ctypes.c_void_p,) * 3),
         """
 extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* sizes, const std::int64_t* strides,
@@ -291,7 +291,7 @@ extern "C" void race(const Weight* data, std::int64_t rank, const std::int64_t* 
 """,
     ),
     "inversion": _Exported(
-        ("rows/race.h", "rows/inversion.h"),
+        ("race.h", "inversion.h"),
         (*(ctypes.c_void_p,) * 3, ctypes.c_bool, ctypes.c_void_p),
         """
 extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, const std::uint64_t* key, bool from_probs,
@@ -308,7 +308,7 @@ extern "C" void inversion(const Weight* data, const std::int64_t* dimensions, co
 """,
     ),
     "relaxed_scores": _Exported(
-        ("rows/race.h",),
+        ("race.h",),
         (*_ROWS, *_DRAW, ctypes.c_double, *(ctypes.c_void_p,) * 3),
         """
 extern "C" void relaxed_scores(const Weight* data, std::int64_t rank, const std::int64_t* sizes,
