@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine_code.budgets import FORWARD, LOOPS, RACE
+from machine_code.budgets import DEVICE, FORWARD, LOOPS, RACE
 
 from rsample import kernels
 from rsample.kernels.engines.triton import launch
@@ -144,8 +144,17 @@ def rows_jobs() -> Iterator[Job]:
             yield Job("Categorical", kernel, name, DENSE, UNROLL, UNROLL * launch.group_size(dtype), budget, code)
 
 
+def device_jobs() -> Iterator[Job]:
+    """The functions for other people's kernels."""
+    from machine_code.device import device_code, device_cost
+
+    for name, budget in DEVICE.items():
+        code = functools.partial(device_code, name, TARGET)
+        yield Job(f"device.{name}", "forward", "float32", DENSE, 1, 1, budget, code, device_cost)
+
+
 # Functions that name kernels.
-JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, rows_jobs)
+JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, rows_jobs, device_jobs)
 
 
 def counted(job: Job, sources: str) -> Count:

@@ -45,5 +45,7 @@ RACE = {
 
 # (map, dtype): a sample of dense parameters whose first round is accepted at once.
 LOOPS = {("gamma", "float32"): 140}
+# A float32 number of a function for other people's kernels, drawn and stored.
+DEVICE = {"bits": 13, "uniform": 14.5, "normal": 20, "exponential": 23, "gumbel": 25, "rademacher": 17.5}
 # An attempt of gamma noise, of which a round makes two.
 GAMMA_ATTEMPT = 60
