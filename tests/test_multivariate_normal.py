@@ -375,7 +375,7 @@ def poisoned(monkeypatch):
     def full_of_nan(shape, dtype, device):
         return torch.full(tuple(shape), torch.nan, dtype=dtype, device=device)
 
-    monkeypatch.setattr(product, "empty", full_of_nan)
+    monkeypatch.setattr(product, "device_empty", full_of_nan)
 
 
 def parameters(kind, shape, of_factor, of_loc, dtype, device, rank=3):
