@@ -3,7 +3,7 @@
 import pytest
 import stateless
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rsample.distributions as dist
@@ -33,7 +33,8 @@ def draws(draw):
 
 
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
-@settings(derandomize=True, deadline=None, max_examples=100)
+# No limit of time, which a busy machine would break.
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(draws())
 def test_sample_and_gradients_follow_the_formula(backend, case):
     sample_shape, loc, scale = case

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rsample.kernels.runtime.language import tl, triton
@@ -27,6 +27,8 @@ def offsets(sizes, strides):
     return (np.array(strides, dtype=np.int64)[:, None] * index).sum(0)
 
 
+# No limit of time, which a busy machine would break.
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 8), st.sampled_from([0, 1, 12])), min_size=1, max_size=5))
 def test_collapsing_keeps_every_offset(dims):
     sizes, *strides = (list(column) for column in zip(*dims, strict=True))
