@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .elementary import VECTOR
-from .schedule import before, blocks
+from .schedule import blocks, predecessors
 from .trace import LOADED, Choice, Function, Operation
 
 
@@ -100,7 +100,7 @@ def _lines(function: Function) -> list[str]:
     beyond = set(function.results)  # steps that are read outside of their block
     for number, (where, block) in enumerate(order):
         for i in block:
-            beyond.update(other for other in before(steps[i], where) if block_of[other] != number)
+            beyond.update(other for other in predecessors(steps[i], where) if block_of[other] != number)
     lines = []
     for where, block in order:
         if where is None:

@@ -22,10 +22,10 @@ def blocks(function: Function) -> list[tuple[Condition | None, list[int]]]:
     there is no such lane.
     """
     condition = _conditions(function)
-    return _scheduled({i: before(function.steps[i], condition[i]) for i in function.used()}, condition)
+    return _scheduled({i: predecessors(function.steps[i], condition[i]) for i in function.used()}, condition)
 
 
-def before(step: Operation, condition: Condition | None) -> list[int]:
+def predecessors(step: Operation, condition: Condition | None) -> list[int]:
     """The steps that have to come before one."""
     return _read(step) if condition is None else [*_read(step), condition[0]]
 
