@@ -60,6 +60,19 @@ class KeyedSampling(CheckedArguments):
     _examples: ClassVar[tuple[Example, ...]] = ()
     _overrides: ClassVar[bool] = False  # `sample`, `rsample` or `log_prob`
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Where `super(Normal, self).__init__` of a subclass of our Normal arrives, to leave Normal's constructor out.
+
+        It goes on behind torch's Normal, where it would have arrived in a subclass of that one. So our constructors
+        call torch's by name.
+        """
+        following = type(self).__mro__[type(self).__mro__.index(KeyedSampling) :]
+        torchs: Any = next(base for base in following if base.__module__.startswith("torch."))
+        if torchs is Distribution:
+            Distribution.__init__(self, *args, **options)
+        else:
+            super(torchs, self).__init__(*args, **options)
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._overrides = any(is_overridden(cls, name) for name in ("sample", "rsample", "log_prob"))
@@ -200,7 +213,7 @@ class FusedSampling(KeyedSampling):
     _overrides_parameters: ClassVar[bool]
     # For each parameter that the draw takes, by its name: the attribute as the constructor made it, and what of.
     _given: dict[str, tuple[Any, Any]]  # tensors
-    _broadcasts: bool  # the two differ, of some parameter
+    _broadcasts = False  # whether the two differ, of some parameter
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -223,6 +236,8 @@ class FusedSampling(KeyedSampling):
         differentiable: bool,
         log_prob: bool,
     ) -> tuple[Tensor, ...]:
+        if self._is_of_given_transforms():
+            return super()._draw(sample_shape, generator, key, differentiable=differentiable, log_prob=log_prob)
         shape = self._batch_shape + self._event_shape if self._event_shape else self._batch_shape
         if sample_shape or not isinstance(sample_shape, torch.Size):
             shape = checked_sample_shape(sample_shape) + shape
@@ -260,6 +275,13 @@ class FusedSampling(KeyedSampling):
             elif given.requires_grad or attribute.requires_grad:
                 params[i] = attribute
         return found
+
+    def _is_of_given_transforms(self) -> bool:
+        """Whether a subclass of a transformed distribution has left its constructor out, to give a base and transforms.
+
+        These need not be those of the class.
+        """
+        return "_given" not in self.__dict__ and isinstance(self, torch.distributions.TransformedDistribution)
 
     def _draw_with(self) -> tuple[Sampler, list[Tensor]]:
         """The sampler and its parameters, each in the shape it was given in."""
@@ -303,6 +325,8 @@ class FusedSampling(KeyedSampling):
 
         Computed in float32 where `value` and the parameters are narrower.
         """
+        if self._is_of_given_transforms():
+            return super().log_prob(value)
         law = self._draw_with()[0].map
         assert law.density is not None
         return widened(law.density.at, value, *(getattr(self, name) for name in law.parameters))
@@ -332,8 +356,9 @@ class FusedSampling(KeyedSampling):
         super().expand(torch.Size(batch_shape), _instance=new)
         if derived is not None:
             own["_derived"], own[derived.name] = derived, derived.value
-        new._broadcasts = True
-        new._given = {name: (getattr(new, name), param) for name, param in zip(self._given, params, strict=False)}
+        if "_given" in own:
+            new._broadcasts = True
+            new._given = {name: (getattr(new, name), param) for name, param in zip(self._given, params, strict=False)}
         return new
 
 

@@ -186,7 +186,7 @@ def _methods() -> Iterator[tuple[type[td.Distribution], str, Callable[..., Tenso
         if not (isinstance(ours, type) and issubclass(ours, KeyedSampling)):
             continue
         theirs: Any = next(base for base in ours.__mro__ if base.__module__.startswith("torch."))
-        if issubclass(ours, DelegatedSampling) and theirs not in _draws:
+        if ours._draw is DelegatedSampling._draw and theirs not in _draws:
             continue  # drawn through what it is made of
         if theirs.__name__ == exported and (names := _drawing_methods(theirs)):
             if theirs not in _draws:

@@ -49,7 +49,7 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
         logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(probs, logits, validate_args=False)
+        torch.distributions.Bernoulli.__init__(self, probs, logits, validate_args=False)
         self._accept(validate_args, **check_one_of(probs=probs, logits=logits))
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Binomial(FusedSampling, torch.distributions.Binomial):
         validate_args: bool | None = None,
     ) -> None:
         total_count, probs, logits = broadcastable(total_count=total_count, probs=probs, logits=logits)
-        super().__init__(total_count, probs, logits, validate_args=False)
+        torch.distributions.Binomial.__init__(self, total_count, probs, logits, validate_args=False)
         trials = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
         self._accept(validate_args, total_count=trials, **check_one_of(probs=probs, logits=logits))
 

@@ -41,7 +41,7 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)
-        super().__init__(loc, scale, validate_args=False)
+        torch.distributions.Cauchy.__init__(self, loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Dirichlet(KeyedSampling, torch.distributions.Dirichlet):
     _examples = (Example({"concentration": (0.4, 2.5, 3)}),)
 
     def __init__(self, concentration: Tensor, validate_args: bool | None = None) -> None:
-        super().__init__(concentration, validate_args=False)
+        torch.distributions.Dirichlet.__init__(self, concentration, validate_args=False)
         self._check_arguments(validate_args)
 
     def _draw(

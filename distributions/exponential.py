@@ -38,5 +38,5 @@ class Exponential(FusedSampling, torch.distributions.Exponential):
     _samplers = (Sampler(EXPONENTIAL_MAP),)
 
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(rate, validate_args=False)
+        torch.distributions.Exponential.__init__(self, rate, validate_args=False)
         self._accept(validate_args, rate=rate)

@@ -45,7 +45,7 @@ class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
         concentration, rate = broadcastable(concentration=concentration, rate=rate)
-        super().__init__(concentration, rate, validate_args=False)
+        torch.distributions.Gamma.__init__(self, concentration, rate, validate_args=False)
         self._accept(validate_args, concentration=concentration, rate=rate)
 
 

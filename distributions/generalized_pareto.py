@@ -64,7 +64,7 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         validate_args: bool | None = None,
     ) -> None:
         loc, scale, concentration = broadcastable(loc=loc, scale=scale, concentration=concentration)
-        super().__init__(loc, scale, concentration, validate_args=False)
+        torch.distributions.GeneralizedPareto.__init__(self, loc, scale, concentration, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale, concentration=concentration)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)

@@ -55,7 +55,7 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
         logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(probs, logits, validate_args=False)
+        torch.distributions.Geometric.__init__(self, probs, logits, validate_args=False)
         self._accept(validate_args, **check_one_of(probs=probs, logits=logits))
         if self._validate_args and probs is not None:
             self._require_all(self.probs > 0, "probs", self.probs, constraints.positive)

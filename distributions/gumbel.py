@@ -13,9 +13,10 @@ from rsample.kernels.laws.gumbel import GUMBEL_MAP
 from ._examples import LOC_SCALE, Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable
+from .transformed_distribution import TransformedDistribution
 
 
-class Gumbel(FusedSampling, torch.distributions.Gumbel):
+class Gumbel(FusedSampling, TransformedDistribution, torch.distributions.Gumbel):
     r"""Gumbel distribution of maxima with density :math:`\exp(-y - e^{-y}) / \beta`, :math:`y = (x - \mu) / \beta`.
 
     A draw is :math:`\mu - \beta\log E` with a standard exponential E that reaches down to 2**-33 with full relative

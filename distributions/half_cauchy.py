@@ -10,9 +10,10 @@ from rsample.kernels.laws.cauchy import HALF_CAUCHY_MAP, half_cauchy_icdf
 
 from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, widened
+from .transformed_distribution import TransformedDistribution
 
 
-class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
+class HalfCauchy(FusedSampling, TransformedDistribution, torch.distributions.HalfCauchy):
     r"""Half-Cauchy distribution: the absolute value of a Cauchy number of median 0.
 
     A draw is :math:`\gamma|\cot\pi t|` with t uniform in [-1/2, 1/2] and never 0; the pathwise gradient is
@@ -39,9 +40,7 @@ class HalfCauchy(FusedSampling, torch.distributions.HalfCauchy):
         # torch's own constructor makes the base's loc of a number, and waits for a GPU to have it.
         loc = torch.zeros((), dtype=scale.dtype, device=scale.device) if isinstance(scale, Tensor) else 0
         base = torch.distributions.Cauchy(loc, scale, validate_args=False)
-        torch.distributions.TransformedDistribution.__init__(
-            self, base, torch.distributions.AbsTransform(), validate_args=False
-        )
+        TransformedDistribution.__init__(self, base, torch.distributions.AbsTransform(), validate_args=False)
         self._accept(validate_args, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from rsample.kernels.laws.normal import HALF_NORMAL_MAP
 
 from ._examples import NORMAL_ROUNDING, POSITIVE, Example
 from ._sampling import FusedSampling
+from .transformed_distribution import TransformedDistribution
 
 
-class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
+class HalfNormal(FusedSampling, TransformedDistribution, torch.distributions.HalfNormal):
     r"""Half-normal distribution: the absolute value of a normal number of mean 0.
 
     A draw is :math:`\sigma|\epsilon|`; the pathwise gradient is :math:`\partial x/\partial\sigma = |\epsilon|`.
@@ -40,9 +41,7 @@ class HalfNormal(FusedSampling, torch.distributions.HalfNormal):
         # torch's own constructor makes the base's loc of a number, and waits for a GPU to have it.
         loc = torch.zeros((), dtype=scale.dtype, device=scale.device) if isinstance(scale, Tensor) else 0
         base = torch.distributions.Normal(loc, scale, validate_args=False)
-        torch.distributions.TransformedDistribution.__init__(
-            self, base, torch.distributions.AbsTransform(), validate_args=False
-        )
+        TransformedDistribution.__init__(self, base, torch.distributions.AbsTransform(), validate_args=False)
         self._accept(validate_args, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -34,3 +34,5 @@ class Independent(DelegatedSampling, torch.distributions.Independent[Distributio
             {"base_distribution": lambda p: Normal(p(-1.0, 1.0, 2), p(0.5, 2.0, 2)), "reinterpreted_batch_ndims": 1}
         ),
     )
+
+    __init__ = torch.distributions.Independent.__init__

@@ -10,9 +10,10 @@ from rsample.kernels.laws.gamma import INVERSE_GAMMA_MAP
 
 from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, broadcastable
+from .transformed_distribution import TransformedDistribution
 
 
-class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
+class InverseGamma(FusedSampling, TransformedDistribution, torch.distributions.InverseGamma):
     r"""Inverse gamma distribution: of :math:`1 / x` where x is `Gamma(concentration, rate)`.
 
     Draws and gradients are those of :class:`~rsample.distributions.Gamma`, inverted in the same kernel before anything
@@ -44,5 +45,5 @@ class InverseGamma(FusedSampling, torch.distributions.InverseGamma):
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
         concentration, rate = broadcastable(concentration=concentration, rate=rate)
-        super().__init__(concentration, rate, validate_args=False)
+        torch.distributions.InverseGamma.__init__(self, concentration, rate, validate_args=False)
         self._accept(validate_args, concentration=concentration, rate=rate)

@@ -13,9 +13,10 @@ from rsample.kernels.laws.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, k
 from ._examples import Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable, widened
+from .transformed_distribution import TransformedDistribution
 
 
-class Kumaraswamy(FusedSampling, torch.distributions.Kumaraswamy):
+class Kumaraswamy(FusedSampling, TransformedDistribution, torch.distributions.Kumaraswamy):
     r"""Kumaraswamy distribution with :math:`P(X > x) = (1 - x^a)^b` on the unit interval.
 
     A draw is :math:`(1 - \exp(-E / b))^{1/a}` with standard exponential :math:`E`, exact at both ends of the interval

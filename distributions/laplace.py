@@ -40,5 +40,5 @@ class Laplace(FusedSampling, torch.distributions.Laplace):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)
-        super().__init__(loc, scale, validate_args=False)
+        torch.distributions.Laplace.__init__(self, loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)

@@ -12,9 +12,10 @@ from rsample.kernels.laws.log_normal import LOG_NORMAL_MAP
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable
+from .transformed_distribution import TransformedDistribution
 
 
-class LogNormal(FusedSampling, torch.distributions.LogNormal):
+class LogNormal(FusedSampling, TransformedDistribution, torch.distributions.LogNormal):
     r"""Log-normal distribution: :math:`\log x` is normal with mean :math:`\mu` and standard deviation :math:`\sigma`.
 
     A draw is :math:`\exp(\mu + \sigma\epsilon)`, finite and positive in every dtype: where the exponential would
@@ -46,7 +47,7 @@ class LogNormal(FusedSampling, torch.distributions.LogNormal):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)
-        super().__init__(loc, scale, validate_args=False)
+        torch.distributions.LogNormal.__init__(self, loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
 
     def log_prob(self, value: Tensor) -> Tensor:

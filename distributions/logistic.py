@@ -102,5 +102,5 @@ class Logistic(FusedSampling, _Logistic):
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)
-        super().__init__(loc, scale, validate_args=False)
+        _Logistic.__init__(self, loc, scale, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)

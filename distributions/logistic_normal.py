@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributions import StickBreakingTransform, TransformedDistribution
+from torch.distributions import StickBreakingTransform
 
 from rsample.kernels.draws.rows.simplex import stick_breaking
 
-from ._delegation import DelegatedSampling
 from ._examples import Example
 from .normal import Normal
+from .transformed_distribution import TransformedDistribution
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +24,7 @@ class _StickBreakingTransform(StickBreakingTransform):
         return stick_breaking(x)
 
 
-class LogisticNormal(DelegatedSampling, torch.distributions.LogisticNormal):
+class LogisticNormal(TransformedDistribution, torch.distributions.LogisticNormal):
     r"""Distribution over the simplex of K + 1 coordinates: K normal numbers after a stick-breaking transform.
 
     The normal numbers are drawn in one kernel, with `loc`'s and `scale`'s pathwise gradients; the transform is torch's,

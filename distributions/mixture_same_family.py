@@ -40,3 +40,5 @@ class MixtureSameFamily(DelegatedSampling, torch.distributions.MixtureSameFamily
             }
         ),
     )
+
+    __init__ = torch.distributions.MixtureSameFamily.__init__

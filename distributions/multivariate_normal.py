@@ -72,7 +72,7 @@ class MultivariateNormal(KeyedSampling, torch.distributions.MultivariateNormal):
         given = {name: matrix for name, matrix in matrices.items() if matrix is not None}
         name, matrix = next(iter(given.items()), ("", loc))
         if len(given) != 1 or matrix.dim() < 2 or loc.dim() < 1:
-            super().__init__(loc, **given, validate_args=validate_args)  # raises
+            torch.distributions.MultivariateNormal.__init__(self, loc, **given, validate_args=validate_args)  # raises
         batch_shape = broadcast_batch({"loc": (loc, 1), name: (matrix, 2)}, square=name)
         self.loc = loc.expand(batch_shape + loc.shape[-1:])
         setattr(self, name, matrix.expand(batch_shape + matrix.shape[-2:]))

@@ -57,7 +57,7 @@ class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
         validate_args: bool | None = None,
     ) -> None:
         total_count, probs, logits = broadcastable(total_count=total_count, probs=probs, logits=logits)
-        super().__init__(total_count, probs, logits, validate_args=False)
+        torch.distributions.NegativeBinomial.__init__(self, total_count, probs, logits, validate_args=False)
         failures = total_count.type_as(self._param) if isinstance(total_count, Tensor) else total_count
         self._accept(validate_args, total_count=failures, **check_one_of(probs=probs, logits=logits))
 

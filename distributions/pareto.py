@@ -13,9 +13,10 @@ from rsample.kernels.laws.pareto import PARETO_MAP
 from ._examples import POSITIVE, Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable
+from .transformed_distribution import TransformedDistribution
 
 
-class Pareto(FusedSampling, torch.distributions.Pareto):
+class Pareto(FusedSampling, TransformedDistribution, torch.distributions.Pareto):
     r"""Pareto distribution with :math:`P(X > x) = (m / x)^\alpha` from :math:`m` on.
 
     A draw is :math:`m \exp(E / \alpha)` with standard exponential :math:`E`, made in the kernel that writes the sample;

@@ -39,7 +39,7 @@ class Poisson(FusedSampling, torch.distributions.Poisson):
     _samplers = (Sampler(POISSON_MAP),)
 
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
-        super().__init__(rate, validate_args=False)
+        torch.distributions.Poisson.__init__(self, rate, validate_args=False)
         self._accept(validate_args, rate=rate)
 
     def log_prob(self, value: Tensor) -> Tensor:

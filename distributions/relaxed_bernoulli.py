@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import SigmoidTransform, TransformedDistribution, relaxed_bernoulli
+from torch.distributions import SigmoidTransform, relaxed_bernoulli
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.relaxed_bernoulli import (
@@ -19,6 +19,7 @@ from rsample.kernels.laws.support import UNIT_INTERVAL
 
 from ._examples import LOGITS, PROBS, Example
 from ._sampling import FusedSampling, check_one_of, is_cpu_scalar
+from .transformed_distribution import TransformedDistribution
 
 
 def _checked_temperature(temperature: Tensor | float, param: object) -> Tensor:
@@ -85,14 +86,14 @@ class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoul
     ) -> None:
         given = check_one_of(probs=probs, logits=logits)
         temperature = _checked_temperature(temperature, *given.values())
-        super().__init__(temperature, probs, logits, validate_args=False)
+        relaxed_bernoulli.LogitRelaxedBernoulli.__init__(self, temperature, probs, logits, validate_args=False)
         self._accept(validate_args, temperature=temperature, **given)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._checked_log_prob_at(value)
 
 
-class RelaxedBernoulli(FusedSampling, torch.distributions.RelaxedBernoulli):
+class RelaxedBernoulli(FusedSampling, TransformedDistribution, torch.distributions.RelaxedBernoulli):
     r"""Relaxed Bernoulli distribution on (0, 1): :math:`x = \sigma((\mathrm{logit}\,p + e) / \lambda)`.
 
     e is a standard logistic number; as the temperature :math:`\lambda` goes to 0, x goes to a Bernoulli number. Samples

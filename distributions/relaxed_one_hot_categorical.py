@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import ExpTransform, TransformedDistribution
+from torch.distributions import ExpTransform
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical as TorchExpRelaxedCategorical
 
 from rsample.kernels.draws.rows.autograd import with_temperature
@@ -19,6 +19,7 @@ from ._examples import Example
 from ._sampling import KeyedSampling, checked_sample_shape, is_cpu_scalar
 from ._weights import NAMES
 from .categorical import Categorical, initialise_checked
+from .transformed_distribution import TransformedDistribution
 
 
 class _RelaxedSampling(KeyedSampling):
@@ -138,7 +139,7 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
         return self.logits
 
 
-class RelaxedOneHotCategorical(_RelaxedSampling, torch.distributions.RelaxedOneHotCategorical):
+class RelaxedOneHotCategorical(_RelaxedSampling, TransformedDistribution, torch.distributions.RelaxedOneHotCategorical):
     r"""Continuous relaxation of :class:`OneHotCategorical` to the inside of the simplex.
 
     A draw is :math:`\operatorname{softmax}((\ell + G) / T)` with standard Gumbel noise :math:`G` made in the kernel

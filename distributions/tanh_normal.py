@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import TanhTransform, TransformedDistribution
+from torch.distributions import TanhTransform
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.tanh_normal import TANH_NORMAL_MAP
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._sampling import FusedSampling, broadcastable
+from .transformed_distribution import TransformedDistribution
 
 
 class TanhNormal(FusedSampling, TransformedDistribution):
@@ -55,7 +56,7 @@ class TanhNormal(FusedSampling, TransformedDistribution):
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)
         base = torch.distributions.Normal(loc, scale, validate_args=False)
-        super().__init__(base, TanhTransform(cache_size=0), validate_args=False)
+        TransformedDistribution.__init__(self, base, TanhTransform(cache_size=0), validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale)
 
     base_dist: torch.distributions.Normal

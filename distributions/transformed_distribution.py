@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch.distributions.transforms import AffineTransform
 
@@ -32,7 +34,7 @@ class TransformedDistribution(DelegatedSampling, torch.distributions.Transformed
         ValueError: the base distribution's shape and the transforms do not go together.
     """
 
-    _examples = (
+    _examples: ClassVar[tuple[Example, ...]] = (
         Example(
             {
                 "base_distribution": lambda p: Normal(p(-1.0, 1.0), p(0.5, 2.0)),
@@ -40,3 +42,5 @@ class TransformedDistribution(DelegatedSampling, torch.distributions.Transformed
             }
         ),
     )
+
+    __init__ = torch.distributions.TransformedDistribution.__init__

@@ -174,5 +174,5 @@ class TruncatedNormal(FusedSampling, _TruncatedNormal):
         validate_args: bool | None = None,
     ) -> None:
         loc, scale, low, high = broadcastable(loc=loc, scale=scale, low=low, high=high)
-        super().__init__(loc, scale, low, high, validate_args=False)
+        _TruncatedNormal.__init__(self, loc, scale, low, high, validate_args=False)
         self._accept(validate_args, loc=loc, scale=scale, low=low, high=high)

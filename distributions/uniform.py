@@ -49,5 +49,5 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
 
     def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None) -> None:
         low, high = broadcastable(low=low, high=high)
-        super().__init__(low, high, validate_args=False)
+        torch.distributions.Uniform.__init__(self, low, high, validate_args=False)
         self._accept(validate_args, low=low, high=high)

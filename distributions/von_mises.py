@@ -61,7 +61,7 @@ class VonMises(FusedSampling, _VonMises):
 
     def __init__(self, loc: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
         loc, concentration = broadcastable(loc=loc, concentration=concentration)
-        super().__init__(loc, concentration, validate_args=False)  # type: ignore[arg-type]
+        torch.distributions.VonMises.__init__(self, loc, concentration, validate_args=False)  # type: ignore[arg-type]
         self._accept(validate_args, loc=loc, concentration=concentration)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from rsample.kernels.laws.weibull import WEIBULL_MAP
 from ._examples import POSITIVE, Example
 from ._parts import part
 from ._sampling import FusedSampling, broadcastable
+from .transformed_distribution import TransformedDistribution
 
 
-class Weibull(FusedSampling, torch.distributions.Weibull):
+class Weibull(FusedSampling, TransformedDistribution, torch.distributions.Weibull):
     r"""Weibull distribution with :math:`P(X > x) = \exp(-(x / \lambda)^k)`.
 
     A draw is :math:`\lambda E^{1/k}` with standard exponential :math:`E`, made in the kernel that writes the sample;

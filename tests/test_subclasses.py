@@ -271,3 +271,91 @@ def test_integers_are_promoted(family, name, dtype):
         assert theirs.sample((40,)).dtype == x.dtype
     if name == "probs" and family != "RelaxedOneHotCategorical":
         assert not (x[..., 1].any() if x.dim() > 1 else (x == 1).any())
+
+
+def leaving_out_normal(library):
+    class Skipping(library.Normal):
+        def __init__(self, loc, scale):
+            self.loc, self.scale = loc, scale
+            super(library.Normal, self).__init__(loc.shape, validate_args=False)
+
+    return Skipping(torch.zeros(3), torch.ones(3))
+
+
+def leaving_out_multivariate_normal(library):
+    """As GPyTorch's, whose covariance need not be a matrix in memory."""
+
+    class Skipping(library.MultivariateNormal):
+        def __init__(self, loc):
+            self.loc = loc
+            super(library.MultivariateNormal, self).__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+        def rsample(self, sample_shape=(), base_samples=None):
+            return self.loc.expand(*sample_shape, *self.loc.shape)
+
+    return Skipping(torch.zeros(2, 3))
+
+
+def leaving_out_log_normal(library):
+    class Skipping(library.LogNormal):
+        def __init__(self, loc, scale):
+            super(library.LogNormal, self).__init__(
+                library.Normal(loc, scale), [library.ExpTransform(), library.AffineTransform(10.0, 1.0)]
+            )
+
+        def expand(self, batch_shape, _instance=None):
+            return super().expand(batch_shape, self._get_checked_instance(Skipping, _instance))
+
+    return Skipping(torch.zeros(3), torch.ones(3))
+
+
+def leaving_out_chi2(library):
+    class Skipping(library.Chi2):
+        def __init__(self, df, rate):
+            super(library.Chi2, self).__init__(df / 2, rate)
+
+    return Skipping(torch.full((3,), 200.0), torch.full((3,), 5.0))
+
+
+def leaving_out_independent(library):
+    class Skipping(library.Independent):
+        def __init__(self, base):
+            self.base_dist, self.reinterpreted_batch_ndims = base, 1
+            super(library.Independent, self).__init__(torch.Size(), base.batch_shape, validate_args=False)
+
+    return Skipping(library.Normal(torch.zeros(3), 1.0))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        leaving_out_normal,
+        leaving_out_multivariate_normal,
+        leaving_out_log_normal,
+        leaving_out_chi2,
+        leaving_out_independent,
+    ],
+)
+def test_a_constructor_that_leaves_out_that_of_the_class_it_names(make):
+    """As with torch's classes, what it calls is the constructor behind."""
+    ours, theirs = (make(library) for library in BOTH)
+    assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
+    x = ours.rsample((1000,))
+    assert x.shape == theirs.rsample((1000,)).shape
+    if make is not leaving_out_multivariate_normal:
+        torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x))
+        torch.testing.assert_close(ours.rsample_with_log_prob((2,))[1].shape, theirs.log_prob(x[:2]).shape)
+        # Both are means of 3,000 numbers of a deviation below 2: within five standard errors of each other.
+        a, b = theirs.log_prob(x).mean(), theirs.log_prob(theirs.sample((1000,))).mean()
+        torch.testing.assert_close(a, b, atol=0.2, rtol=0)
+    if make is leaving_out_log_normal:
+        assert (x > 10).all()
+        assert (ours.expand((2, 3)).sample() > 10).all()
+
+
+@pytest.mark.parametrize("name", sorted(n for n in dist.__all__ if isinstance(getattr(td, n, None), type)))
+def test_classes_are_derived_as_torchs_are(name):
+    ours, theirs = getattr(dist, name), getattr(td, name)
+    for base in theirs.__mro__:
+        if base is getattr(td, base.__name__, None):
+            assert issubclass(ours, getattr(dist, base.__name__))
