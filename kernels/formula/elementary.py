@@ -98,7 +98,7 @@ OPERATIONS: dict[str, Elementary] = {
         (lambda t, y, a, b, c: t, lambda t, y, a, b, c: times(t, c), lambda t, y, a, b, c: times(t, b)),
     ),
     "neg": Elementary("({}).neg()", "-{}", "negative({})", (lambda t, y, a: -t,)),
-    "abs": Elementary("({}).abs()", "std::fabs({})", "tl.abs({})", (lambda t, y, a: torch.where(a < 0, -t, t),)),
+    "abs": Elementary("({}).abs()", "libm::fabs({})", "tl.abs({})", (lambda t, y, a: torch.where(a < 0, -t, t),)),
     "copysign": Elementary(
         "rsample::vectors::copysign({}, {})",
         None,
@@ -115,7 +115,7 @@ OPERATIONS: dict[str, Elementary] = {
     ),
     "sqrt": Elementary(
         "({}).sqrt()",
-        "std::sqrt({})",
+        "libm::sqrt({})",
         "tl.sqrt({})",
         (lambda t, y, a: 0.5 * t / y,),
         cost=5,
@@ -124,7 +124,7 @@ OPERATIONS: dict[str, Elementary] = {
     ),
     "rsqrt": Elementary(
         "({}).rsqrt()",
-        "T(1) / std::sqrt({})",
+        "T(1) / libm::sqrt({})",
         "tl.rsqrt({})",
         (lambda t, y, a: -0.5 * times(t, y) / a,),
         cost=8,

@@ -22,18 +22,18 @@ struct Bartlett {
         a[i][j] = normals[i * p + j];
         diagonal += a[i][j] * a[i][j];
       }
-      greatest = std::max(greatest, diagonal);
+      greatest = max(greatest, diagonal);
     }
     const double least = 256.0 * static_cast<double>(p) * epsilon * greatest;
     double above[MOST_ROWS];  // the roots, except for growth
     for (int64_t i = 0; i < p; ++i) {
       double growth = 1;
-      for (int64_t j = 0; j < i; ++j) growth += std::abs(a[i][j]) / above[j];
+      for (int64_t j = 0; j < i; ++j) growth += libm::fabs(a[i][j]) / above[j];
       const double square = squares[i], lowest = least * growth;
-      above[i] = std::sqrt(std::max(square, least));
-      a[i][i] = std::sqrt(std::max(square, lowest));
+      above[i] = libm::sqrt(max(square, least));
+      a[i][i] = libm::sqrt(max(square, lowest));
       slope[i] = (square > lowest ? 0.5 : square == lowest ? 0.25 : 0) / a[i][i];
-      std::fill(a[i] + i + 1, a[i] + p, 0.0);
+      fill(a[i] + i + 1, a[i] + p, 0.0);
     }
   }
 
@@ -41,7 +41,7 @@ struct Bartlett {
   template <class T>
   void times(const T* factor, double (&c)[MOST_ROWS][MOST_ROWS]) const {
     for (int64_t i = 0; i < p; ++i) {
-      std::fill_n(c[i], p, 0.0);
+      fill_n(c[i], p, 0.0);
       for (int64_t k = 0; k < p; ++k) {
         const double number = factor[i * p + k];
         for (int64_t j = 0; j <= k; ++j) c[i][j] += number * a[k][j];
@@ -84,7 +84,7 @@ void bartlett_backward(const T* grad, const T* squares, const T* normals, const 
       bartlett.make(squares + m * p, normals + m * p * p);
       bartlett.times(l, c);
       for (int64_t i = 0; i < p; ++i) {
-        std::fill_n(of_c[i], p, 0.0);
+        fill_n(of_c[i], p, 0.0);
         for (int64_t k = 0; k < p; ++k) {
           const double both = static_cast<double>(g[i * p + k]) + g[k * p + i];
           for (int64_t j = 0; j < p; ++j) of_c[i][j] += both * c[k][j];

@@ -72,7 +72,7 @@ def header(name: str) -> str:
 
 def headers(*names: str) -> str:
     """The headers that all draws need, and those of some names."""
-    return "".join(map(header, ("vectors.h", "parallel.h", "elementary.h", "noise.h", *names)))
+    return "".join(map(header, ("standard.h", "vectors.h", "parallel.h", "elementary.h", "noise.h", *names)))
 
 
 def build(source: str, what: str, dtype: torch.dtype | None = None) -> Any:

@@ -25,7 +25,7 @@ struct Simplex {
     const T log_sum = log1p(rest);
     mean = static_cast<T>(moved) / (T(1) + rest);
     log_total = logs[top] + log_sum;
-    log_rest = log(std::max(rest, std::numeric_limits<T>::min())) - log_sum;
+    log_rest = log(max(rest, std::numeric_limits<T>::min())) - log_sum;
     concentration = 0;
     for (int64_t i = 0; i < k; ++i) concentration += concentrations[i];
   }
@@ -44,7 +44,7 @@ struct Shares {
   // Elements begin .. end, all of one row.
   void add(const Simplex<T>& row, int64_t begin, int64_t end) {
     while (begin < end) {
-      const int64_t n = std::min<int64_t>(end - begin, SIZE - count);
+      const int64_t n = min<int64_t>(end - begin, SIZE - count);
       for (int64_t i = 0; i < n; ++i) {
         inputs[0][count + i] = (grads[begin + i] - row.grad) - row.mean;
         inputs[1][count + i] = concentrations[begin + i];

@@ -40,9 +40,9 @@ inline float select(bool condition, float yes, float no) {
 
 // So that templates over both types have one name for each function; those of float are below.
 inline double select(bool condition, double yes, double no) { return condition ? yes : no; }
-inline double log(double x) { return std::log(x); }
-inline double log1p(double x) { return std::log1p(x); }
-inline double exp(double x) { return std::exp(x); }
+inline double log(double x) { return libm::log(x); }
+inline double log1p(double x) { return libm::log1p(x); }
+inline double exp(double x) { return libm::exp(x); }
 
 // ------------------------------------------------------------------------------------------------------- logarithms
 
@@ -94,7 +94,7 @@ inline float log1p(float x) {
   // What the sum lost, exactly for x up to 1 (Dekker, "A floating-point technique for extending the available
   // precision", 1971); beyond, half a unit in the last place of u counts for less than that of the result.
   const float lost = select(x < 1.0f, x - (u - 1.0f), 0.0f);
-  const float scale = as_float(static_cast<uint32_t>(127 - std::min(e, 1)) << 23);
+  const float scale = as_float(static_cast<uint32_t>(127 - min(e, 1)) << 23);
   return log_limits(u, log_split(e, multiply_add(lost, scale, mantissa(u, e) - 1.0f)));
 }
 
@@ -143,9 +143,9 @@ inline float expm1(float x) {
 }
 
 inline float tanh(float x) {
-  const float twice = 2.0f * std::fabs(x);
+  const float twice = 2.0f * libm::fabs(x);
   const float rise = expm1(select(twice > 30.0f, 30.0f, twice));  // 1 beyond
-  return std::copysign(rise / (rise + 2.0f), x);
+  return __builtin_copysignf(rise / (rise + 2.0f), x);
 }
 
 // ---------------------------------------------------------------------------------------------------------- vectors

@@ -33,7 +33,7 @@ struct Window {
   void number(uint64_t offset, int64_t block, int64_t count, uint64_t* numbers) const {
     for (int64_t done = 0; done < count;) {
       int64_t outer = (block + done) / sizes[rank - 1], at = (block + done) % sizes[rank - 1];
-      const int64_t run = std::min(count - done, sizes[rank - 1] - at);
+      const int64_t run = min(count - done, sizes[rank - 1] - at);
       for (int64_t d = rank - 2; d >= 0; outer /= sizes[d--]) at += outer % sizes[d] * strides[d];
       for (int64_t i = 0; i < run; ++i) numbers[done + i] = offset + static_cast<uint64_t>(at + i);
       done += run;
@@ -135,9 +135,9 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
   const int64_t first_block = first / PER_BLOCK;
   const int64_t lead = first % PER_BLOCK;  // elements of the first block that belong to whoever came before
   const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
-  std::vector<double> partial_sums[Map::MOST_OUTPUTS];
+  Array<double> partial_sums[Map::MOST_OUTPUTS];
   for (int k = 0; k < OUTPUTS; ++k) {
-    if (outputs[k].mode == SUM) partial_sums[k].resize(groups);
+    if (outputs[k].mode == SUM) partial_sums[k] = Array<double>(groups);
   }
 
   constexpr int64_t LEAST = Looping<Noise> ? GRAIN_OF_LOOPS : GRAIN;
@@ -146,15 +146,15 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
     alignas(64) uint32_t words[TILE_WORDS];
     alignas(64) T noise[NUMBERS] = {}, input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
-      if (!inputs[i].dense) std::fill_n(input_tiles[i], SIZE, *inputs[i].data);
+      if (!inputs[i].dense) fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
     for (int64_t group = group_begin; group < group_end; ++group) {
       V sums[Map::MOST_OUTPUTS];
       for (int k = 0; k < OUTPUTS; ++k) sums[k] = V(T(0));
-      for (int64_t tile = group * GROUP_TILES; tile < std::min((group + 1) * GROUP_TILES, tiles); ++tile) {
+      for (int64_t tile = group * GROUP_TILES; tile < min((group + 1) * GROUP_TILES, tiles); ++tile) {
         // Elements begin .. end of this tile are ours; in memory they start at `at`.
-        const int64_t begin = std::max<int64_t>(lead - tile * SIZE, 0);
-        const int64_t end = std::min<int64_t>(lead + n - tile * SIZE, SIZE);
+        const int64_t begin = max<int64_t>(lead - tile * SIZE, 0);
+        const int64_t end = min<int64_t>(lead + n - tile * SIZE, SIZE);
         const int64_t at = tile * SIZE + begin - lead;
         const bool whole = end - begin == SIZE;
         const T* in[Map::MOST_INPUTS + 1];
@@ -162,7 +162,7 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
         for (int i = 0; i < INPUTS; ++i) {
           in[i] = inputs[i].dense && whole ? inputs[i].data + at : input_tiles[i];
           if (inputs[i].dense && !whole) {
-            std::fill_n(input_tiles[i], SIZE, T(1));
+            fill_n(input_tiles[i], SIZE, T(1));
             copy_n(inputs[i].data + at, end - begin, input_tiles[i] + begin);
           }
         }
@@ -201,8 +201,8 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
           if (outputs[k].mode == DENSE && !whole) {
             copy_n(output_tiles[k] + begin, end - begin, static_cast<T*>(outputs[k].data) + at);
           } else if (outputs[k].mode == SUM) {
-            std::fill_n(output_tiles[k], begin, T(0));
-            std::fill(output_tiles[k] + end, output_tiles[k] + SIZE, T(0));
+            fill_n(output_tiles[k], begin, T(0));
+            fill(output_tiles[k] + end, output_tiles[k] + SIZE, T(0));
             for (int j = 0; j < SIZE; j += V::size()) sums[k] = sums[k] + V::loadu(output_tiles[k] + j);
           }
         }

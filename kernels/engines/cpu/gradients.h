@@ -22,7 +22,7 @@ inline double sum_over(int64_t k, const Term& term) {
   const auto add = [](const V& a, const V& b) { return a + b; };
   double total = 0;
   for (int64_t begin = 0; begin < k; begin += PART) {
-    const int64_t end = std::min(begin + PART, k);
+    const int64_t end = min(begin + PART, k);
     V part(T(0));
     int64_t i = begin;
     for (; i + V::size() <= end; i += V::size()) part = part + term(i, V::size());
@@ -37,7 +37,7 @@ template <class T, class Value>
 inline void write_over(int64_t k, T* out, const Value& value) {
   using V = Vector<T>;
   for (int64_t i = 0; i < k; i += V::size()) {
-    const int64_t count = std::min<int64_t>(k - i, V::size());
+    const int64_t count = min<int64_t>(k - i, V::size());
     value(i, count).store(out + i, static_cast<int>(count));
   }
 }
@@ -63,7 +63,7 @@ void relaxed_gradient(const T* samples, const T* grads, int64_t rows, int64_t k,
                       double* of_temperature) {
   using V = Vector<T>;
   const V t(static_cast<T>(temperature)), least(std::numeric_limits<T>::min());
-  std::vector<double> moved(of_temperature ? rows : 0);
+  Array<double> moved(of_temperature ? rows : 0);
   each_row(rows, k, [&](int64_t row) {
     const T *sample = samples + row * k, *grad = grads + row * k;
     T* result = results + row * k;

@@ -70,7 +70,7 @@ inline int64_t integer_part(float x) {
   // Without an instruction for it. Shifts of 64 bits that are too wide are those of numbers below 1.
   const uint32_t bits = as_bits(x);
   const int64_t shift = static_cast<int64_t>(bits >> 23) - 150, significand = (bits & 0x7FFFFF) | 0x800000;
-  const int64_t right = std::min<int64_t>(std::max<int64_t>(-shift, 0), 63), left = std::max<int64_t>(shift, 0);
+  const int64_t right = min<int64_t>(max<int64_t>(-shift, 0), 63), left = max<int64_t>(shift, 0);
   return (significand << left) >> right;
 #endif
 }
@@ -83,7 +83,7 @@ inline int64_t integer_part(double x) {
   std::memcpy(&bits, &x, 8);
   const int64_t shift = static_cast<int64_t>(bits >> 52) - 1075;
   const int64_t significand = (bits & 0xFFFFFFFFFFFFF) | 0x10000000000000;
-  const int64_t right = std::min<int64_t>(std::max<int64_t>(-shift, 0), 63), left = std::max<int64_t>(shift, 0);
+  const int64_t right = min<int64_t>(max<int64_t>(-shift, 0), 63), left = max<int64_t>(shift, 0);
   return (significand << left) >> right;
 #endif
 }
@@ -131,7 +131,7 @@ __attribute__((noinline)) T largest(const W* weights, int64_t k) {
   }
   V most[4] = {V(top), V(top), V(top), V(top)};
   for (int64_t begin = 0; begin < k; begin += UNITS) {
-    const int64_t n = std::min<int64_t>(k - begin, UNITS);
+    const int64_t n = min<int64_t>(k - begin, UNITS);
     const T* w = widened(weights + begin, n, buffer);
     int64_t j = 0;
     for (; j + 4 * V::size() <= n; j += 4 * V::size()) {
@@ -141,7 +141,7 @@ __attribute__((noinline)) T largest(const W* weights, int64_t k) {
     for (; j < n; ++j) top = w[j] > top ? w[j] : top;
   }
   const auto of_two = [](const V& a, const V& b) { return larger(a, b); };
-  return std::max(top, reduced(of_two, of_two(of_two(most[0], most[1]), of_two(most[2], most[3]))));
+  return max(top, reduced(of_two, of_two(of_two(most[0], most[1]), of_two(most[2], most[3]))));
 }
 
 // Makes tables of running sums, of which each has `stride` numbers. Short rows become units together.
@@ -172,7 +172,7 @@ class Tables {
       for (int j = 0; j < n; ++j) total += in_units[j];
       sums[blocks++] = total;
     }
-    if (total == 0) std::fill_n(sums, blocks, int64_t{1});
+    if (total == 0) fill_n(sums, blocks, int64_t{1});
     return top;
   }
 
@@ -191,7 +191,7 @@ class Tables {
     for (int done = 0; done < count; done += static_cast<int>(k), first += stride) {
       int64_t total = 0;
       for (int64_t j = 0; j < k; ++j) first[j] = total += in_units[done + j];
-      if (total == 0) std::fill_n(first, k, int64_t{1});
+      if (total == 0) fill_n(first, k, int64_t{1});
     }
     count = 0;
   }
@@ -212,7 +212,7 @@ class Tables {
   void make_units(int n) { from_probs ? units<T, true>(pending, n, bits, in_units) : units<T, false>(pending, n, bits, in_units); }
 
   __attribute__((noinline)) int block(const W* weights, T top, int64_t begin) {
-    const int n = static_cast<int>(std::min<int64_t>(k - begin, UNITS));
+    const int n = static_cast<int>(min<int64_t>(k - begin, UNITS));
     make_relative(widened(weights + begin, n, buffer), n, top, pending);
     make_units(n);
     return n;
@@ -224,7 +224,7 @@ class Tables {
       const int n = block(weights, top, begin);
       for (int j = 0; j < n; ++j) sums[begin + j] = total += in_units[j];
     }
-    if (total == 0) std::fill_n(sums, k, int64_t{1});
+    if (total == 0) fill_n(sums, k, int64_t{1});
   }
 };
 
@@ -257,8 +257,8 @@ struct Draws {
   void flush() {
     if (count == 0) return;
     alignas(64) uint32_t words[2][TILE_WORDS];
-    std::fill(block + blocks, block + SIZE, block[0]);
-    std::fill(first + count, first + SIZE, first[0]);
+    fill(block + blocks, block + SIZE, block[0]);
+    fill(first + count, first + SIZE, first[0]);
     for (int tile = 0; tile * TILE_BLOCKS < blocks; ++tile) {
       philox4x32_10(seed, block + tile * TILE_BLOCKS, 0, 0, words[tile]);
     }
@@ -266,7 +266,7 @@ struct Draws {
       const uint64_t total = sums[first[i] + length - 1], u = join_words(&words[0][0] + 2 * word[i]);
       x[i] = static_cast<int64_t>(static_cast<unsigned __int128>(u) * total >> 64);
     }
-    std::fill(x + count, x + SIZE, int64_t{0});
+    fill(x + count, x + SIZE, int64_t{0});
     copy_n(first, SIZE, at);
     for (int64_t left = length; left > 1;) {
       const int64_t half = left / 2;
@@ -313,7 +313,7 @@ inline void each(const Dimensions& dims, int64_t begin, int64_t end, const Body&
   const int64_t last = dims.rank - 1;
   while (begin < end) {
     Place place = place_of(dims, begin);
-    const int64_t run = last < 0 ? 1 : std::min(end - begin, dims.sizes[last] - begin % dims.sizes[last]);
+    const int64_t run = last < 0 ? 1 : min(end - begin, dims.sizes[last] - begin % dims.sizes[last]);
     const int64_t out = last < 0 ? 0 : dims.out[last], number = last < 0 ? 0 : dims.number[last];
     for (int64_t i = 0; i < run; ++i) {
       body(place);
@@ -323,16 +323,6 @@ inline void each(const Dimensions& dims, int64_t begin, int64_t end, const Body&
     begin += run;
   }
 }
-
-// Numbers that are not set yet.
-template <class T>
-struct Array {
-  T* numbers;
-  explicit Array(int64_t n) : numbers(new T[n]) {}
-  Array(const Array&) = delete;
-  ~Array() { delete[] numbers; }
-  T& operator[](int64_t i) const { return numbers[i]; }
-};
 
 // The sums that draws look up lie in the first-level cache, unless a row has more, and the draws of neighbouring rows,
 // at least so many, are written together.
@@ -347,19 +337,19 @@ void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dim
   // Rows vary faster than their draws, in the sample, or slower.
   const bool rows_inside = rows_of.rank > 0 && draws_of.rank > 0 &&
                            rows_of.out[rows_of.rank - 1] < draws_of.out[draws_of.rank - 1];
-  const int64_t group = std::min(rows, std::max<int64_t>(TABLE / k, rows_inside && k < TABLE ? NEIGHBOURS : 1));
+  const int64_t group = min(rows, max<int64_t>(TABLE / k, rows_inside && k < TABLE ? NEIGHBOURS : 1));
   const int64_t groups = (rows + group - 1) / group;
   // Many draws are cut, too, where making the table again for each part is a small part of the work.
-  const int64_t chunk = std::max<int64_t>(4 * k, TASK_NANOSECONDS / (8 * group)), chunks = (draws + chunk - 1) / chunk;
+  const int64_t chunk = max<int64_t>(4 * k, TASK_NANOSECONDS / (8 * group)), chunks = (draws + chunk - 1) / chunk;
   // Where draws are few, sums of blocks are enough: each draw makes those within one block again.
   const bool blocks = draws * (2 * UNITS) <= k;
   const int64_t length = blocks ? (k + UNITS - 1) / UNITS : k;
   const int64_t stride = length % 16 == 0 ? length + 8 : length;  // or rows would share a few sets of the cache
-  const int64_t grain = std::max<int64_t>(TASK_NANOSECONDS / (group * (2 * k + 8 * std::min(draws, chunk))), 1);
+  const int64_t grain = max<int64_t>(TASK_NANOSECONDS / (group * (2 * k + 8 * min(draws, chunk))), 1);
   parallel_for(0, groups * chunks, grain, [&](int64_t begin, int64_t end) {
-    const Array<int64_t> sums(group * stride);
-    const Array<Place> places(group);
-    const Array<T> tops(group);
+    const auto sums = Array<int64_t>::unset(group * stride);
+    const auto places = Array<Place>::unset(group);
+    const auto tops = Array<T>::unset(group);
     Tables<W, T> tables(k, stride, from_probs);
     const auto category = [&](int64_t table, int64_t found, int64_t x) {
       if (!blocks) return found;
@@ -368,7 +358,7 @@ void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dim
     };
     Draws<decltype(category)> at_hand{seed, offset, &sums[0], length, index, category};
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t first_row = task / chunks * group, count = std::min(group, rows - first_row);
+      const int64_t first_row = task / chunks * group, count = min(group, rows - first_row);
       for (int64_t row = 0; row < count; ++row) {
         places[row] = place_of(rows_of, first_row + row);
         if (blocks) {
@@ -378,7 +368,7 @@ void inversion(const W* weights, int64_t k, const Dimensions& rows_of, const Dim
         }
       }
       if (!blocks) tables.flush();
-      const int64_t first = task % chunks * chunk, last = std::min(first + chunk, draws);
+      const int64_t first = task % chunks * chunk, last = min(first + chunk, draws);
       if (rows_inside) {
         each(draws_of, first, last, [&](const Place& place) {
           for (int64_t row = 0; row < count; ++row) {

@@ -143,7 +143,7 @@ struct centered_candidates {
 // std::floor, which may raise a floating-point exception, keeps a loop from being vectorised.
 template <class T>
 inline T floor(T x) {
-  const T nearest = std::nearbyint(x);
+  const T nearest = libm::nearbyint(x);
   return nearest - select(nearest > x, T(1), T(0));
 }
 
@@ -163,7 +163,7 @@ inline float cotangent(float t) {  // of pi t
   return multiply_add(-square, q, 0.318309886f) / t;
 }
 
-inline double cotangent(double t) { return 1 / std::tan(3.141592653589793 * t); }
+inline double cotangent(double t) { return 1 / libm::tan(3.141592653589793 * t); }
 
 // -------------------------------------------------------------------------------------------------------------- loops
 
@@ -326,7 +326,7 @@ struct nothing {
   static constexpr int VALUES = 1;
   template <class T>
   static void fill(uint64_t, const uint64_t*, const T* const*, int n, T* noise) {
-    std::fill_n(noise, n, T(0));
+    fill_n(noise, n, T(0));
   }
 };
 

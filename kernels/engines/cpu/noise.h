@@ -18,7 +18,7 @@ constexpr int64_t GRAIN_OF_LOOPS = 1 << 13;  // of noise that loops
 
 // How many units of work a thread takes at least, of which each is so much.
 inline int64_t units(int64_t grain, int64_t unit) {
-  unit = std::max<int64_t>(unit, 1);
+  unit = max<int64_t>(unit, 1);
   return (grain + unit - 1) / unit;
 }
 
@@ -140,7 +140,7 @@ inline void unit_circle(uint32_t angle_word, float& cosine, float& sine) {
 // Box and Muller's pair from a radius word and an angle word.
 inline void normal_pair(uint32_t radius_word, uint32_t angle_word, float& first, float& second) {
   const float u = open_unit(radius_word);
-  const float radius = std::sqrt(-2.0f * log_unit(u));
+  const float radius = libm::sqrt(-2.0f * log_unit(u));
   float cosine, sine;
   unit_circle(angle_word, cosine, sine);
   first = radius * cosine;
@@ -151,13 +151,13 @@ inline uint64_t join_words(const uint32_t* words) { return (static_cast<uint64_t
 
 inline void uniform_from_words(const uint32_t* words, int bits, float* u) {
   const uint32_t mask = (uint32_t{1} << bits) - 1;
-  const float scale = std::ldexp(1.0f, -bits);
+  const float scale = __builtin_ldexpf(1.0f, -bits);
   for (int i = 0; i < TILE<float>; ++i) u[i] = static_cast<float>(static_cast<int32_t>(words[i] & mask)) * scale;
 }
 
 inline void uniform_from_words(const uint32_t* words, int bits, double* u) {
   const uint64_t mask = (uint64_t{1} << bits) - 1;
-  const double scale = std::ldexp(1.0, -bits);
+  const double scale = __builtin_ldexp(1.0, -bits);
   for (int i = 0; i < TILE<double>; ++i) {
     u[i] = static_cast<double>(static_cast<int64_t>(join_words(words + 2 * i) & mask)) * scale;
   }

@@ -15,13 +15,13 @@ void onion(const T* squares, const T* normals, int64_t matrices, int64_t n, T* o
       T* to = out + row * n;
       double norm = 0, taken = 0;
       for (int64_t j = 0; j < i; ++j) norm += static_cast<double>(direction[j]) * direction[j];
-      const double scale = std::sqrt(static_cast<double>(squares[row]) / std::max<double>(norm, tiny));
+      const double scale = libm::sqrt(static_cast<double>(squares[row]) / max<double>(norm, tiny));
       for (int64_t j = 0; j < i; ++j) {
         to[j] = static_cast<T>(scale * direction[j]);
         taken += static_cast<double>(to[j]) * to[j];
       }
-      to[i] = static_cast<T>(std::sqrt(std::max<double>(1 - taken, tiny)));
-      std::fill(to + i + 1, to + n, T(0));
+      to[i] = static_cast<T>(libm::sqrt(max<double>(1 - taken, tiny)));
+      fill(to + i + 1, to + n, T(0));
     }
   });
 }

@@ -30,9 +30,9 @@ inline void parallel_for(int64_t begin, int64_t end, int64_t grain, const Body& 
 #pragma omp parallel
   {
     const int64_t most = (end - begin + grain - 1) / grain;
-    const int64_t threads = std::min<int64_t>(omp_get_num_threads(), most);
+    const int64_t threads = min<int64_t>(omp_get_num_threads(), most);
     const int64_t size = (end - begin + threads - 1) / threads, from = begin + omp_get_thread_num() * size;
-    if (from < end) body(from, std::min(end, from + size));
+    if (from < end) body(from, min(end, from + size));
   }
 }
 

@@ -8,7 +8,7 @@ namespace rsample {
 template <class T>
 struct Columns {
   int64_t width;
-  std::vector<T> numbers;
+  Array<T> numbers;
 
   explicit Columns(const Draw& d) : width(ceil_div(d.n, LANES<T>) * LANES<T>), numbers(d.k * width) {}
 
@@ -16,7 +16,7 @@ struct Columns {
     // Some columns at a time, whose ends stay in the cache.
     for (int64_t first = 0; first < d.k; first += LANES<T>) {
       for (int64_t i = d.triangular ? first : 0; i < d.n; ++i) {
-        for (int64_t j = first; j < std::min<int64_t>(first + LANES<T>, d.end(i)); ++j) {
+        for (int64_t j = first; j < min<int64_t>(first + LANES<T>, d.end(i)); ++j) {
           numbers[j * width + i] = matrix[i * factor.row + j * factor.column];
         }
       }
@@ -51,15 +51,15 @@ inline void columns_block(const Draw& d, const Columns<T>& columns, int64_t i, c
     for (int v = 0; v < V; ++v) sums[r][v] = Vector<T>(T(0));
   }
   const T* from = columns.numbers.data() + i;
-  const int64_t whole = d.triangular ? std::min(d.k, i + LANES<T>) : d.k;
+  const int64_t whole = d.triangular ? min(d.k, i + LANES<T>) : d.k;
   add_columns<0>(sums, from, columns.width, eps, d.k, 0, whole);
   // The triangle's end: each vector has one vector of columns more than the one before.
-  if constexpr (V > 1) add_columns<1>(sums, from, columns.width, eps, d.k, whole, std::min(d.k, whole + LANES<T>));
+  if constexpr (V > 1) add_columns<1>(sums, from, columns.width, eps, d.k, whole, min(d.k, whole + LANES<T>));
   if constexpr (V > 2) {
-    add_columns<2>(sums, from, columns.width, eps, d.k, whole + LANES<T>, std::min(d.k, whole + 2 * LANES<T>));
+    add_columns<2>(sums, from, columns.width, eps, d.k, whole + LANES<T>, min(d.k, whole + 2 * LANES<T>));
   }
   if constexpr (V > 3) {
-    add_columns<3>(sums, from, columns.width, eps, d.k, whole + 2 * LANES<T>, std::min(d.k, whole + 3 * LANES<T>));
+    add_columns<3>(sums, from, columns.width, eps, d.k, whole + 2 * LANES<T>, min(d.k, whole + 3 * LANES<T>));
   }
 #pragma GCC unroll 4
   for (int r = 0; r < N; ++r) {
@@ -71,7 +71,7 @@ inline void columns_block(const Draw& d, const Columns<T>& columns, int64_t i, c
 template <int N, class T>
 inline void columns_rows(const Draw& d, const Columns<T>& columns, const T* eps, T* x) {
   for (int64_t i = 0; i < d.n; i += VECTORS * LANES<T>) {
-    switch (std::min<int64_t>((columns.width - i) / LANES<T>, VECTORS)) {
+    switch (min<int64_t>((columns.width - i) / LANES<T>, VECTORS)) {
       case 1: columns_block<N, 1>(d, columns, i, eps, x); break;
       case 2: columns_block<N, 2>(d, columns, i, eps, x); break;
       case 3: columns_block<N, 3>(d, columns, i, eps, x); break;
@@ -103,18 +103,18 @@ void forward_columns(const Forward<T>& f) {
   parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
     Normals<T> normals, own_normals;
     Columns<T> columns(d);
-    std::vector<T> x(BLOCK * columns.width);
+    Array<T> x(BLOCK * columns.width);
     int64_t packed = -1;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t run = task / tiles, t = task % tiles * ROWS<T>;
       const int64_t s = run / d.rows.factors, b = run % d.rows.factors;
-      const int64_t rows = std::min<int64_t>(d.rows.after - t, ROWS<T>), row = run * d.rows.after + t;
+      const int64_t rows = min<int64_t>(d.rows.after - t, ROWS<T>), row = run * d.rows.after + t;
       if (b != packed) columns.pack(d, f.factor, f.factor.data + b * f.factor.factors);
       packed = b;
       const T* eps = normals.of(d.seed, d.offset, d.stream, row * d.k, rows * d.k);
       const T* own = f.scale.data ? own_normals.of(d.seed, d.offset, 0, row * d.n, rows * d.n) : nullptr;
       for (int64_t r = 0; r < rows; r += BLOCK) {
-        const int64_t together = std::min<int64_t>(rows - r, BLOCK);
+        const int64_t together = min<int64_t>(rows - r, BLOCK);
         if (together == BLOCK) {
           columns_rows<BLOCK>(d, columns, eps + r * d.k, x.data());
         } else {

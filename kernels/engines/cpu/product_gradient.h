@@ -36,7 +36,7 @@ template <int N, class T>
 inline void outer_rows(const T* grad, int64_t n, const T* eps, int64_t k, int64_t rows, int64_t end, T* sums,
                        int64_t width) {
   for (int64_t j = 0; j < end; j += VECTORS * LANES<T>) {
-    switch (std::min<int64_t>(ceil_div(end - j, LANES<T>), VECTORS)) {
+    switch (min<int64_t>(ceil_div(end - j, LANES<T>), VECTORS)) {
       case 1: outer_block<N, 1>(grad, n, eps + j, k, rows, sums + j, width); break;
       case 2: outer_block<N, 2>(grad, n, eps + j, k, rows, sums + j, width); break;
       case 3: outer_block<N, 3>(grad, n, eps + j, k, rows, sums + j, width); break;
@@ -51,7 +51,7 @@ template <class T>
 struct ColumnSums {
   const Draw& d;
   int64_t width = ceil_div(d.k, LANES<T>) * LANES<T>;
-  std::vector<T> beside = std::vector<T>(width == d.k ? 0 : d.n * width);
+  Array<T> beside = Array<T>(width == d.k ? 0 : d.n * width);
   T *out = nullptr, *sums = nullptr;
 
   explicit ColumnSums(const Draw& draw) : d(draw) {}
@@ -59,7 +59,7 @@ struct ColumnSums {
   void begin(T* result) {
     out = result;
     sums = width == d.k ? out : beside.data();
-    std::fill_n(sums, d.n * width, T(0));
+    fill_n(sums, d.n * width, T(0));
   }
 
   void add(const T* grad, const T* eps, int64_t rows) {
@@ -73,7 +73,7 @@ struct ColumnSums {
   void finish() {
     for (int64_t i = 0; i < d.n; ++i) {
       if (sums != out) copy_n(sums + i * width, d.end(i), out + i * d.k);
-      std::fill(out + i * d.k + d.end(i), out + (i + 1) * d.k, T(0));
+      fill(out + i * d.k + d.end(i), out + (i + 1) * d.k, T(0));
     }
   }
 };
@@ -82,8 +82,8 @@ struct ColumnSums {
 template <class T>
 struct LaneSums {
   const Draw& d;
-  std::vector<T> sums = std::vector<T>(d.n * d.k * LANES<T>);
-  std::vector<T> grads = std::vector<T>(d.n * ROWS<T>), noise = std::vector<T>(d.k * ROWS<T>);
+  Array<T> sums = Array<T>(d.n * d.k * LANES<T>);
+  Array<T> grads = Array<T>(d.n * ROWS<T>), noise = Array<T>(d.k * ROWS<T>);
 
   T* out = nullptr;
 
@@ -91,11 +91,11 @@ struct LaneSums {
 
   void begin(T* result) {
     out = result;
-    std::fill(sums.begin(), sums.end(), T(0));
+    fill(sums.begin(), sums.end(), T(0));
   }
 
   void add(const T* grad, const T* eps, int64_t rows) {
-    if (rows < ROWS<T>) std::fill(grads.begin(), grads.end(), T(0));
+    if (rows < ROWS<T>) fill(grads.begin(), grads.end(), T(0));
     turn(grad, rows, d.n, grads.data());
     turn(eps, rows, d.k, noise.data());
     for (int64_t i = 0; i < d.n; ++i) {
@@ -119,7 +119,7 @@ struct LaneSums {
       for (int64_t j = 0; j < d.end(i); ++j) {
         out[i * d.k + j] = sum_of_lanes(Vector<T>::loadu(sums.data() + (i * d.k + j) * LANES<T>));
       }
-      std::fill(out + i * d.k + d.end(i), out + (i + 1) * d.k, T(0));
+      fill(out + i * d.k + d.end(i), out + (i + 1) * d.k, T(0));
     }
   }
 };
@@ -129,22 +129,22 @@ void backward_shared(const Backward<T>& f) {
   const Draw& d = f.draw;
   const int64_t tiles_of_run = ceil_div(d.rows.after, ROWS<T>), tiles = d.rows.before * tiles_of_run;
   const int64_t size = d.n * d.k;
-  const int64_t least = std::max<int64_t>(2 * TASK / (ROWS<T> * d.n), 4);  // tiles of a part
-  const int64_t most = std::min(PARTS, std::max<int64_t>(PARTIAL / (size * d.rows.factors), 1));
-  const int64_t tiles_of_part = std::max(ceil_div(tiles, most), std::min(least, tiles));
+  const int64_t least = max<int64_t>(2 * TASK / (ROWS<T> * d.n), 4);  // tiles of a part
+  const int64_t most = min(PARTS, max<int64_t>(PARTIAL / (size * d.rows.factors), 1));
+  const int64_t tiles_of_part = max(ceil_div(tiles, most), min(least, tiles));
   const int64_t parts = ceil_div(tiles, tiles_of_part);
-  std::vector<T> partial(parts > 1 ? parts * d.rows.factors * size : 0);
-  const int64_t rows_of_part = std::min(tiles_of_part * ROWS<T>, d.rows.before * d.rows.after);
+  Array<T> partial(parts > 1 ? parts * d.rows.factors * size : 0);
+  const int64_t rows_of_part = min(tiles_of_part * ROWS<T>, d.rows.before * d.rows.after);
   parallel_for(0, d.rows.factors * parts, units(GRAIN, work(d, rows_of_part)), [&](int64_t begin, int64_t end) {
     Normals<T> normals;
     Sums sums(d);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t b = task / parts, first = task % parts * tiles_of_part;
       sums.begin((parts > 1 ? partial.data() : f.out) + task * size);
-      for (int64_t tile = first; tile < std::min(first + tiles_of_part, tiles); ++tile) {
+      for (int64_t tile = first; tile < min(first + tiles_of_part, tiles); ++tile) {
         const int64_t s = tile / tiles_of_run, t = tile % tiles_of_run * ROWS<T>;
         const int64_t row = (s * d.rows.factors + b) * d.rows.after + t;
-        const int64_t rows = std::min<int64_t>(d.rows.after - t, ROWS<T>);
+        const int64_t rows = min<int64_t>(d.rows.after - t, ROWS<T>);
         const T* eps = normals.of(d.seed, d.offset, d.stream, row * d.k, rows * d.k);
         sums.add(f.grad + row * d.n, eps, rows);
       }
@@ -173,8 +173,8 @@ inline void outer_product(const Draw& d, int64_t begin, int64_t end, const T* gr
     const int64_t counted = d.end(i);
     T* row = out + i * d.k;
     for (int64_t j = 0; j < (ADD ? counted : d.k); j += LANES<T>) {
-      const int64_t masked = LANES<T> - std::min<int64_t>(std::max<int64_t>(counted - j, 0), LANES<T>);
-      const int64_t count = std::min<int64_t>((end - i) * d.k - j, LANES<T>);
+      const int64_t masked = LANES<T> - min<int64_t>(max<int64_t>(counted - j, 0), LANES<T>);
+      const int64_t count = min<int64_t>((end - i) * d.k - j, LANES<T>);
       Vector<T> value = (g * Vector<T>::loadu(eps + j)) & Vector<T>::loadu(masks + masked);
       if constexpr (ADD) value = value + Vector<T>::loadu(row + j, count);
       value.store(row + j, count);
@@ -187,8 +187,8 @@ template <class T>
 void backward_rows(const Backward<T>& f) {
   const Draw& d = f.draw;
   const Rows& rows = d.rows;
-  const int64_t size = d.n * d.k, factors_of_task = std::max<int64_t>(TASK / size, 1);
-  const int64_t parts = std::min(ceil_div(size, LARGE), d.n);
+  const int64_t size = d.n * d.k, factors_of_task = max<int64_t>(TASK / size, 1);
+  const int64_t parts = min(ceil_div(size, LARGE), d.n);
   T masks[2 * LANES<T>];
   std::memset(masks, 0xFF, sizeof masks / 2);
   std::memset(masks + LANES<T>, 0, sizeof masks / 2);
@@ -196,7 +196,7 @@ void backward_rows(const Backward<T>& f) {
   parallel_for(0, ceil_div(rows.factors, factors_of_task) * parts, grain, [&](int64_t begin, int64_t end) {
     Normals<T> normals;
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t first = task / parts * factors_of_task, last = std::min(first + factors_of_task, rows.factors);
+      const int64_t first = task / parts * factors_of_task, last = min(first + factors_of_task, rows.factors);
       const int64_t part = task % parts, from = part * d.n / parts, to = (part + 1) * d.n / parts;
       for (int64_t s = 0; s < rows.before; ++s) {
         int64_t row = (s * rows.factors + first) * rows.after;

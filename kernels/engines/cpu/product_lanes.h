@@ -75,12 +75,12 @@ void forward_lanes(const Forward<T>& f) {
   const int64_t tiles = ceil_div(d.rows.after, ROWS<T>), runs = d.rows.before * d.rows.factors;
   parallel_for(0, runs * tiles, units(GRAIN, work(d, ROWS<T>)), [&](int64_t begin, int64_t end) {
     Normals<T> normals, own_normals;
-    std::vector<T> turned(ROWS<T> * d.k);
+    Array<T> turned(ROWS<T> * d.k);
     alignas(64) T x[BLOCK * ROWS<T>];
     for (int64_t task = begin; task < end; ++task) {
       const int64_t run = task / tiles, t = task % tiles * ROWS<T>;
       const int64_t s = run / d.rows.factors, b = run % d.rows.factors;
-      const int64_t rows = std::min<int64_t>(d.rows.after - t, ROWS<T>), row = run * d.rows.after + t;
+      const int64_t rows = min<int64_t>(d.rows.after - t, ROWS<T>), row = run * d.rows.after + t;
       const int64_t vectors = ceil_div(rows, LANES<T>);
       turn(normals.of(d.seed, d.offset, d.stream, row * d.k, rows * d.k), rows, d.k, turned.data());
       const T* own = f.scale.data ? own_normals.of(d.seed, d.offset, 0, row * d.n, rows * d.n) : nullptr;
@@ -97,7 +97,7 @@ void forward_lanes(const Forward<T>& f) {
         write_rows<1>(f, i, rows, x, loc, scale, own, out);
       }
       if (f.norm) {
-        std::fill_n(x, ROWS<T>, T(0));
+        fill_n(x, ROWS<T>, T(0));
         for (int64_t j = 0; j < d.k; ++j) {
           for (int r = 0; r < ROWS<T>; ++r) {
             x[r] = multiply_add(turned[j * ROWS<T> + r], turned[j * ROWS<T> + r], x[r]);

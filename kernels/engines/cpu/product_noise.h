@@ -12,7 +12,7 @@ class Normals {
   __attribute__((noinline)) const T* of(uint64_t seed, uint64_t offset, uint64_t stream, int64_t first, int64_t n) {
     constexpr int64_t PER_BLOCK = 16 / sizeof(T), SIZE = TILE<T>;
     const int64_t lead = first % PER_BLOCK, tiles = (lead + n + SIZE - 1) / SIZE;
-    if (static_cast<int64_t>(buffer.size()) < (tiles + 1) * SIZE) buffer.resize((tiles + 1) * SIZE);
+    if (buffer.size() < (tiles + 1) * SIZE) buffer = Array<T>((tiles + 1) * SIZE);
     alignas(64) uint32_t words[TILE_WORDS];
     for (int64_t tile = 0; tile < tiles; ++tile) {
       philox4x32_10(seed, offset + static_cast<uint64_t>(first / PER_BLOCK + tile * TILE_BLOCKS), words,
@@ -23,7 +23,7 @@ class Normals {
   }
 
  private:
-  std::vector<T> buffer;
+  Array<T> buffer;
 };
 
 // Elements 0 .. n of a stream. Work is cut by element number only.
@@ -37,7 +37,7 @@ void stream_normal(T* out, int64_t n, uint64_t seed, uint64_t offset, uint32_t s
     for (int64_t tile = begin; tile < end; ++tile) {
       philox4x32_10(seed, offset + static_cast<uint64_t>(tile) * TILE_BLOCKS, words, stream);
       normal::fill(words, 0, noise);
-      copy_n(noise, std::min<int64_t>(n - tile * SIZE, SIZE), out + tile * SIZE);
+      copy_n(noise, min<int64_t>(n - tile * SIZE, SIZE), out + tile * SIZE);
     }
   });
 }

@@ -34,21 +34,21 @@ inline void product_by_rows(const Draw& d, const Factor<T>& factor, const T* mat
 template <class T>
 inline void product_by_columns(const Draw& d, const Factor<T>& factor, const T* matrix, int64_t begin, int64_t end,
                                const T* eps, T* x) {
-  std::fill(x + begin, x + end, T(0));
+  fill(x + begin, x + end, T(0));
   int64_t j = 0;
   const int64_t columns = d.triangular ? end : d.k;
   for (; j + BLOCK <= columns; j += BLOCK) {
     const T* from = matrix + j * factor.column;
     // Rows from `whole` on have numbers in all of the columns.
-    const int64_t whole = d.triangular ? std::min(std::max(begin, j + BLOCK - 1), end) : begin;
+    const int64_t whole = d.triangular ? min(max(begin, j + BLOCK - 1), end) : begin;
     if (d.triangular) {
-      for (int64_t i = std::max(begin, j); i < whole; ++i) {
+      for (int64_t i = max(begin, j); i < whole; ++i) {
         for (int64_t c = 0; c <= i - j; ++c) x[i] = multiply_add(from[c * factor.column + i], eps[j + c], x[i]);
       }
     }
     int64_t i = whole;
     for (; i < end; i += LANES<T>) {
-      const int64_t count = std::min<int64_t>(end - i, LANES<T>);
+      const int64_t count = min<int64_t>(end - i, LANES<T>);
       Vector<T> sum = Vector<T>::loadu(x + i, count);
       for (int c = 0; c < BLOCK; ++c) {
         sum = fmadd(Vector<T>::loadu(from + c * factor.column + i, count), Vector<T>(eps[j + c]), sum);
@@ -58,7 +58,7 @@ inline void product_by_columns(const Draw& d, const Factor<T>& factor, const T* 
   }
   for (; j < columns; ++j) {
     const T* from = matrix + j * factor.column;
-    for (int64_t i = d.triangular ? std::max(begin, j) : begin; i < end; ++i) {
+    for (int64_t i = d.triangular ? max(begin, j) : begin; i < end; ++i) {
       x[i] = multiply_add(from[i], eps[j], x[i]);
     }
   }
@@ -78,12 +78,12 @@ inline void short_product(const Draw& d, const Factor<T>& factor, const T* matri
 template <class T>
 void forward_rows(const Forward<T>& f) {
   const Draw& d = f.draw;
-  const int64_t size = std::max<int64_t>(d.n * d.k, 1), rows = d.rows.count();
-  const int64_t rows_per_task = std::max<int64_t>(TASK / size, 1);
-  const int64_t parts = std::min(ceil_div(size, LARGE), ceil_div(d.n, 16 * LANES<T>));
+  const int64_t size = max<int64_t>(d.n * d.k, 1), rows = d.rows.count();
+  const int64_t rows_per_task = max<int64_t>(TASK / size, 1);
+  const int64_t parts = min(ceil_div(size, LARGE), ceil_div(d.n, 16 * LANES<T>));
   const auto bound = [&](int64_t part) {
     const double share = static_cast<double>(part) / static_cast<double>(parts);
-    const double rows_before = static_cast<double>(d.n) * (d.triangular ? std::sqrt(share) : share);
+    const double rows_before = static_cast<double>(d.n) * (d.triangular ? libm::sqrt(share) : share);
     return part == parts ? d.n : static_cast<int64_t>(rows_before);
   };
   const auto multiply = d.k < SHORT             ? short_product<T>
@@ -93,9 +93,9 @@ void forward_rows(const Forward<T>& f) {
   const int64_t grain = units(GRAIN, work(d, rows_per_task) / parts);
   parallel_for(0, ceil_div(rows, rows_per_task) * parts, grain, [&](int64_t task_begin, int64_t task_end) {
     Normals<T> normals, own_normals;
-    std::vector<T> x(d.n);
+    Array<T> x(d.n);
     for (int64_t task = task_begin; task < task_end; ++task) {
-      const int64_t first = task / parts * rows_per_task, last = std::min(first + rows_per_task, rows);
+      const int64_t first = task / parts * rows_per_task, last = min(first + rows_per_task, rows);
       const int64_t begin = bound(task % parts), end = bound(task % parts + 1);
       const int64_t read = parts > 1 && !f.norm ? d.end(end - 1) : d.k;  // of a row
       const T* eps = normals.of(d.seed, d.offset, d.stream, first * d.k, (last - first - 1) * d.k + read);

@@ -79,16 +79,16 @@ struct Task {
 // How a draw of rows of k elements is cut into tasks.
 struct Cut {
   int64_t rows, k;
-  int64_t rows_per_task = std::max<int64_t>(TASK / k, 1);
+  int64_t rows_per_task = max<int64_t>(TASK / k, 1);
   int64_t parts = k <= TASK ? 1 : k / TASK + 2;  // of a row
 
   int64_t tasks() const { return parts == 1 ? (rows + rows_per_task - 1) / rows_per_task : rows * parts; }
 
   Task task(int64_t number) const {
-    if (parts == 1) return {number * rows_per_task * k, std::min((number + 1) * rows_per_task, rows) * k};
+    if (parts == 1) return {number * rows_per_task * k, min((number + 1) * rows_per_task, rows) * k};
     const int64_t begin = number / parts * k, from = (begin / TASK + number % parts) * TASK;
-    const int64_t first = std::max(begin, from);
-    return {first, std::max(first, std::min(begin + k, from + TASK))};
+    const int64_t first = max(begin, from);
+    return {first, max(first, min(begin + k, from + TASK))};
   }
 
   // The number of the result that a task has for a row.
@@ -110,11 +110,11 @@ void walk(const Task& task, int64_t k, uint64_t seed, uint64_t offset, const Bod
   alignas(64) T noise[SIZE + Vector<T>::size()] = {};  // vectors may begin anywhere
   int64_t row = task.begin / k, category = task.begin % k;
   for (int64_t at = task.begin; at < task.end;) {
-    const int64_t tile = at / SIZE, stop = std::min((tile + 1) * SIZE, task.end);
+    const int64_t tile = at / SIZE, stop = min((tile + 1) * SIZE, task.end);
     exponential_tile(seed, offset + static_cast<uint64_t>(tile) * TILE_BLOCKS, noise);
     body.prepare(noise);
     while (at < stop) {
-      const int64_t n = std::min(stop - at, k - category);
+      const int64_t n = min(stop - at, k - category);
       body(row, category, n, at - tile * SIZE);
       at += n;
       category += n;
@@ -161,13 +161,13 @@ struct Winner {
   }
 
   void add_total(T other_top, double other_total) {
-    const T larger = std::max(top, other_top);
+    const T larger = max(top, other_top);
     total = scaled(total, top, larger) + scaled(other_total, other_top, larger);
     top = larger;
   }
 
  private:
-  static double scaled(double total, T top, T new_top) { return top == new_top ? total : total * std::exp(top - new_top); }
+  static double scaled(double total, T top, T new_top) { return top == new_top ? total : total * libm::exp(top - new_top); }
 };
 
 template <class W, class T>
@@ -274,18 +274,18 @@ void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64
     // No category has a score when no weight is a number above -inf: the result is 0.
     index[row] = winner.category < k ? winner.category : 0;
     if (one_hot) one_hot[row * k + index[row]] = one<W>();
-    if (log_total) log_total[row] = winner.top + static_cast<T>(std::log(winner.total));
+    if (log_total) log_total[row] = winner.top + static_cast<T>(libm::log(winner.total));
   };
-  std::vector<Winner<T>> parts(cut.parts == 1 ? 0 : cut.tasks());
+  Array<Winner<T>> parts(cut.parts == 1 ? 0 : cut.tasks());
   parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
     alignas(64) T noise[TILE<T> + Vector<T>::size()] = {};
-    std::vector<Winner<T>> winners;
+    const Array<Winner<T>> winners(cut.parts == 1 ? cut.rows_per_task : 1);
     for (int64_t number = task_begin; number < task_end; ++number) {
       const Task task = cut.task(number);
       if (task.begin == task.end) continue;
-      if (one_hot) std::fill(one_hot + task.begin, one_hot + task.end, W{});
+      if (one_hot) fill(one_hot + task.begin, one_hot + task.end, W{});
       const int64_t first_row = task.begin / k, last_row = (task.end - 1) / k;
-      winners.assign(last_row - first_row + 1, {});
+      fill_n(winners.data(), last_row - first_row + 1, {});
       walk<T>(task, k, seed, offset, Race<W, T>{weights, from_probs, log_total != nullptr, winners.data(), first_row, noise});
       for (int64_t row = first_row; row <= last_row; ++row) {
         if (cut.parts == 1) {
@@ -331,7 +331,7 @@ struct Scores {
     const auto sum = [](const V& a, const V& b) { return a + b; };
     V total(T(0)), sum_of_logs(T(0));
     for (int64_t j = 0; j < n; j += V::size()) {
-      const int64_t count = std::min<int64_t>(n - j, V::size());
+      const int64_t count = min<int64_t>(n - j, V::size());
       total = total + V::set(V(T(0)), V::loadu(noise + at + j), count);
       sum_of_logs = sum_of_logs + V::set(V(T(0)), V::loadu(log_noise + at + j), count);
     }
@@ -345,10 +345,10 @@ template <class W, class T>
 void relaxed_scores(const Rows<W>& logits, int64_t rows, int64_t k, uint64_t seed, uint64_t offset, double temperature,
                     T* scores, double* sums_of_logs, double* totals) {
   const Cut cut{rows, k};
-  std::vector<double> partial_logs, partial_totals;
+  Array<double> partial_logs, partial_totals;
   if (totals && cut.parts > 1) {
-    partial_logs.resize(cut.tasks());
-    partial_totals.resize(cut.tasks());
+    partial_logs = Array<double>(cut.tasks());
+    partial_totals = Array<double>(cut.tasks());
   }
   parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
     alignas(64) T noise[TILE<T> + Vector<T>::size()] = {}, log_noise[TILE<T> + Vector<T>::size()] = {};
@@ -365,7 +365,7 @@ void relaxed_scores(const Rows<W>& logits, int64_t rows, int64_t k, uint64_t see
               Scores<W, T>{logits, k, static_cast<T>(1 / temperature), scores, logs, sums, first_row, noise, log_noise});
     }
   });
-  for (std::size_t number = 0; number < partial_totals.size(); ++number) {
+  for (int64_t number = 0; number < partial_totals.size(); ++number) {
     sums_of_logs[number / cut.parts] += partial_logs[number];
     totals[number / cut.parts] += partial_totals[number];
   }

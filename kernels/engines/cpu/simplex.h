@@ -8,17 +8,17 @@ namespace rsample {
 template <class T>
 struct Sticks {
   int64_t rows, k;
-  std::vector<T> log_left = std::vector<T>(k);
+  Array<T> log_left = Array<T>(k);
 
   Sticks(int64_t rows, int64_t k) : rows(rows), k(k) {
-    for (int64_t i = 0; i < k; ++i) log_left[i] = std::log(static_cast<T>(k - i));
+    for (int64_t i = 0; i < k; ++i) log_left[i] = libm::log(static_cast<T>(k - i));
   }
 
   // What each coordinate takes of what is left. NaN stays.
   void shares(const T* x, T* z) const {
     constexpr T least = std::numeric_limits<T>::min(), most = 1 - std::numeric_limits<T>::epsilon();
     for (int64_t i = 0; i < k; ++i) {
-      const T share = 1 / (1 + std::exp(log_left[i] - x[i]));
+      const T share = 1 / (1 + libm::exp(log_left[i] - x[i]));
       const T some = share < least ? least : share;
       z[i] = some > most ? most : some;
     }
@@ -29,7 +29,7 @@ template <class T>
 void stick_breaking(const T* x, int64_t rows, int64_t k, T* y) {
   const Sticks<T> sticks(rows, k);
   each_part(rows, 2 * k, [&](int64_t begin, int64_t end) {
-    std::vector<T> z(k);
+    Array<T> z(k);
     for (int64_t row = begin; row < end; ++row) {
       sticks.shares(x + row * k, z.data());
       T* out = y + row * (k + 1);
@@ -47,8 +47,8 @@ template <class T>
 void stick_breaking_backward(const T* x, const T* grad, int64_t rows, int64_t k, T* of_x) {
   const Sticks<T> sticks(rows, k);
   each_part(rows, 4 * k, [&](int64_t begin, int64_t end) {
-    std::vector<T> z(k);
-    std::vector<double> weighted(k + 1);
+    Array<T> z(k);
+    Array<double> weighted(k + 1);
     for (int64_t row = begin; row < end; ++row) {
       sticks.shares(x + row * k, z.data());
       const T* g = grad + row * (k + 1);

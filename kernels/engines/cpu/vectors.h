@@ -5,34 +5,12 @@
 // the few operations that are needed are here, by the same instructions. Transcendental functions are Sleef's, which
 // torch has.
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#include <type_traits>
-#include <vector>
-
 #if defined(RSAMPLE_VECTOR_BYTES) && defined(__GNUC__) && !defined(__clang__)
 #define RSAMPLE_OWN_VECTORS
 #else
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 #endif
-
-namespace rsample {
-
-using std::int32_t;
-using std::int64_t;
-using std::uint32_t;
-using std::uint64_t;
-
-// std::copy_n, whose header is as long as all the others together.
-template <class T>
-inline void copy_n(const T* from, int64_t n, T* to) {
-  std::memcpy(to, from, n * sizeof(T));
-}
-
-}  // namespace rsample
 
 #ifndef RSAMPLE_OWN_VECTORS
 
