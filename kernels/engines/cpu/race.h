@@ -279,7 +279,7 @@ void race(const Rows<W>& weights, int64_t rows, int64_t k, uint64_t seed, uint64
   Array<Winner<T>> parts(cut.parts == 1 ? 0 : cut.tasks());
   parallel_for(0, cut.tasks(), units(GRAIN, TASK), [&](int64_t task_begin, int64_t task_end) {
     alignas(64) T noise[TILE<T> + Vector<T>::size()] = {};
-    const Array<Winner<T>> winners(cut.parts == 1 ? cut.rows_per_task : 1);
+    const Array<Winner<T>> winners(cut.parts == 1 ? min(cut.rows_per_task, rows) : 1);
     for (int64_t number = task_begin; number < task_end; ++number) {
       const Task task = cut.task(number);
       if (task.begin == task.end) continue;
