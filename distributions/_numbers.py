@@ -12,7 +12,8 @@ from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
 
-from ._sampling import FusedSampling, broadcastable, widened
+from ._arguments import broadcastable
+from ._sampling import FusedSampling, widened
 
 
 class _Expandable(Distribution):

@@ -17,7 +17,8 @@ from torch.nn import Parameter
 
 from rsample.kernels.draws import native_core
 
-from ._sampling import is_overridden, unexpanded
+from ._arguments import unexpanded
+from ._sampling import is_overridden
 
 NAMES = ("logits", "probs")
 

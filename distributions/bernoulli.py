@@ -11,8 +11,9 @@ from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.formula.special import binary_entropy, binary_entropy_of_logits
 from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
 
+from ._arguments import check_one_of
 from ._examples import LOGITS, PROBS, Example
-from ._sampling import FusedSampling, check_one_of, widened
+from ._sampling import FusedSampling, widened
 
 
 class Bernoulli(FusedSampling, torch.distributions.Bernoulli):

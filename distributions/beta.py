@@ -13,8 +13,9 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.beta import BETA_MAP
 
+from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 
 
 class _Beta(torch.distributions.Beta):

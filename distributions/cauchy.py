@@ -8,8 +8,9 @@ from torch import Tensor
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.cauchy import CAUCHY_MAP, cauchy_icdf
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 
 
 class Cauchy(FusedSampling, torch.distributions.Cauchy):

@@ -18,8 +18,9 @@ from rsample.kernels.laws.continuous_bernoulli import (
     variance_of_logits,
 )
 
+from ._arguments import check_one_of
 from ._examples import LOGITS, PROBS, Example
-from ._sampling import FusedSampling, check_one_of, widened
+from ._sampling import FusedSampling, widened
 
 
 class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli):

@@ -10,8 +10,9 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_MAP
 
+from ._arguments import broadcastable
 from ._examples import Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 
 
 class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):

@@ -8,8 +8,9 @@ from torch import Tensor
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.gamma import GAMMA_MAP
 
+from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 
 
 class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]

@@ -17,8 +17,9 @@ from rsample.kernels.laws.generalized_pareto import (
 )
 from rsample.kernels.stream.noise import compute_dtype
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 
 
 class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):

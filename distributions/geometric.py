@@ -16,8 +16,9 @@ from rsample.kernels.laws.geometric import (
     geometric_probs_entropy,
 )
 
+from ._arguments import check_one_of
 from ._examples import LOGITS, PROBS, Example
-from ._sampling import FusedSampling, check_one_of, widened
+from ._sampling import FusedSampling, widened
 
 
 class Geometric(FusedSampling, torch.distributions.Geometric):

@@ -10,9 +10,10 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
 
+from ._arguments import broadcastable
 from ._examples import Example
 from ._parts import part
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 from .transformed_distribution import TransformedDistribution
 
 

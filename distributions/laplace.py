@@ -8,8 +8,9 @@ from torch import Tensor
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.laplace import LAPLACE_MAP
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 
 
 class Laplace(FusedSampling, torch.distributions.Laplace):

@@ -10,8 +10,9 @@ from torch import Tensor
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.log_normal import LOG_NORMAL_MAP
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 from .transformed_distribution import TransformedDistribution
 
 

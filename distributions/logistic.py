@@ -13,8 +13,9 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 
 
 class _Logistic(torch.distributions.Distribution):

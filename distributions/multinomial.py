@@ -13,8 +13,9 @@ from torch.distributions.utils import lazy_property
 from rsample.kernels.draws.rows.draw import count_categories
 from rsample.kernels.formula.special import in_double, log_probability
 
+from ._arguments import unexpanded
 from ._examples import Example
-from ._sampling import KeyedSampling, checked_sample_shape, unexpanded
+from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import refuse_dtensors
 from .categorical import Categorical, initialise_checked
 

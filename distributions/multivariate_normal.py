@@ -16,6 +16,7 @@ from rsample.kernels.draws.lean_function import wants_derivative
 from rsample.kernels.draws.matrices.draw import draw_product
 from rsample.kernels.engines.matrix_product import MULTIVARIATE_NORMAL, MULTIVARIATE_NORMAL_WITH_NORM
 
+from ._arguments import broadcast_shapes
 from ._examples import Example, lower_triangular
 from ._sampling import KeyedSampling, checked_sample_shape
 
@@ -133,7 +134,7 @@ def broadcast_batch(parameters: dict[str, tuple[Tensor, int]], square: str | Non
     batch = max(batches, key=len)
     try:
         if not all(len(b) == 0 or b == batch for b in batches):
-            batch = torch.broadcast_shapes(*batches)
+            batch = broadcast_shapes(*batches)
         # Sizes may be symbols, or tensors that torch.jit.trace follows: they compare, and hash by identity.
         fits = all(size == events[0] for size in events)
     except RuntimeError:

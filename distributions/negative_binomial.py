@@ -9,8 +9,9 @@ from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.formula.special import in_double, log_chances, log_chances_of_logits
 from rsample.kernels.laws.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
 
+from ._arguments import broadcastable, check_one_of
 from ._examples import LOGITS, PROBS, Example
-from ._sampling import FusedSampling, broadcastable, check_one_of
+from ._sampling import FusedSampling
 
 
 class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):

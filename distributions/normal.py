@@ -11,8 +11,9 @@ from rsample.kernels.draws.constants import constant, zero_and_one
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.normal import NORMAL_MAP, normal_log_prob
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 
 
 class Normal(FusedSampling, torch.distributions.Normal):

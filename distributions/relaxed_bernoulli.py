@@ -17,8 +17,9 @@ from rsample.kernels.laws.relaxed_bernoulli import (
 )
 from rsample.kernels.laws.support import UNIT_INTERVAL
 
+from ._arguments import broadcast_shapes, check_one_of, is_cpu_scalar
 from ._examples import LOGITS, PROBS, Example
-from ._sampling import FusedSampling, check_one_of, is_cpu_scalar
+from ._sampling import FusedSampling
 from .transformed_distribution import TransformedDistribution
 
 
@@ -28,7 +29,7 @@ def _checked_temperature(temperature: Tensor | float, param: object) -> Tensor:
     if not isinstance(temperature, Tensor):
         return torch.tensor(temperature, dtype=like.dtype, device=like.device)
     # Comparing keeps symbolic sizes symbolic.
-    if temperature.dim() > 0 and torch.broadcast_shapes(temperature.shape, like.shape) != like.shape:
+    if temperature.dim() > 0 and broadcast_shapes(temperature.shape, like.shape) != like.shape:
         raise ValueError(
             f"temperature of shape {tuple(temperature.shape)} does not broadcast to the batch shape {tuple(like.shape)}"
         )

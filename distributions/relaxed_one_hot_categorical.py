@@ -15,8 +15,9 @@ from rsample.kernels.draws.rows.draw import draw_rows
 from rsample.kernels.draws.rows.ops import Relaxed
 from rsample.kernels.laws.support import POSITIVE
 
+from ._arguments import broadcast_shapes, is_cpu_scalar
 from ._examples import Example
-from ._sampling import KeyedSampling, checked_sample_shape, is_cpu_scalar
+from ._sampling import KeyedSampling, checked_sample_shape
 from ._weights import NAMES
 from .categorical import Categorical, initialise_checked
 from .transformed_distribution import TransformedDistribution
@@ -56,14 +57,14 @@ class _RelaxedSampling(KeyedSampling):
             outputs = draw_rows(kind, params, shape, generator=generator, key=key, differentiable=wanted)
             if log_prob and temperature.dim() > len(shape) - 1:
                 # A temperature of shape (1,) gives log-densities of that shape at least, as in torch.distributions.
-                return outputs[0], outputs[1].expand(torch.broadcast_shapes(outputs[1].shape, temperature.shape))
+                return outputs[0], outputs[1].expand(broadcast_shapes(outputs[1].shape, temperature.shape))
             return outputs
         if temperature.shape[-1] != 1:
             raise NotImplementedError(
                 f"temperature has shape {tuple(temperature.shape)}; it must have one element, or a last dimension of "
                 f"size 1 for a temperature for each row"
             )
-        shape = torch.broadcast_shapes(shape, temperature.shape[:-1] + shape[-1:])
+        shape = broadcast_shapes(shape, temperature.shape[:-1] + shape[-1:])
         unit = Relaxed(exponentiated=False, log_prob=False, pathwise=differentiable)
         params = {"logits": logits, "temperature": torch.ones_like(temperature[..., :1].reshape(-1)[:1])}
         (x,) = draw_rows(unit, params, shape, generator=generator, key=key, differentiable=differentiable)

@@ -10,8 +10,9 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 
 
 class StudentT(FusedSampling, torch.distributions.StudentT):

@@ -9,8 +9,9 @@ from torch.distributions import TanhTransform
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.tanh_normal import TANH_NORMAL_MAP
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 from .transformed_distribution import TransformedDistribution
 
 

@@ -23,8 +23,9 @@ from rsample.kernels.laws.truncated_normal import (
     truncated_normal_log_prob,
 )
 
+from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 
 
 class _TruncatedNormal(Distribution):

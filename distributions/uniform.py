@@ -8,8 +8,9 @@ from torch import Tensor
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.uniform import UNIFORM_MAP
 
+from ._arguments import broadcastable
 from ._examples import Example
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 
 
 class Uniform(FusedSampling, torch.distributions.Uniform):

@@ -12,8 +12,9 @@ from torch.distributions import Distribution
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
 
+from ._arguments import broadcastable
 from ._examples import Example
-from ._sampling import FusedSampling, broadcastable, widened
+from ._sampling import FusedSampling, widened
 
 
 class _VonMises(torch.distributions.VonMises):

@@ -10,9 +10,10 @@ from torch.distributions.utils import broadcast_all
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.weibull import WEIBULL_MAP
 
+from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
 from ._parts import part
-from ._sampling import FusedSampling, broadcastable
+from ._sampling import FusedSampling
 from .transformed_distribution import TransformedDistribution
 
 

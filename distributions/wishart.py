@@ -20,9 +20,10 @@ from rsample.kernels.draws.lean_function import wants_derivative
 from rsample.kernels.draws.matrices.bartlett import bartlett, has_loops
 from rsample.kernels.draws.matrices.wishart import WishartDraw, half_degrees
 
+from ._arguments import broadcast_shapes, check_one_of, is_cpu_scalar
 from ._delegation import two_keys
 from ._examples import Example, lower_triangular
-from ._sampling import KeyedSampling, check_one_of, checked_sample_shape, is_cpu_scalar
+from ._sampling import KeyedSampling, checked_sample_shape
 from ._validation import refuse_dtensors
 from .gamma import Gamma
 from .normal import standard_normal
@@ -77,7 +78,7 @@ class Wishart(KeyedSampling, torch.distributions.Wishart):  # type: ignore[misc]
             df = torch.full((), df, dtype=matrix.dtype, device=matrix.device)
         elif is_cpu_scalar(df):
             df = df.to(matrix.device)
-        self._set_parameters(df, matrices, torch.broadcast_shapes(df.shape, matrix.shape[:-2]))
+        self._set_parameters(df, matrices, broadcast_shapes(df.shape, matrix.shape[:-2]))
         self._check_arguments(validate_args)
         if df.is_cpu and df.numel() > 0 and not watched():
             self._check_least(df.min().item())

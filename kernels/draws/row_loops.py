@@ -69,7 +69,8 @@ class RowLoops:
             f'extern "C" void {name}(const int64_t* call) {{ rsample::apply(rsample::{name}<{cpp_type}>, call); }}\n'
             for name in self._names
         )
-        return "".join(map(cpp.header, ("standard.h", "vectors.h", "parallel.h", "row_loops.h", self._header))) + exported
+        headers = ("standard.h", "vectors.h", "parallel.h", "row_loops.h", self._header)
+        return "".join(map(cpp.header, headers)) + exported
 
     def _build(self, dtype: torch.dtype) -> dict[str, Callable[[bytes], None]] | None:
         library = cpp.build(self._source(dtype), self._what, dtype)
