@@ -79,6 +79,20 @@ def test_two_processes_that_draw_everything_build_each_library_once_without_indu
     assert len(list((tmp_path / "cache").glob("*.so"))) == libraries
 
 
+def test_libraries_are_begun_ahead_once(tmp_path, monkeypatch):
+    """Where each build began them again, these took processors from what the program waits for."""
+    asked = []
+    monkeypatch.setattr(cpp, "_AHEAD_OF_TIME", {})
+    monkeypatch.setattr(cpp, "AHEAD", [lambda dtype: asked.append(dtype) or ""])
+    monkeypatch.setattr(cpp, "GRADIENTS_AHEAD", [])
+    monkeypatch.setattr(cpp, "place", lambda source: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(2))
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        cpp._build_ahead(dtype, tmp_path / "library", ["false"])
+    cpp.wait_ahead()
+    assert sorted(map(str, asked)) == ["torch.float32", "torch.float64"]
+
+
 def test_cxx_may_have_arguments(tmp_path, monkeypatch):
     monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("CXX", shlex.join([*compiler.found(), "-DRSAMPLE_GIVEN=19"]))

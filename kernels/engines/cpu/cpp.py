@@ -45,7 +45,7 @@ TYPES = {torch.float32: "float", torch.float64: "double"}
 AHEAD: list[Callable[[torch.dtype], str]] = []
 GRADIENTS_AHEAD: list[Callable[[torch.dtype], str]] = []
 
-_AHEAD_OF_TIME: list[threading.Thread] = []  # they build what is AHEAD
+_AHEAD_OF_TIME: dict[torch.dtype, list[threading.Thread]] = {}  # they build what is AHEAD
 
 _works = True  # as far as is known
 _by_inductor = False  # what our own call could not build
@@ -209,6 +209,8 @@ def _build_ahead(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
 
     One at a time per processor, but for that of what the program waits for.
     """
+    if dtype in _AHEAD_OF_TIME:
+        return
     sources = iter([*AHEAD, *GRADIENTS_AHEAD])
 
     def run() -> None:
@@ -228,15 +230,16 @@ def _build_ahead(dtype: torch.dtype, but: Path, command: Sequence[str]) -> None:
 
     others = range(len(os.sched_getaffinity(0)) - 1)
     threads = [threading.Thread(target=run, name="rsample-ahead", daemon=True) for _ in others]
+    _AHEAD_OF_TIME[dtype] = threads
     for thread in threads:
         thread.start()
-    _AHEAD_OF_TIME.extend(threads)
 
 
 def wait_ahead() -> None:
     """Wait until what was begun ahead of its use is built."""
-    for thread in list(_AHEAD_OF_TIME):
-        thread.join()
+    for threads in list(_AHEAD_OF_TIME.values()):
+        for thread in threads:
+            thread.join()
 
 
 # ---------------------------------------------------------------------------------------------------------- Inductor's
