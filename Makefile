@@ -76,6 +76,7 @@ bench: $(VENV)/$(if $(PEERS),peers,bench).stamp
 # Instructions are counted anew only where the kernels have changed since.
 bench-all: bench
 	$(BIN)/python bench/instructions.py
+	$(BIN)/python bench/fused_examples.py
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)
 	$(BIN)/python bench/sizes.py

@@ -12,13 +12,14 @@ import argparse
 import csv
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine_code.budgets import DEVICE, FORWARD, LOOPS, RACE
+from machine_code.budgets import DEVICE, FORWARD, FUSED, LOOPS, RACE
 
 from rsample import kernels
 from rsample.kernels.engines.triton import launch
@@ -153,8 +154,18 @@ def device_jobs() -> Iterator[Job]:
         yield Job(f"device.{name}", "forward", "float32", DENSE, 1, 1, budget, code, device_cost)
 
 
+def fused_jobs() -> Iterator[Job]:
+    """The examples of draws that are fused with what reads them."""
+    from machine_code.fused import DTYPES, fused_code, fused_cost
+
+    for (module, kernel), budget in FUSED.items():
+        code = functools.partial(fused_code, module, kernel, TARGET)
+        cost = functools.partial(fused_cost, module)
+        yield Job(f"fused.{module}", kernel, DTYPES[module], DENSE, 1, 1, budget, code, cost)
+
+
 # Functions that name kernels.
-JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, rows_jobs, device_jobs)
+JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, rows_jobs, device_jobs, fused_jobs)
 
 
 def counted(job: Job, sources: str) -> Count:
@@ -182,7 +193,8 @@ def counted(job: Job, sources: str) -> Count:
 def digest_of_sources(maps: str) -> str:
     """Of the kernels, of what counts them and of what is to be counted: the same where the results must be."""
     files = [path for folder in kernels.__path__ for path in sorted(Path(folder).rglob("*.py"))]
-    files += [HERE / "instructions.py", *sorted((HERE / "machine_code").glob("*.py"))]
+    counting = (sorted((HERE / folder).glob("*.py")) for folder in ("machine_code", "fused"))
+    files += [HERE / "instructions.py", *itertools.chain(*counting)]
     return hashlib.sha256(maps.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 

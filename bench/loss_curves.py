@@ -67,7 +67,7 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], factors: Mapping[str, float],
                 own = [row for row in rows if (row["model"], row["library"]) == (model, library)]
                 seconds, values = ([float(row[column]) for row in own] for column in ("seconds", "loss"))
                 axes.plot(seconds, values, lw=1.4, label=LABELS[library], **style)
-            axes.set_title(f"{model}: {factor:.2f}x as fast", loc="left", fontweight="bold", fontsize=9)
+            axes.set_title(f"{model}: {factor:.2f}x as fast", loc="left", fontweight="bold", fontsize=8)
             axes.set_xlabel("seconds")
             axes.set_ylabel(next(row["unit"] for row in rows if row["model"] == model))
             axes.grid(color=FAINT, lw=0.8)

@@ -17,11 +17,12 @@ from support import measured, support_table
 HERE = Path(__file__).resolve().parent
 # What names end in, before the suffix: files of train.py, gpu/run.py, calls.py, programs.py, ten.py and sizes.py.
 MODELS, GPU, CALLS, PROGRAMS, TEN, SIZES = "-models", "-gpu", "-calls", "-programs", "-ten", "-sizes"
+FUSED = "fused-examples.md"
 # The pages, and their generated parts.
 PAGES = {
     "README.md": ("accelerated", "summary"),
     "distributions/README.md": ("support",),
-    "bench/README.md": ("ten", "sizes", "bench", "calls", "models", "gpu"),
+    "bench/README.md": ("ten", "sizes", "bench", "calls", "models", "fused", "gpu"),
 }
 
 
@@ -30,7 +31,7 @@ def newest(paths: Iterable[Path]) -> Path | None:
 
 
 def newest_fragment() -> Path:
-    others = (MODELS, GPU, CALLS, PROGRAMS, TEN)
+    others = (MODELS, GPU, CALLS, PROGRAMS, TEN, Path(FUSED).stem)
     found = newest(path for path in (HERE / "results").glob("*.md") if not path.stem.endswith(others))
     if found is None:
         raise SystemExit("no results yet: run `make bench-all` first")
@@ -65,6 +66,8 @@ def generated(fragment: Path, counts: Path) -> dict[str, str]:
     models = fragment.with_stem(f"{fragment.stem}{MODELS}")
     if models.exists():
         texts["models"] = models.read_text()
+    if (fused := folder / FUSED).exists():
+        texts["fused"] = fused.read_text()
     if gpu := newest(folder.glob(f"*{GPU}.md")):
         texts["gpu"] = gpu.read_text()
     return texts

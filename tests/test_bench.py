@@ -26,6 +26,7 @@ from summary import HOST_PICTURE, PICTURE, TEN, accelerated, draw_host_picture, 
 from support import HEAD, measured, support_table
 
 import rsample.distributions
+from rsample.kernels.runtime.language import HAS_TRITON
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "bench"
@@ -317,6 +318,21 @@ def test_instructions_are_counted_and_kept(tmp_path):
     assert 9.25 < float(row["instructions"]) <= float(row["budget"])  # Philox alone is 9.25
     assert (row["stack"], row["local"], row["access_bits"]) == ("0", "0", "128")
     assert "up to date" in run("instructions.py", *arguments).stdout
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed")
+def test_bytes_of_fused_examples_are_counted():
+    from fused_examples import Cost, costs
+
+    found = costs()
+    assert found["dropout_add"] == (Cost(1, 12, 1, 8, 0), Cost(2, 21, 1, 9, 1))
+    # x + a * score + b * noise: noise writes, products read and write, sums read twice and write.
+    (ours, theirs), sums = found["langevin"], 2 * 4 / 1024
+    assert (ours.kernels, ours.forward, ours.kept) == (1, 12 + 8 / 2**20, 0)
+    assert ours.backward == pytest.approx(12 + 2 * sums, abs=1e-4)
+    assert (theirs.kernels, theirs.kept) == (5, 4)
+    assert theirs.forward == pytest.approx(4 + 2 * 8 + 2 * 12, abs=1e-4)
+    assert found["stochastic_rounding"][0].forward == 6
 
 
 def test_a_failing_benchmark_shows_pytests_output(tmp_path):

@@ -35,9 +35,8 @@ def backward_kernel(sums_ptr, score_grad_ptr, grad_ptr, score_ptr, a_ptr, seed, 
     score = tl.load(score_ptr + i, mask=i < n, other=0.0)
     tl.store(score_grad_ptr + i, tl.load(a_ptr) * grad, mask=i < n)
     # Of each program; torch adds them up, in an order that does not depend on when they end.
-    of_program = sums_ptr + 2 * tl.program_id(0)
-    tl.store(of_program, tl.sum(grad * score))
-    tl.store(of_program + 1, tl.sum(grad * device.normal(seed, offset, start, BLOCK)))
+    of_noise = tl.sum(grad * device.normal(seed, offset, start, BLOCK))
+    tl.store(sums_ptr + 2 * tl.program_id(0) + tl.arange(0, 2), tl.join(tl.sum(grad * score), of_noise))
 
 
 class LangevinStep(torch.autograd.Function):

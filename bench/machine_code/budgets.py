@@ -47,5 +47,13 @@ RACE = {
 LOOPS = {("gamma", "float32"): 140}
 # A float32 number of a function for other people's kernels, drawn and stored.
 DEVICE = {"bits": 13, "uniform": 14.5, "normal": 20, "exponential": 23, "gumbel": 25, "rademacher": 17.5}
+# The kernels of the examples of fused draws, by module and kernel, the whole of them.
+FUSED = {
+    ("dropout_add", "forward"): 29,
+    ("dropout_add", "backward"): 27,
+    ("langevin", "forward"): 33,
+    ("langevin", "backward"): 41,
+    ("stochastic_rounding", "forward"): 25,
+}
 # An attempt of gamma noise, of which a round makes two.
 GAMMA_ATTEMPT = 60

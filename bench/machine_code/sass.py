@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,13 +26,16 @@ _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);", re.MULTILINE)
 
 
-def compile_for(kernel: Any, arguments: dict[str, Any], target: str, num_warps: int) -> Any:
-    """Compiles a kernel without specialising any argument.
+def compile_for(
+    kernel: Any, arguments: dict[str, Any], target: str, num_warps: int, divisible: Sequence[str] = ()
+) -> Any:
+    """Compiles a kernel without specialising any argument, but for some.
 
     Args:
         kernel: a JIT function.
         arguments: for every parameter its Triton type ("*fp32", "i64", a tuple) or, for a constexpr, its value;
             None where a launch passes None.
+        divisible: names of those that a launch finds divisible by 16.
     """
     signature: dict[str, Any] = {}
     constexprs: dict[tuple[int, ...], Any] = {}
@@ -42,7 +46,8 @@ def compile_for(kernel: Any, arguments: dict[str, Any], target: str, num_warps: 
             constexprs[(i,)] = value
         else:
             signature[parameter.name] = value
-    source = ASTSource(kernel, signature, constexprs, {})
+    attributes = {(i,): [["tt.divisibility", 16]] for i, p in enumerate(kernel.params) if p.name in divisible}
+    source = ASTSource(kernel, signature, constexprs, attributes)
     options = {"num_warps": num_warps, "enable_fp_fusion": False}
     return triton.compile(source, target=TARGETS[target], options=options)
 
@@ -92,8 +97,9 @@ class Sass:
 
     @property
     def access_bits(self) -> int:
-        """Width of the narrowest access to global memory in the hot loop."""
-        accesses = [i.opcode for i in self.hot_loop if re.match(r"(LD|ST)G\b", i.opcode)]
+        """Width of the narrowest access to global memory in the hot loop, or in a kernel without one."""
+        body = self.hot_loop if self.loops else self.instructions
+        accesses = [i.opcode for i in body if re.match(r"(LD|ST)G\b", i.opcode)]
         return min(next((bits for bits in (128, 64, 16, 8) if re.search(rf"\.[US]?{bits}\b", o)), 32) for o in accesses)
 
     def count(self, pattern: str, *, hot: bool = False) -> int:
