@@ -229,8 +229,8 @@ def main() -> None:
         return
     lines = [
         "Draws fused with what reads them (`bench/fused`), per number of the sample: bytes that kernels read and "
-        "write, and keep for backward; in brackets those of torch's own operations, one after the other. Instructions: of the "
-        "machine code of sm_90, the whole kernel.",
+        "write, and keep for backward; in brackets those of torch's own operations, one after the other. "
+        "Instructions: of the machine code of sm_90, the whole kernel.",
         "",
         *table(options.results / instructions.NAME),
     ]
