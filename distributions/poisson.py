@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.formula.special import in_double, log_of_positive
+from rsample.kernels.formula.special import in_double
 from rsample.kernels.laws.poisson import POISSON_MAP
 
 from ._examples import Example
@@ -49,5 +49,6 @@ class Poisson(FusedSampling, torch.distributions.Poisson):
 
 
 def _log_prob(k: Tensor, rate: Tensor) -> Tensor:
-    log_mass = k * log_of_positive(rate) - rate - torch.lgamma(k + 1)
-    return torch.where((rate == 0) & (k > 0), -torch.inf, log_mass)
+    # No arrival at a rate of 0 is certain. Any is impossible, with torch's infinite derivative.
+    arrivals = torch.log(torch.where((rate == 0) & (k == 0), 1.0, rate))
+    return k * arrivals - rate - torch.lgamma(k + 1)
