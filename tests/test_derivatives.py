@@ -19,7 +19,7 @@ FORMULAS = {
     "sums and products": lambda u, x, y: (x + y) * (u - x) - 0.3 * y + 1.5 - x / y + 2 / x + torch.addcmul(u, x, y),
     "roots": lambda u, x, y: torch.sqrt(x) * torch.rsqrt(y) + torch.reciprocal(x * y),
     "exponentials": lambda u, x, y: (
-        torch.exp(u * x) * torch.expm1(y) + torch.log(x) * torch.log1p(y) + torch.tanh(x * y)
+        torch.exp(u * x) * torch.expm1(y) + torch.log(x) * torch.log1p(y) + torch.tanh(x * y) + torch.log2(x + y)
     ),
     "circles": lambda u, x, y: (
         torch.sin(x * y)

@@ -159,6 +159,15 @@ OPERATIONS: dict[str, Elementary] = {
         vector_error=Bound(1e-7),
         device_error=Bound(3.6e-7, 1.7e-7),
     ),
+    "log2": Elementary(
+        "rsample::vectors::log({}) * V(T(1.4426950408889634))",
+        None,
+        "log2({}, HARDWARE)",
+        (lambda t, y, a: t / (a * math.log(2)),),
+        cost=16,
+        vector_error=Bound(1.8e-7),
+        device_error=Bound(3.6e-7, 2.4e-7),
+    ),
     "log1p": Elementary(
         "rsample::vectors::log1p({})",
         "log1p({})",
@@ -235,7 +244,6 @@ OPERATIONS: dict[str, Elementary] = {
     "fma": Elementary(device="tl.fma({}, {}, {})"),
     "fms": Elementary(device="tl.fma({}, {}, negative({}))"),
     "fnma": Elementary(device="tl.fma(negative({}), {}, {})"),
-    "log2": Elementary(device="log2({}, HARDWARE)"),
     "indicator": Elementary(device="{}.to({dtype})"),
 }
 
