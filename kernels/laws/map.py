@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
@@ -222,13 +223,27 @@ class Map:
         made = self._device_functions
         if what not in made:
             formula = self.formulas[what]
-            name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
+            name = self._device_name(what)
             code = formula.override or formula.function
             by_hand = code is formula.override and not isinstance(code, FunctionType)
             made[what] = (
                 code if by_hand else device_function(name, code, formula.arguments, formula.read, self.noise.values)
             )
         return made[what]
+
+    def device_end(self, dtype: torch.dtype) -> Any:
+        """The Triton function of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, or None."""
+        if self.support is None or self.support.end is None or not self.support.ends(dtype):
+            return None
+        made = self._device_functions
+        name = self._device_name(f"end_of_{str(dtype).removeprefix('torch.')}")
+        if name not in made:
+            end, step = self.support.end.reference, self.support.step(dtype)
+            made[name] = device_function(name, lambda _, *params: end(step, *params), ("sample", *self.parameters))
+        return made[name]
+
+    def _device_name(self, what: str) -> str:
+        return f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
 
     @functools.cached_property
     def _device_functions(self) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..runtime.language import tl, triton
 from ..stream.noise import NATIVE_UNIFORM, doubled_native_uniform_device
 from .map import Density, Map
-from .support import End, Support, below, below_device
+from .support import End, Support, below
 
 # Halves of all, as high - low may overflow where both are finite.
 
@@ -59,11 +58,6 @@ def _uniform_of_twice_log_prob(twice: Tensor, low: Tensor, high: Tensor) -> Tens
     return -math.log(2) - torch.log(_half_width(low, high))
 
 
-@triton.jit
-def uniform_end(params, STEP: tl.constexpr):
-    return below_device(params[1], STEP)
-
-
 UNIFORM_MAP = Map(
     name="uniform",
     parameters=("low", "high"),
@@ -73,7 +67,7 @@ UNIFORM_MAP = Map(
     affine=True,
     transform=_uniform_of_twice,
     transform_grad=_uniform_of_twice_grad,
-    support=Support(end=End(lambda step, low, high: below(high, step), uniform_end)),
+    support=Support(end=End(lambda step, low, high: below(high, step))),
     density=Density(
         at=lambda x, low, high: torch.distributions.Uniform(low, high, validate_args=False).log_prob(x),
         reference=uniform_log_prob_reference,
