@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -18,9 +19,13 @@ from .rejection.noise import LoopNoise
 from .support import Support
 
 
-def DERIVED(*_: Any) -> tuple[Tensor, ...]:
+class Derived(Enum):
     """Stands for a gradient that is derived of the formula."""
-    raise NotImplementedError
+
+    DERIVED = "derived"
+
+
+DERIVED = Derived.DERIVED
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Density:
 
     at: Callable[..., Tensor]
     reference: Callable[..., Tensor]
-    reference_score: Callable[..., tuple[Tensor, ...]] = DERIVED
-    reference_grad: Callable[..., tuple[Tensor, ...]] | None = DERIVED
+    reference_score: Callable[..., tuple[Tensor, ...]] | Derived = DERIVED
+    reference_grad: Callable[..., tuple[Tensor, ...]] | Derived | None = DERIVED
     transform: Any = None
     score: Any = None
     transform_grad: Any = None
@@ -98,7 +103,7 @@ class Map:
     parameters: tuple[str, ...]
     noise: Noise | NoisePair | LoopNoise
     reference: Callable[..., Tensor]
-    reference_grad: Callable[..., tuple[Tensor, ...]] | None = DERIVED
+    reference_grad: Callable[..., tuple[Tensor, ...]] | Derived | None = DERIVED
     affine: bool = False
     location: str | None = None
     tangent: Callable[..., Tensor] | None = None
@@ -166,13 +171,14 @@ class Map:
     def gradients(self, noise: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """The gradient of each parameter before reduction, from the gradients of `cotangents` and the parameters."""
         if self.joint is None:
-            assert self.reference_grad is not None
+            assert callable(self.reference_grad)
             return self.reference_grad(noise, *given)
         assert self.density is not None
         if self.joint == "score":
+            assert callable(self.density.reference_score)
             return self.density.reference_score(noise, *given)
-        assert self.reference_grad is not None
-        assert self.density.reference_grad is not None
+        assert callable(self.reference_grad)
+        assert callable(self.density.reference_grad)
         grad, grad_log_prob, *params = given
         of_sample = self.reference_grad(noise, grad, *params)
         of_log_prob = self.density.reference_grad(noise, grad_log_prob, *params)
@@ -208,13 +214,14 @@ class Map:
         of_noise, of_grad = ("noise", *self.parameters), ("noise", "grad", *self.parameters)
         density = self.density
         formulas = {"transform": Formula(self.reference, of_noise, self.transform)}
-        if self.reference_grad is not None:
+        if callable(self.reference_grad):
             read = 2 if self.affine else None
             formulas["transform_grad"] = Formula(self.reference_grad, of_grad, self.transform_grad, read)
         if density is not None:
             formulas["log_prob"] = Formula(density.reference, of_noise, density.transform)
-            formulas["score"] = Formula(density.reference_score, of_grad, density.score)
-            if density.reference_grad is not None:
+            if callable(density.reference_score):
+                formulas["score"] = Formula(density.reference_score, of_grad, density.score)
+            if callable(density.reference_grad):
                 formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad, density.transform_grad)
         return formulas
 
