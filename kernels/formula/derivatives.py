@@ -84,7 +84,7 @@ def _gradients(result: Symbol, grad: Symbol, inputs: Sequence[Symbol]) -> list[A
         ):
             moving.add(i)
     moved = [i for i in used if i in moving and i not in read]
-    if len(read) < 2 or any(OPERATIONS[steps[i].name].picks or steps[i].name == "clamp" for i in moved):
+    if any(OPERATIONS[steps[i].name].picks or steps[i].name == "clamp" for i in moved):
         slopes = [_slope(result, x) for x in inputs]
         return [None if slope is None else times(slope, grad) for slope in slopes]
     gradients: dict[int | float, Any] = {result.step: grad}

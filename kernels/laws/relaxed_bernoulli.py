@@ -68,14 +68,6 @@ def _relaxed_bernoulli_map(
         # -log(sigmoid(y) sigmoid(-y))
         return of_logit + y + 2 * torch.log1p(torch.exp(-y))
 
-    def log_prob_grad(t: Tensor, grad: Tensor, temperature: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        unit = grad / temperature
-        if not squashed:
-            return unit, torch.zeros_like(grad)
-        y = logit(t, temperature, p)
-        grad_y = unit * torch.tanh(0.5 * y)
-        return unit - grad_y * y, grad_y * slope_of(p)
-
     def score(t: Tensor, grad: Tensor, temperature: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         # The log-density of y is that of the logistic noise e = temperature y - logits.
         slope = grad * standard_logistic_slope(t)
@@ -96,7 +88,6 @@ def _relaxed_bernoulli_map(
         density=Density(
             at=at,
             reference=log_prob,
-            reference_grad=log_prob_grad,
             reference_score=score,
         ),
     )
