@@ -38,7 +38,8 @@ class Density:
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
             with the parameters (pathwise); derived of `reference` if it is not given, None where the sample does not.
         reference_score: the same where the sample is a constant (the score function); derived of both references if
-            it is not given and the sample is a function of one noise.
+            it is not given and the sample is a function of one noise. That takes a third to twice more instructions
+            than one in which by hand the noise's part has been cancelled.
         transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
     """
 

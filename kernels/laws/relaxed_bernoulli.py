@@ -51,6 +51,7 @@ def _relaxed_bernoulli_map(
         return torch.reciprocal(1 + torch.exp(-y)) if squashed else y
 
     def reference_grad(t: Tensor, grad: Tensor, temperature: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        # Derived it would be NaN where the exponential overflows.
         y = logit(t, temperature, p)
         if squashed:
             w = torch.exp(-torch.abs(y))
