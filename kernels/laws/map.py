@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -40,16 +39,15 @@ class Density:
         reference_score: the same where the sample is a constant (the score function); derived of both references if
             it is not given and the sample is a function of one noise. That takes a third to twice more instructions
             than one in which by hand the noise's part has been cancelled.
-        transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
+        transform, score: what is better on a GPU than `reference` and `reference_score`, see `Map.transform`.
     """
 
     at: Callable[..., Tensor]
     reference: Callable[..., Tensor]
     reference_score: Callable[..., tuple[Tensor, ...]] | Derived = DERIVED
     reference_grad: Callable[..., tuple[Tensor, ...]] | Derived | None = DERIVED
-    transform: Any = None
-    score: Any = None
-    transform_grad: Any = None
+    transform: Callable[..., Tensor] | None = None
+    score: Callable[..., tuple[Tensor, ...]] | None = None
 
 
 class Formula(NamedTuple):
@@ -58,13 +56,13 @@ class Formula(NamedTuple):
     Attributes:
         function: torch code.
         arguments: the names of its arguments.
-        override: what is better on a GPU: torch code, a Triton function, or None.
+        override: torch code that is better on a GPU, or None.
         read: how many arguments the Triton function takes, if not all.
     """
 
     function: Callable[..., Any]
     arguments: tuple[str, ...]
-    override: Any
+    override: Callable[..., Any] | None = None
     read: int | None = None
 
 
@@ -90,11 +88,9 @@ class Map:
         tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
             their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
-        transform: what is better on a GPU than the Triton function that is made of `reference`: other torch code to
-            make it of, or a Triton function `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
-            the special-function unit of NVIDIA GPUs.
-        transform_grad: the same of `reference_grad`; as a Triton function `(noise, grad, *parameters, HARDWARE)`,
-            without the parameters if the map is affine.
+        transform: torch code of which better code for a GPU is made than of `reference`; of noise as `noise.device`
+            makes it.
+        transform_grad: the same of `reference_grad`.
         density: of the sample.
         joint: whether a draw gives (sample, log_prob) rather than the sample. Gradients then reach the parameters
             through both ("pathwise") or through log_prob at a constant sample ("score").
@@ -109,8 +105,8 @@ class Map:
     location: str | None = None
     tangent: Callable[..., Tensor] | None = None
     support: Support | None = None
-    transform: Any = None
-    transform_grad: Any = None
+    transform: Callable[..., Tensor] | None = None
+    transform_grad: Callable[..., tuple[Tensor, ...]] | None = None
     density: Density | None = None
     joint: str | None = None
 
@@ -223,7 +219,7 @@ class Map:
             if callable(density.reference_score):
                 formulas["score"] = Formula(density.reference_score, of_grad, density.score)
             if callable(density.reference_grad):
-                formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad, density.transform_grad)
+                formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad)
         return formulas
 
     def device_function(self, what: str) -> Any:
@@ -233,10 +229,7 @@ class Map:
             formula = self.formulas[what]
             name = self._device_name(what)
             code = formula.override or formula.function
-            by_hand = code is formula.override and not isinstance(code, FunctionType)
-            made[what] = (
-                code if by_hand else device_function(name, code, formula.arguments, formula.read, self.noise.values)
-            )
+            made[what] = device_function(name, code, formula.arguments, formula.read, self.noise.values)
         return made[what]
 
     def device_end(self, dtype: torch.dtype) -> Any:
