@@ -13,7 +13,6 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -37,9 +36,8 @@ def shown(map: Map) -> Iterator[str]:
         yield inspect.getsource(function)
         on_gpu = formula.override or function
         if on_gpu is not function:
-            yield inspect.getsource(getattr(on_gpu, "fn", on_gpu))
-        if isinstance(on_gpu, FunctionType):
-            yield device_functions.source(name, on_gpu, formula.arguments, formula.read, map.noise.values)
+            yield inspect.getsource(on_gpu)
+        yield device_functions.source(name, on_gpu, formula.arguments, formula.read, map.noise.values)
         steps = traced(function, len(formula.arguments) - 1, torch.float32, values=map.noise.values)
         yield printed(name, steps).strip() + "\n"
     if importlib.util.find_spec("instructions") is not None:

@@ -49,7 +49,6 @@ def map_kernel(
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
     END: tl.constexpr,
-    STEP: tl.constexpr,
     DTYPE: tl.constexpr,
     HARDWARE: tl.constexpr,
     PARAMS: tl.constexpr,
@@ -72,7 +71,7 @@ def map_kernel(
         params = ()
         for j in tl.static_range(PARAMS):
             params = params + (tl.load(param_ptr + j * n + at),)
-        sample = inside(TRANSFORM(x, *params, HARDWARE), params, LOWER, UPPER, END, STEP)
+        sample = inside(TRANSFORM(x, *params, HARDWARE), params, LOWER, UPPER, END)
         tl.store(out_ptr + at, sample.to(DTYPE).to(sample.dtype))
         if LOG_PROB is not None:
             tl.store(out_ptr + n + at, tl.broadcast_to(LOG_PROB(x, *params, HARDWARE), at.shape))

@@ -1,5 +1,7 @@
 """Derived gradients against autograd's, of every operation; tensors and compiled code run the same operations."""
 
+import math
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -9,6 +11,8 @@ from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.formula.derivatives import gradient_of, score_of
 from rsample.kernels.formula.elementary import OPERATIONS, VECTOR, operands_of
 from rsample.kernels.formula.special import sin_of_quarter
+from rsample.kernels.formula.trace import traced
+from rsample.kernels.laws.log_normal import LOG_NORMAL_MAP
 from rsample.kernels.laws.map import Map
 from rsample.kernels.laws.normal import NORMAL_MAP
 from rsample.kernels.stream.noise import CENTERED
@@ -19,7 +23,7 @@ FORMULAS = {
     "sums and products": lambda u, x, y: (x + y) * (u - x) - 0.3 * y + 1.5 - x / y + 2 / x + torch.addcmul(u, x, y),
     "roots": lambda u, x, y: torch.sqrt(x) * torch.rsqrt(y) + torch.reciprocal(x * y),
     "exponentials": lambda u, x, y: (
-        torch.exp(u * x) * torch.expm1(y) + torch.log(x) * torch.log1p(y) + torch.tanh(x * y)
+        torch.exp(u * x) * torch.expm1(y) + torch.log(x) * torch.log1p(y) + torch.tanh(x * y) + torch.log2(x + y)
     ),
     "circles": lambda u, x, y: (
         torch.sin(x * y)
@@ -83,3 +87,19 @@ def test_parameters_that_broadcast_get_a_number_for_each_element():
 
 def test_what_a_formula_does_not_read_has_the_gradient_zero():
     assert torch.equal(gradient_of(lambda u, x, y: x * u)(U, Y, X, Y)[1], torch.zeros_like(U))
+
+
+def test_what_parameters_share_is_computed_once():
+    steps = traced(gradient_of(LOG_NORMAL_MAP.reference), 3, torch.float32)
+    assert [steps.steps[i].name for i in steps.used()].count("mul") == 2
+
+
+def test_what_is_not_chosen_drops_out():
+    def formula(u, x, y):
+        far = x > 1
+        return torch.where(far, u * y, torch.sqrt(1 - x) * y)
+
+    x, y = torch.tensor([0.75, 1.0, 2.0]), torch.ones(3)
+    of_x, of_y = gradient_of(formula)(torch.full((3,), 0.5), torch.ones(3), x, y)
+    assert torch.equal(of_x, torch.tensor([-1.0, -math.inf, 0.0]))
+    assert torch.equal(of_y, torch.tensor([0.5, 0.0, 0.5]))

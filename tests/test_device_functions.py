@@ -136,7 +136,8 @@ def bounds(u, x, y):
 
 
 def functions(u, x, y):
-    return torch.exp(u) + torch.log(x) + torch.sqrt(y) + torch.expm1(u) + torch.log1p(x) + torch.tanh(u) + torch.atan(x)
+    logarithms = torch.log(x) + torch.log2(y) + torch.log1p(x)
+    return torch.exp(u) + logarithms + torch.sqrt(y) + torch.expm1(u) + torch.tanh(u) + torch.atan(x)
 
 
 # Each with numbers that are not float32's, in every place that an operation has for one.

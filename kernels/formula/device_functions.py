@@ -93,8 +93,10 @@ def definition(
     lines = [f"def {name}({', '.join((*arguments[:read], 'HARDWARE: tl.constexpr'))}):"]
     if single == wide:
         return [*lines, *(f"    {line}" for line in single)]
-    like = arguments[0] if values(torch.float64) == 1 else f"{arguments[0]}[0]"
-    lines += [f"    if {like}.dtype == tl.float64:", *(f"        {line}" for line in wide)]
+    lines += [
+        f"    if {_first(arguments, values(torch.float64))}.dtype == tl.float64:",
+        *(f"        {line}" for line in wide),
+    ]
     return [*lines, "    else:", *(f"        {line}" for line in single)]
 
 

@@ -34,6 +34,11 @@ def cotangent(t: Tensor) -> Tensor:
     return torch.reciprocal(torch.tan(math.pi * t))
 
 
+def uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
+    """u and 1 - u, both relatively exact: u is t or 1 + t, t uniform in [-1/2, 1/2]."""
+    return torch.where(t > 0, t, 1 + t), torch.where(t > 0, 1 - t, -t)
+
+
 def sin_of_quarter(h: Any) -> Any:
     """sin(h), h in [0, pi / 2]."""
     return h.trace.apply("sin_of_quarter", (h,)) if isinstance(h, Symbol) else torch.sin(h)

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..formula.special import uniforms
 from ..stream.noise import CENTERED
 from .map import Density, Map
 from .support import Support
@@ -21,9 +22,9 @@ def _side(t: Tensor, asymmetry: Tensor) -> tuple[Tensor, Tensor]:
     k = torch.clamp(asymmetry, 1e-15, 1e15)  # beyond, one side has all
     square = k * k
     p, q = square / (1 + square), 1 / (1 + square)
-    # u is t or 1 + t: the distance to the nearer end is exact.
+    # The distance to the nearer end is exact.
     left = torch.where(t > 0, p - t, -t - q) > 0
-    u, v = torch.where(t > 0, t, 1 + t), torch.where(t > 0, 1 - t, -t)
+    u, v = uniforms(t)
     return -torch.log(torch.where(left, u, v) / torch.where(left, p, q)), left
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..formula.polynomial import polynomial
+from ..formula.special import uniforms
 from ..stream.noise import CENTERED
 from .map import Density, Map
 from .support import UNIT_INTERVAL
@@ -27,11 +28,6 @@ _FLAT = 1e-20
 _BERNOULLI_NUMBERS = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
 # The variance, a series of l**2.
 _VARIANCE_SERIES = tuple((2 * n + 1) * b / math.factorial(2 * n + 2) for n, b in enumerate(_BERNOULLI_NUMBERS))
-
-
-def _uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
-    """u and 1 - u, both relatively exact."""
-    return torch.where(t > 0, t, 1 + t), torch.where(t > 0, 1 - t, -t)
 
 
 def _magnitude(logits: Tensor) -> Tensor:
@@ -46,7 +42,7 @@ def _growth(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 def _exponent(t: Tensor, logits: Tensor, growth: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """l x, and l x - max(l, 0)."""
-    u, v = _uniforms(t)
+    u, v = uniforms(t)
     rise = u * growth[1]
     # 1 + rise from positive terms where rise nears -1; at a steep ascent exp(-l) times it, of which u is left.
     steep = logits > _STEEP
@@ -59,7 +55,7 @@ def _exponent(t: Tensor, logits: Tensor, growth: tuple[Tensor, Tensor]) -> tuple
 
 def _sample(t: Tensor, logits: Tensor, growth: tuple[Tensor, Tensor]) -> Tensor:
     flat = torch.abs(logits) < _FLAT
-    u, v = _uniforms(t)
+    u, v = uniforms(t)
     # The second term is too small to count, but its derivative is not.
     return torch.where(flat, u + 0.5 * logits * u * v, _exponent(t, logits, growth)[0] / torch.where(flat, 1.0, logits))
 
@@ -68,7 +64,7 @@ def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
     """`_sample` by a series next to 0, where the derivative of its formula would cancel."""
     bound = 0.05 if t.dtype == torch.float32 else 0.002
     near = torch.abs(logits) < bound
-    u, v = _uniforms(t)
+    u, v = uniforms(t)
     small, y, slope = torch.where(near, logits, 0.0), u * v, v - u
     series = u + y * small * (0.5 + small * (slope / 6 + small * ((1 - 6 * y) / 24)))
     large = torch.where(near, 1.0, logits)
@@ -77,7 +73,7 @@ def _smooth_sample(t: Tensor, logits: Tensor) -> Tensor:
 
 def _weight(t: Tensor, logits: Tensor) -> Tensor:
     """W."""
-    u, v = _uniforms(t)
+    u, v = uniforms(t)
     rising = logits > 0
     falling = torch.exp(torch.clamp(torch.where(rising, -logits, logits), -_STEEP, 1.0))
     part = torch.where(rising, u, u * falling)
@@ -190,6 +186,7 @@ def from_logits_reference(t: Tensor, logits: Tensor) -> Tensor:
 
 
 def from_logits_reference_grad(t: Tensor, grad: Tensor, logits: Tensor) -> tuple[Tensor]:
+    # Derived, terms cancel next to logits of 0: in float32 3e-4 of the gradient at 0.01.
     return (grad * _sensitivity(_smooth_sample(t, logits), t, logits),)
 
 

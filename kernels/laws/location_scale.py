@@ -32,73 +32,46 @@ class Standard:
     device_log_density: Callable[[Tensor], Tensor] | None = None
 
 
-def _log_prob(log_density: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """The log-density of the scaled variate, of noise and parameters, from `log f(e)`: the last one is the scale."""
-    return lambda noise, *parameters: log_density(noise) - torch.log(parameters[-1])
-
-
-def location_scale_map(
-    name: str,
-    standard: Standard,
-    at: Callable[..., Tensor],
-    support: Support | None = None,
-) -> Map:
+def location_scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Map:
     """The map loc + scale * e; its log-density is log f(e) - log(scale), and `at(sample, loc, scale)`."""
+    return _map(name, ("loc", "scale"), standard, at, support)
 
-    log_prob = _log_prob(standard.log_density)
 
-    def reference(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        return torch.addcmul(loc, scale, standard.reference(noise))
+def scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Map:
+    """The map scale * e; its log-density is log f(e) - log(scale), and `at(sample, scale)`."""
+    return _map(name, ("scale",), standard, at, support)
 
-    def score(noise: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+
+def _map(
+    name: str, parameters: tuple[str, ...], standard: Standard, at: Callable[..., Tensor], support: Support | None
+) -> Map:
+    def reference(noise: Tensor, *params: Tensor) -> Tensor:
+        *loc, scale = params
+        e = standard.reference(noise)
+        return torch.addcmul(loc[0], scale, e) if loc else scale * e
+
+    def score(noise: Tensor, grad: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+        *loc, scale = params
         unit = grad / scale
         slope = standard.slope(noise)
-        return -unit * slope, -unit * (1 + slope * standard.reference(noise))
+        of_loc = (-unit * slope,) if loc else ()
+        return *of_loc, -unit * (1 + slope * standard.reference(noise))
+
+    def log_prob_of(log_density: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+        return lambda noise, *params: log_density(noise) - torch.log(params[-1])
 
     return Map(
         name=name,
-        parameters=("loc", "scale"),
+        parameters=parameters,
         noise=standard.noise,
         reference=reference,
         affine=True,
-        location="loc",
+        location="loc" if "loc" in parameters else None,
         support=support,
         density=Density(
             at=at,
-            reference=log_prob,
+            reference=log_prob_of(standard.log_density),
             reference_score=score,
-            transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
-        ),
-    )
-
-
-def scale_map(
-    name: str,
-    standard: Standard,
-    at: Callable[..., Tensor],
-    support: Support | None = None,
-) -> Map:
-    """The map scale * e; its log-density is log f(e) - log(scale), and `at(sample, scale)`."""
-
-    log_prob = _log_prob(standard.log_density)
-
-    def reference(noise: Tensor, scale: Tensor) -> Tensor:
-        return scale * standard.reference(noise)
-
-    def score(noise: Tensor, grad: Tensor, scale: Tensor) -> tuple[Tensor]:
-        return (-(grad / scale) * (1 + standard.slope(noise) * standard.reference(noise)),)
-
-    return Map(
-        name=name,
-        parameters=("scale",),
-        noise=standard.noise,
-        reference=reference,
-        affine=True,
-        support=support,
-        density=Density(
-            at=at,
-            reference=log_prob,
-            reference_score=score,
-            transform=_log_prob(standard.device_log_density) if standard.device_log_density else None,
+            transform=log_prob_of(standard.device_log_density) if standard.device_log_density else None,
         ),
     )

@@ -15,17 +15,8 @@ def log_normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return torch.exp(torch.addcmul(loc, scale, eps))
 
 
-def log_normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    grad_log = grad * torch.exp(torch.addcmul(loc, scale, eps))
-    return grad_log, grad_log * eps
-
-
 def log_normal_log_prob_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return -0.5 * eps * eps - HALF_LOG_2_PI - torch.log(scale) - torch.addcmul(loc, scale, eps)
-
-
-def log_normal_log_prob_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    return -grad, -grad * (eps + torch.reciprocal(scale))
 
 
 def log_normal_reference_score(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,12 +34,10 @@ LOG_NORMAL_MAP = Map(
     parameters=("loc", "scale"),
     noise=NORMAL,
     reference=log_normal_reference,
-    reference_grad=log_normal_reference_grad,
     support=POSITIVE,
     density=Density(
         at=log_normal_log_prob_at,
         reference=log_normal_log_prob_reference,
-        reference_grad=log_normal_log_prob_reference_grad,
         reference_score=log_normal_reference_score,
     ),
 )

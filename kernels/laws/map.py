@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import FunctionType
+from enum import Enum
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
@@ -17,9 +18,13 @@ from .rejection.noise import LoopNoise
 from .support import Support
 
 
-def DERIVED(*_: Any) -> tuple[Tensor, ...]:
+class Derived(Enum):
     """Stands for a gradient that is derived of the formula."""
-    raise NotImplementedError
+
+    DERIVED = "derived"
+
+
+DERIVED = Derived.DERIVED
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,17 @@ class Density:
         reference_grad: `(noise, grad, *parameters) -> tuple`, the gradient of each parameter where the sample moves
             with the parameters (pathwise); derived of `reference` if it is not given, None where the sample does not.
         reference_score: the same where the sample is a constant (the score function); derived of both references if
-            it is not given and the sample is a function of one noise.
-        transform, transform_grad, score: what is better on a GPU, see `Map.transform`.
+            it is not given and the sample is a function of one noise. That takes a third to twice more instructions
+            than one in which by hand the noise's part has been cancelled.
+        transform, score: what is better on a GPU than `reference` and `reference_score`, see `Map.transform`.
     """
 
     at: Callable[..., Tensor]
     reference: Callable[..., Tensor]
-    reference_score: Callable[..., tuple[Tensor, ...]] = DERIVED
-    reference_grad: Callable[..., tuple[Tensor, ...]] | None = DERIVED
-    transform: Any = None
-    score: Any = None
-    transform_grad: Any = None
+    reference_score: Callable[..., tuple[Tensor, ...]] | Derived = DERIVED
+    reference_grad: Callable[..., tuple[Tensor, ...]] | Derived | None = DERIVED
+    transform: Callable[..., Tensor] | None = None
+    score: Callable[..., tuple[Tensor, ...]] | None = None
 
 
 class Formula(NamedTuple):
@@ -51,13 +56,13 @@ class Formula(NamedTuple):
     Attributes:
         function: torch code.
         arguments: the names of its arguments.
-        override: what is better on a GPU: torch code, a Triton function, or None.
+        override: torch code that is better on a GPU, or None.
         read: how many arguments the Triton function takes, if not all.
     """
 
     function: Callable[..., Any]
     arguments: tuple[str, ...]
-    override: Any
+    override: Callable[..., Any] | None = None
     read: int | None = None
 
 
@@ -83,11 +88,9 @@ class Map:
         tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
             their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
-        transform: what is better on a GPU than the Triton function that is made of `reference`: other torch code to
-            make it of, or a Triton function `(noise, *parameters, HARDWARE)`, where the compile-time HARDWARE allows
-            the special-function unit of NVIDIA GPUs.
-        transform_grad: the same of `reference_grad`; as a Triton function `(noise, grad, *parameters, HARDWARE)`,
-            without the parameters if the map is affine.
+        transform: torch code of which better code for a GPU is made than of `reference`; of noise as `noise.device`
+            makes it.
+        transform_grad: the same of `reference_grad`.
         density: of the sample.
         joint: whether a draw gives (sample, log_prob) rather than the sample. Gradients then reach the parameters
             through both ("pathwise") or through log_prob at a constant sample ("score").
@@ -97,13 +100,13 @@ class Map:
     parameters: tuple[str, ...]
     noise: Noise | NoisePair | LoopNoise
     reference: Callable[..., Tensor]
-    reference_grad: Callable[..., tuple[Tensor, ...]] | None = DERIVED
+    reference_grad: Callable[..., tuple[Tensor, ...]] | Derived | None = DERIVED
     affine: bool = False
     location: str | None = None
     tangent: Callable[..., Tensor] | None = None
     support: Support | None = None
-    transform: Any = None
-    transform_grad: Any = None
+    transform: Callable[..., Tensor] | None = None
+    transform_grad: Callable[..., tuple[Tensor, ...]] | None = None
     density: Density | None = None
     joint: str | None = None
 
@@ -165,13 +168,14 @@ class Map:
     def gradients(self, noise: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """The gradient of each parameter before reduction, from the gradients of `cotangents` and the parameters."""
         if self.joint is None:
-            assert self.reference_grad is not None
+            assert callable(self.reference_grad)
             return self.reference_grad(noise, *given)
         assert self.density is not None
         if self.joint == "score":
+            assert callable(self.density.reference_score)
             return self.density.reference_score(noise, *given)
-        assert self.reference_grad is not None
-        assert self.density.reference_grad is not None
+        assert callable(self.reference_grad)
+        assert callable(self.density.reference_grad)
         grad, grad_log_prob, *params = given
         of_sample = self.reference_grad(noise, grad, *params)
         of_log_prob = self.density.reference_grad(noise, grad_log_prob, *params)
@@ -207,14 +211,15 @@ class Map:
         of_noise, of_grad = ("noise", *self.parameters), ("noise", "grad", *self.parameters)
         density = self.density
         formulas = {"transform": Formula(self.reference, of_noise, self.transform)}
-        if self.reference_grad is not None:
+        if callable(self.reference_grad):
             read = 2 if self.affine else None
             formulas["transform_grad"] = Formula(self.reference_grad, of_grad, self.transform_grad, read)
         if density is not None:
             formulas["log_prob"] = Formula(density.reference, of_noise, density.transform)
-            formulas["score"] = Formula(density.reference_score, of_grad, density.score)
-            if density.reference_grad is not None:
-                formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad, density.transform_grad)
+            if callable(density.reference_score):
+                formulas["score"] = Formula(density.reference_score, of_grad, density.score)
+            if callable(density.reference_grad):
+                formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad)
         return formulas
 
     def device_function(self, what: str) -> Any:
@@ -222,13 +227,24 @@ class Map:
         made = self._device_functions
         if what not in made:
             formula = self.formulas[what]
-            name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
+            name = self._device_name(what)
             code = formula.override or formula.function
-            by_hand = code is formula.override and not isinstance(code, FunctionType)
-            made[what] = (
-                code if by_hand else device_function(name, code, formula.arguments, formula.read, self.noise.values)
-            )
+            made[what] = device_function(name, code, formula.arguments, formula.read, self.noise.values)
         return made[what]
+
+    def device_end(self, dtype: torch.dtype) -> Any:
+        """The Triton function of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, or None."""
+        if self.support is None or self.support.end is None or not self.support.ends(dtype):
+            return None
+        made = self._device_functions
+        name = self._device_name(f"end_of_{str(dtype).removeprefix('torch.')}")
+        if name not in made:
+            end, step = self.support.end.reference, self.support.step(dtype)
+            made[name] = device_function(name, lambda _, *params: end(step, *params), ("sample", *self.parameters))
+        return made[name]
+
+    def _device_name(self, what: str) -> str:
+        return f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
 
     @functools.cached_property
     def _device_functions(self) -> dict[str, Any]:

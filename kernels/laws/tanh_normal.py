@@ -23,22 +23,10 @@ def tanh_normal_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return torch.tanh(torch.addcmul(loc, scale, eps))
 
 
-def tanh_normal_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    # 1 - tanh(z)^2 = 4 w / (1 + w)^2, w = exp(-2 |z|)
-    w = torch.exp(-2 * torch.abs(torch.addcmul(loc, scale, eps)))
-    grad_z = grad * (4 * w / ((1 + w) * (1 + w)))
-    return grad_z, grad_z * eps
-
-
 def tanh_normal_log_prob_reference(eps: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     z = torch.abs(torch.addcmul(loc, scale, eps))
     log_normal = -0.5 * eps * eps - HALF_LOG_2_PI - torch.log(scale)
     return log_normal + 2 * (z + torch.log1p(torch.exp(-2 * z))) - LOG_4
-
-
-def tanh_normal_log_prob_reference_grad(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    grad_z = 2 * grad * torch.tanh(torch.addcmul(loc, scale, eps))
-    return grad_z, grad_z * eps - grad / scale
 
 
 def tanh_normal_reference_score(eps: Tensor, grad: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,12 +45,10 @@ TANH_NORMAL_MAP = Map(
     parameters=("loc", "scale"),
     noise=NORMAL,
     reference=tanh_normal_reference,
-    reference_grad=tanh_normal_reference_grad,
     support=Support(-1.0, 1.0),
     density=Density(
         at=tanh_normal_log_prob_at,
         reference=tanh_normal_log_prob_reference,
-        reference_grad=tanh_normal_log_prob_reference_grad,
         reference_score=tanh_normal_reference_score,
     ),
 )

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..formula.special import uniforms
 from ..stream.noise import CENTERED
 from .map import Density, Map
 from .normal_tail import scaled_tail, tail_start
@@ -239,11 +240,6 @@ def sample_at(solution: Solution, interval: Interval, loc: Tensor, scale: Tensor
     """The sample, counted from the nearest of loc, an end and the middle, and within the bounds."""
     sample = origin(interval, loc, low, high) + torch.where(interval.flip, -scale, scale) * solution.offset
     return torch.minimum(torch.maximum(sample, low), high)
-
-
-def uniforms(t: Tensor) -> tuple[Tensor, Tensor]:
-    """u and 1 - u, both relatively exact, of centred noise."""
-    return torch.where(t > 0, t, 1 + t), torch.where(t > 0, 1 - t, -t)
 
 
 def _solved(t: Tensor, *params: Tensor) -> tuple[Interval, Solution, Tensor, Tensor]:

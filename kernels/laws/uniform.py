@@ -8,10 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..runtime.language import tl, triton
 from ..stream.noise import NATIVE_UNIFORM, doubled_native_uniform_device
 from .map import Density, Map
-from .support import End, Support, below, below_device
+from .support import End, Support, below
 
 # Halves of all, as high - low may overflow where both are finite.
 
@@ -22,6 +21,9 @@ def _half_width(low: Tensor, high: Tensor) -> Tensor:
 
 def uniform_reference(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return 2 * torch.addcmul(low * 0.5, _half_width(low, high), u)
+
+
+# By hand, an eighth fewer instructions than derived, and of the log-density's a quarter.
 
 
 def uniform_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +44,7 @@ def uniform_log_prob_reference_grad(u: Tensor, grad: Tensor, low: Tensor, high: 
 
 
 # On a GPU the noise is 2 u: times half of the width it is added to `low` with one rounding, and no overflow. It spares
-# an instruction of a sample.
+# one instruction of 14 to 20 of a sample.
 
 
 def _uniform_of_twice(twice: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -55,13 +57,8 @@ def _uniform_of_twice_grad(twice: Tensor, grad: Tensor, low: Tensor, high: Tenso
 
 
 def _uniform_of_twice_log_prob(twice: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Without a choice, which costs four more."""
+    """Without a choice, which costs four more of 25."""
     return -math.log(2) - torch.log(_half_width(low, high))
-
-
-@triton.jit
-def uniform_end(params, STEP: tl.constexpr):
-    return below_device(params[1], STEP)
 
 
 UNIFORM_MAP = Map(
@@ -73,7 +70,7 @@ UNIFORM_MAP = Map(
     affine=True,
     transform=_uniform_of_twice,
     transform_grad=_uniform_of_twice_grad,
-    support=Support(end=End(lambda step, low, high: below(high, step), uniform_end)),
+    support=Support(end=End(lambda step, low, high: below(high, step))),
     density=Density(
         at=lambda x, low, high: torch.distributions.Uniform(low, high, validate_args=False).log_prob(x),
         reference=uniform_log_prob_reference,

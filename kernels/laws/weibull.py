@@ -16,6 +16,10 @@ def weibull_reference(x: Tensor, scale: Tensor, concentration: Tensor) -> Tensor
     return scale * torch.exp(torch.log(x) / concentration)
 
 
+# By hand, as derived that of the sample is NaN where it underflows, 0 times infinity, and that of the log-density has a
+# tenth more instructions.
+
+
 def weibull_reference_grad(x: Tensor, grad: Tensor, scale: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
     log_unit = torch.log(x) / concentration
     unit = grad * torch.exp(log_unit)

@@ -82,10 +82,9 @@ def launched(
 def bound_constants(map: Map, dtype: torch.dtype) -> dict[str, Any]:
     """The bounds of a map's support as compile-time arguments."""
     if map.support is None:
-        return {"LOWER": None, "UPPER": None, "END": None, "STEP": 0.0}
+        return {"LOWER": None, "UPPER": None, "END": None}
     lower, upper = (limit if math.isfinite(limit) else None for limit in map.support.limits(dtype))
-    end = map.support.end.device if map.support.end is not None and map.support.ends(dtype) else None
-    return {"LOWER": lower, "UPPER": upper, "END": end, "STEP": map.support.step(dtype)}
+    return {"LOWER": lower, "UPPER": upper, "END": map.device_end(dtype)}
 
 
 def backward(

@@ -29,11 +29,11 @@ def store_tile(out_ptr, start, values, U: tl.constexpr):
 
 
 @triton.jit
-def inside(x, values, LOWER: tl.constexpr, UPPER: tl.constexpr, END: tl.constexpr, STEP: tl.constexpr):
-    """Keeps a sample within its support, NaN apart: from LOWER to UPPER and END(values, STEP), where not None."""
+def inside(x, values, LOWER: tl.constexpr, UPPER: tl.constexpr, END: tl.constexpr):
+    """Keeps a sample within its support, NaN apart: from LOWER to UPPER and at most END, where not None."""
     # Constants get the sample's dtype here: `tl.minimum` and the like would round them to float32.
     if END is not None:
-        x = tl.minimum(x, END(values, STEP), propagate_nan=tl.PropagateNan.ALL)
+        x = tl.minimum(x, END(x, *values, False), propagate_nan=tl.PropagateNan.ALL)
     if LOWER is not None:
         x = tl.maximum(x, tl.full(x.shape, LOWER, x.dtype), propagate_nan=tl.PropagateNan.ALL)
     if UPPER is not None:
@@ -93,7 +93,6 @@ def elementwise_forward_kernel(
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
     END: tl.constexpr,
-    STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
     WINDOW: tl.constexpr,
@@ -124,7 +123,7 @@ def elementwise_forward_kernel(
             lanes = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS, SECOND)
             x = noise_of_tile(lanes, GROUP)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END, STEP), u)
+            store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END), u)
             if LOG_PROB is not None:
                 store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_map(x), *values, HARDWARE), x[0].shape), u)
         c0 += UNROLL * LANES * STREAMS
@@ -137,7 +136,7 @@ def elementwise_forward_kernel(
         )
         x = noise_of_tile(lane_noise_carrying(blocks, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, STREAMS), GROUP)
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
-        store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END, STEP), 0)
+        store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END), 0)
         if LOG_PROB is not None:
             store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_map(x), *values, HARDWARE), x[0].shape), 0)
 
@@ -152,7 +151,7 @@ def elementwise_forward_kernel(
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
             x = noise_of_lanes(lanes, k, GROUP)
-            y = inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END, STEP)
+            y = inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END)
             tl.store(out_ptr + element, y.to(DTYPE), mask=mask)
             if LOG_PROB is not None:
                 tl.store(log_prob_ptr + element, LOG_PROB(of_map(x), *values, HARDWARE).to(DTYPE), mask=mask)

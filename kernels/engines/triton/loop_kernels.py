@@ -86,7 +86,6 @@ def loop_forward_kernel(
     LOWER: tl.constexpr,
     UPPER: tl.constexpr,
     END: tl.constexpr,
-    STEP: tl.constexpr,
     KINDS: tl.constexpr,
     WIDE: tl.constexpr,
     WINDOW: tl.constexpr,
@@ -107,9 +106,9 @@ def loop_forward_kernel(
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
         noise = element_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
         if len(noise) == 1:
-            x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END, STEP)
+            x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END)
         else:
-            x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, END, STEP)
+            x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, END)
         tl.store(out_ptr + element, x.to(DTYPE), mask=mask)
 
 
