@@ -62,9 +62,9 @@ class KeyedSampling(CheckedArguments):
     _overrides: ClassVar[bool] = False  # `sample`, `rsample` or `log_prob`
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # Where `super(Normal, self).__init__` of a subclass of our Normal arrives, to leave Normal's constructor out. It
-        # goes on behind torch's Normal, where it would have arrived in a subclass of that one. So our constructors call
-        # torch's by name.
+        # Where `super(Normal, self).__init__` of a subclass of our Normal arrives, to leave Normal's constructor out.
+        # It goes on behind torch's Normal, where it would have arrived in a subclass of that one. So our constructors
+        # call torch's by name.
         following = type(self).__mro__[type(self).__mro__.index(KeyedSampling) :]
         torchs: Any = next(base for base in following if base.__module__.startswith("torch."))
         if torchs is Distribution:
