@@ -63,6 +63,7 @@ typedef long long LongIntegers __attribute__((vector_size(RSAMPLE_VECTOR_BYTES))
 namespace native {
 
 #if RSAMPLE_VECTOR_BYTES == 64
+constexpr Integers LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 constexpr int CURRENT = 4, FLOOR = 1;  // rounding
 inline Floats fused(Floats a, Floats b, Floats c) { return __builtin_ia32_vfmaddps512_mask(a, b, c, -1, CURRENT); }
 inline Doubles fused(Doubles a, Doubles b, Doubles c) { return __builtin_ia32_vfmaddpd512_mask(a, b, c, -1, CURRENT); }
@@ -75,7 +76,14 @@ inline LongIntegers product_of_low_halves(Integers a, Integers b) {
 }
 inline uint32_t signs(Floats x) { return static_cast<uint16_t>(__builtin_ia32_cvtd2mask512((Integers)x)); }
 inline uint32_t signs(Doubles x) { return static_cast<uint8_t>(__builtin_ia32_cvtq2mask512((LongIntegers)x)); }
+template <class Lanes, class T>
+inline Lanes first(const T* from, int64_t count) {
+  Lanes lanes = {};
+  std::memcpy(&lanes, from, count * sizeof(T));
+  return lanes;
+}
 #else
+constexpr Integers LANE = {0, 1, 2, 3, 4, 5, 6, 7};
 constexpr int FLOOR = 9;
 inline Floats fused(Floats a, Floats b, Floats c) { return __builtin_ia32_vfmaddps256(a, b, c); }
 inline Doubles fused(Doubles a, Doubles b, Doubles c) { return __builtin_ia32_vfmaddpd256(a, b, c); }
@@ -86,6 +94,16 @@ inline Doubles floor(Doubles x) { return __builtin_ia32_roundpd256(x, FLOOR); }
 inline LongIntegers product_of_low_halves(Integers a, Integers b) { return __builtin_ia32_pmuludq256(a, b); }
 inline uint32_t signs(Floats x) { return __builtin_ia32_movmskps256(x); }
 inline uint32_t signs(Doubles x) { return __builtin_ia32_movmskpd256(x); }
+// By a mask: a vector that is read from where its numbers were just put waits for them.
+template <class Lanes, class T>
+inline Lanes first(const T* from, int64_t count) {
+  if constexpr (sizeof(T) == 4) {
+    return __builtin_ia32_maskloadps256(reinterpret_cast<const Floats*>(from), LANE < static_cast<int>(count));
+  } else {
+    const LongIntegers lane = {0, 1, 2, 3};
+    return __builtin_ia32_maskloadpd256(reinterpret_cast<const Doubles*>(from), lane < static_cast<long long>(count));
+  }
+}
 #endif
 
 }  // namespace native
@@ -145,10 +163,7 @@ class Vector {
   }
   // The first `count` lanes; zeros behind them.
   static Vector loadu(const void* from, int64_t count) {
-    if (count >= size()) return loadu(from);
-    T lanes[size()] = {};
-    std::memcpy(lanes, from, count * sizeof(T));
-    return loadu(lanes);
+    return count < size() ? Vector(native::first<Lanes>(static_cast<const T*>(from), count)) : loadu(from);
   }
   void store(void* to) const { std::memcpy(to, &lanes, sizeof lanes); }
   void store(void* to, int64_t count) const {
@@ -237,17 +252,22 @@ inline uint32_t lanes_of(const Vector<T>& mask) {
   return native::signs(mask);
 }
 
+// A function of each lane and the one that is STEP away. In a loop over steps gcc would make the order of lanes anew
+// each time.
+template <int STEP, class Function>
+inline Floats with_lanes_away(const Function& function, Floats lanes) {
+  return function(Vector<float>(lanes), Vector<float>(__builtin_shuffle(lanes, native::LANE ^ STEP)));
+}
+
 template <class T, class Function>
 inline T reduced(const Function& function, const Vector<T>& x) {
   constexpr int SIZE = Vector<T>::size();
   typename Vector<T>::Lanes lanes = x;
   if constexpr (sizeof(T) == 4) {
-    for (int step = SIZE / 2; step > 0; step /= 2) {
-      typename Vector<T>::Bits from;
-      for (int i = 0; i < SIZE; ++i) from[i] = i ^ step;
-      lanes = function(Vector<T>(lanes), Vector<T>(__builtin_shuffle(lanes, from)));
-    }
-    return lanes[0];
+    if constexpr (SIZE == 16) lanes = with_lanes_away<8>(function, lanes);
+    lanes = with_lanes_away<4>(function, lanes);
+    lanes = with_lanes_away<2>(function, lanes);
+    return with_lanes_away<1>(function, lanes)[0];
   } else {
     T total = lanes[0];
     for (int i = 1; i < SIZE; ++i) {
