@@ -56,6 +56,12 @@ def loaded(name: str, text: str) -> Any:
     return getattr(module, name)
 
 
+def imported(function: Any) -> tuple[str, str]:
+    """The name of a Triton function of this package that is written by hand, and the line that imports it."""
+    written = function.fn
+    return written.__name__, f"from {written.__module__} import {written.__name__}"
+
+
 def source(
     name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None, values: int = 1
 ) -> str:

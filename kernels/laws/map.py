@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
-from ..formula.device_functions import device_function
+from ..formula.device_functions import device_function, imported, source
 from ..stream.noise import Noise, NoisePair
 from .rejection.noise import LoopNoise
 from .support import Support
@@ -221,14 +221,25 @@ class Map:
         """The Triton function of one of `formulas`."""
         made = self._device_functions
         if what not in made:
-            formula = self.formulas[what]
-            name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
-            code = formula.override or formula.function
-            by_hand = code is formula.override and not isinstance(code, FunctionType)
+            name, code, formula = self._device_code(what)
+            by_hand = not isinstance(code, FunctionType)
             made[what] = (
                 code if by_hand else device_function(name, code, formula.arguments, formula.read, self.noise.values)
             )
         return made[what]
+
+    def device_text(self, what: str) -> tuple[str, str]:
+        """The name of that function, and the text that defines it or has it imported."""
+        name, code, formula = self._device_code(what)
+        if not isinstance(code, FunctionType):
+            return imported(code)
+        return name, source(name, code, formula.arguments, formula.read, self.noise.values)
+
+    def _device_code(self, what: str) -> tuple[str, Any, Formula]:
+        """The name of one of `formulas` as a Triton function; the torch code that it is made of, or itself."""
+        formula = self.formulas[what]
+        name = f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
+        return name, formula.override or formula.function, formula
 
     @functools.cached_property
     def _device_functions(self) -> dict[str, Any]:
