@@ -44,13 +44,13 @@ class _Kernel:
         SOURCES[self.name] = self.source
         chosen, function = self.tuner.configs[0], self.tuner.fn
         names = [name for name in function.arg_names if name not in chosen.kwargs]
-        given = dict(zip(names, args, strict=True))
-        expression = GridExpr.from_meta(self.tuner.inductor_meta, chosen)
-        scope = {**given, **chosen.kwargs}
+        meta = self.tuner.inductor_meta
+        expression = GridExpr.from_meta(meta, chosen)
+        scope = dict(zip((*names, *meta.get("extra_launcher_args", ())), args, strict=True), **chosen.kwargs)
         for line in expression.prefix:
             exec(line, {}, scope)
         grid = tuple(eval(str(x), {}, scope) for x in (expression.x_grid, expression.y_grid, expression.z_grid))
-        given = {name: on_the_host(x) for name, x in given.items()}
+        given = {name: on_the_host(scope[name]) for name in names}
         with gpu_emulator.activate(memory_stats=False):
             function[grid](**given, **chosen.kwargs, num_warps=chosen.num_warps, enable_fp_fusion=False)
 

@@ -184,3 +184,40 @@ def check_keys():
         (found,), _, sources = compiled(function, (loc, scale, keys))
         assert torch.equal(found, eager(NORMAL_MAP, (loc, scale), (64,), torch.float32, key=key)[0][0])
         assert any("noise_of_tile" in source for source in sources.values())
+
+
+def check_dtypes():
+    """Parameters of several dtypes, each of which gets a gradient of its own."""
+    shape = (16, 66)
+    loc, scale = numbers(shape, 0, torch.bfloat16).requires_grad_(), numbers(shape[1:], 1).requires_grad_()
+    grad = numbers(shape, 2)
+    (z,), found, sources = compiled(lambda *args: (normal(*args),), (loc, scale, KEY), [grad])
+    (expected,), grads = eager(NORMAL_MAP, (loc, scale), shape, torch.float32, [grad])
+    assert torch.equal(z, expected)
+    assert [g.dtype for g in found] == [torch.bfloat16, torch.float32]
+    assert torch.equal(found[0], grads[0].to(torch.bfloat16))
+    torch.testing.assert_close(found[1], grads[1].double().sum(0).float(), rtol=1e-5, atol=1e-5)
+    assert all("noise_of_tile" in source for source in sources.values())
+
+
+def check_products():
+    """Draws before and behind a matrix product of Inductor's own, in its kernel."""
+    n = 64
+    x, w, scale = numbers((n, n), 0), numbers((n, n), 1), torch.full((n, n), 0.5)
+    options = {
+        "max_autotune": True,
+        "max_autotune_gemm_backends": "TRITON",
+        "prologue_fusion": True,
+        "benchmark_template_fusion": False,
+        "test_configs.autotune_choice_desc_regex": "BLOCK_K=16, BLOCK_M=32, BLOCK_N=32",
+    }
+    for function, draw in (
+        (lambda x, w, scale, key: (normal(x @ w, scale, key),), lambda drawn: drawn(x @ w)),
+        (lambda x, w, scale, key: (normal(x, 0.5, key) @ w,), lambda drawn: drawn(x) @ w),
+    ):
+        expected = draw(lambda loc: eager(NORMAL_MAP, (loc, scale), (n, n), torch.float32)[0][0])
+        (found,), _, sources = compiled(function, (x, w, scale, KEY), options=options)
+        (source,) = sources.values()
+        assert "tl.dot(" in source
+        assert "= noise_of_tile(" in source
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)

@@ -24,6 +24,7 @@ from torch._inductor.codegen.simd import IterationRangesRoot
 from torch._inductor.codegen.triton import TritonKernel, TritonKernelOverrides
 from torch._inductor.dtype_propagation import DtypePropagationOpsHandler
 from torch._inductor.ops_handler import DefaultHandler
+from torch._inductor.select_algorithm import TritonTemplateKernel
 from torch._inductor.shape_propagation import ShapePropagationOpsHandler, get_broadcasted_shape
 from torch._inductor.utils import upcast_compute_type
 from torch._inductor.virtualized import V, ops
@@ -70,7 +71,12 @@ def _hardware() -> bool:
 
 def _needed(text: str) -> None:
     """Has a text stand before the kernel that is being generated."""
-    V.kernel.helper_functions.add(text.replace("{", "{{").replace("}", "}}"), base_name="_rsample")
+    kernel = V.kernel
+    kernel.helper_functions.add(text.replace("{", "{{").replace("}", "}}"), base_name="_rsample")
+    if isinstance(kernel, TritonTemplateKernel) and "gen_common_triton_imports" not in vars(kernel):
+        # Templates, of matrix products that a draw is fused with, have no place for such functions but this one.
+        common = kernel.gen_common_triton_imports
+        kernel.gen_common_triton_imports = lambda: "\n".join((common(), *kernel.helper_functions))
 
 
 def _noise(seed: Any, offset: Any, index: Any, noise: str, dtype: torch.dtype, stream: int) -> str:
@@ -234,7 +240,7 @@ def _numbers(
     device = tensors[0].get_device_or_error()
     if device.type != "cuda" or config.cuda_backend != "triton" or not ir.is_triton(device):
         return None
-    if dtype not in SIGNIFICAND_BITS or any(t.get_dtype() != dtype for t in tensors):
+    if any(x not in SIGNIFICAND_BITS for x in (dtype, *(t.get_dtype() for t in tensors))):
         return None
     if (
         Key(key).is_reservation
@@ -307,7 +313,7 @@ def _gradients(map: Map, key: Sequence[Any], *args: Any) -> Any:
         grad = numbers.apply(f"{map.name} gradient {j}", texts, call, compute_dtype(dtype), values)
         if of:
             grad = lowering.lowerings[torch.ops.aten.sum.dim_IntList](grad, of, True)
-        grad = lowering.to_dtype(lowering.view(grad, list(p.get_size())), dtype)
+        grad = lowering.to_dtype(lowering.view(grad, list(p.get_size())), p.get_dtype())
         grad.realize()
         grads.append(grad)
     return grads

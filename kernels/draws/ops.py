@@ -10,6 +10,7 @@ the gradients of both (`with_log_prob`) or of the log-density (`with_score`).
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ class MapOperators(Operators):
         tangent: of a linear map: without the bounds of its support, which do not apply to tangents.
         fusable: whether compilers may make code of them that does the same.
         is_lowered: whether Inductor knows how.
+        is_current: whether what they record is marked with the version of the sources.
     """
 
     def __init__(self, map: Map) -> None:
@@ -64,7 +66,7 @@ class MapOperators(Operators):
             f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype, {option}) -> {result}",
             lambda key, *args, version=None: self.run_forward(key, args[:-2], *args[-2:]),
             lambda key, *args, version=None: _fake_forward(map, *args),
-            lambda key, *args, version=None: self.recorded(key, args[:-2], *args[-2:]),
+            lambda key, *args, version=None: self._as_of(version).recorded(key, args[:-2], *args[-2:]),
         )
         number = len(map.cotangents)
         if number:
@@ -79,12 +81,20 @@ class MapOperators(Operators):
         self.tangent = self
         # Operators of other kinds than this one draw in other ways.
         self.fusable = type(self) is MapOperators and not isinstance(map.noise, LoopNoise) and map.tangent is None
-        self.is_lowered = False
+        self.is_lowered, self.is_current = False, True
         announce(self)
 
     @property
     def marks(self) -> dict[str, Any]:
-        return {"version": version()}
+        return {"version": version()} if self.is_current else {}
+
+    def _as_of(self, recorded: str | None) -> MapOperators:
+        """The operators for a call that was recorded with a version: only with this one are they fused, both ways."""
+        if recorded is not None and recorded == version():
+            return self
+        other = copy.copy(self)
+        other.is_current = False
+        return other
 
     def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
         return "elements"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
-from ..formula.device_functions import device_function, imported, source
+from ..formula.device_functions import device_function, imported, inlined
 from ..stream.noise import Noise, NoisePair
 from .rejection.noise import LoopNoise
 from .support import Support
@@ -233,7 +233,7 @@ class Map:
         name, code, formula = self._device_code(what)
         if not isinstance(code, FunctionType):
             return imported(code)
-        return name, source(name, code, formula.arguments, formula.read, self.noise.values)
+        return name, inlined(name, code, formula.arguments, formula.read, self.noise.values)
 
     def _device_code(self, what: str) -> tuple[str, Any, Formula]:
         """The name of one of `formulas` as a Triton function; the torch code that it is made of, or itself."""
