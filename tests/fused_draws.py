@@ -10,6 +10,7 @@ import torch
 from emulated_inductor import SOURCES, on_the_device, on_the_host
 from examples import EXAMPLES
 from kernel_cases import packed
+from torch._inductor import config
 
 import rsample.distributions as dist
 from rsample.kernels.draws.compiling import version
@@ -208,7 +209,8 @@ def check_products():
         "max_autotune": True,
         "max_autotune_gemm_backends": "TRITON",
         "prologue_fusion": True,
-        "benchmark_template_fusion": False,
+        # The younger name, and the older one.
+        f"benchmark_{'template' if hasattr(config, 'benchmark_template_fusion') else 'epilogue'}_fusion": False,
         "test_configs.autotune_choice_desc_regex": "BLOCK_K=16, BLOCK_M=32, BLOCK_N=32",
     }
     for function, draw in (

@@ -6,16 +6,8 @@ import textwrap
 
 import pytest
 import torch
-from examples import EXAMPLES
 
 import rsample.distributions as dist
-
-LAWS = [e.map.name for e in EXAMPLES]
-
-
-@pytest.mark.parametrize("part", range(6))
-def test_every_law_fuses(part, on_an_emulated_gpu):
-    on_an_emulated_gpu(f"fused_draws.check_laws({LAWS[part::6]})")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
@@ -48,19 +40,20 @@ def called(codes):
 def test_kernels_per_call(on_a_stub_gpu):
     """One kernel reserves the key, one does all the rest; one goes backward; a mask and the key are kept."""
     script = """
+    def launches(call):
+        counts = stub.counts(call)
+        return counts["tritonLaunch"] + counts.get("launch", 0)
     with torch.no_grad():
-        print(stub.counts(lambda: compiled(loc, scale)))
+        print(launches(lambda: compiled(loc, scale)))
     y = compiled(loc, scale)
     grad = torch.empty_like(y)
     with torch.autograd.set_multithreading_enabled(False):
-        print(stub.counts(lambda: torch.autograd.grad(compiled(loc, scale), (loc, scale), grad)))
-    saved = [x for x in y.grad_fn.saved_tensors]
-    print(sum(x.nbytes for x in saved))
+        print(launches(lambda: torch.autograd.grad(compiled(loc, scale), (loc, scale), grad)))
+    print(sum(x.nbytes for x in y.grad_fn.saved_tensors))
     """
-    inference, training, kept = on_a_stub_gpu(ON_THE_STUB + textwrap.dedent(script))
-    assert inference == "{'tritonLaunch': 2}"
-    assert training == "{'tritonLaunch': 3}"
-    assert int(kept) == 2**20 + 16
+    inference, training, kept = map(int, on_a_stub_gpu(ON_THE_STUB + textwrap.dedent(script)))
+    assert (inference, training) == (2, 3)
+    assert kept == 2**20 + 16
 
 
 def test_what_is_not_fused_is_called(on_a_stub_gpu):

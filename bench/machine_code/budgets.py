@@ -47,5 +47,7 @@ RACE = {
 LOOPS = {("gamma", "float32"): 140}
 # A float32 number of a function for other people's kernels, drawn and stored.
 DEVICE = {"bits": 13, "uniform": 14.5, "normal": 20, "exponential": 23, "gumbel": 25, "rademacher": 17.5}
+# A float32 sample of two dense parameters in a generated kernel, with what reads it: all of the kernel's instructions.
+COMPILED = {"normal": 35}
 # An attempt of gamma noise, of which a round makes two.
 GAMMA_ATTEMPT = 60

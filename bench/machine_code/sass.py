@@ -25,13 +25,16 @@ _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);", re.MULTILINE)
 
 
-def compile_for(kernel: Any, arguments: dict[str, Any], target: str, num_warps: int) -> Any:
+def compile_for(
+    kernel: Any, arguments: dict[str, Any], target: str, num_warps: int, *, like_inductor: bool = False
+) -> Any:
     """Compiles a kernel without specialising any argument.
 
     Args:
         kernel: a JIT function.
         arguments: for every parameter its Triton type ("*fp32", "i64", a tuple) or, for a constexpr, its value;
             None where a launch passes None.
+        like_inductor: with all pointers divisible by 16, and products and sums contracted.
     """
     signature: dict[str, Any] = {}
     constexprs: dict[tuple[int, ...], Any] = {}
@@ -42,8 +45,9 @@ def compile_for(kernel: Any, arguments: dict[str, Any], target: str, num_warps: 
             constexprs[(i,)] = value
         else:
             signature[parameter.name] = value
-    source = ASTSource(kernel, signature, constexprs, {})
-    options = {"num_warps": num_warps, "enable_fp_fusion": False}
+    pointers = [(i,) for i, kind in enumerate(signature.values()) if kind[0] == "*"] if like_inductor else []
+    source = ASTSource(kernel, signature, constexprs, {i: [["tt.divisibility", 16]] for i in pointers})
+    options = {"num_warps": num_warps, "enable_fp_fusion": like_inductor}
     return triton.compile(source, target=TARGETS[target], options=options)
 
 
