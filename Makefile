@@ -80,6 +80,7 @@ bench-all: bench
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)
 	$(BIN)/python bench/sizes.py
+	$(BIN)/python bench/compiled.py
 
 calls: $(VENV)/bench.stamp
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)

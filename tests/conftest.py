@@ -135,6 +135,14 @@ def on_a_stub_gpu(tmp_path):
 
 
 @pytest.fixture
+def on_an_emulated_gpu(on_a_stub_gpu):
+    """Runs a script on that driver, and the kernels that Inductor generates in the emulator."""
+    if not _found("gpu_emulator"):
+        pytest.skip(NO_RUNNER)
+    return lambda script: on_a_stub_gpu(f"import emulated_inductor, fused_draws\n{script}")
+
+
+@pytest.fixture
 def long_loops():
     """Keeps the launch configurations that users get."""
 

@@ -27,7 +27,13 @@ _INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\
 
 
 def compile_for(
-    kernel: Any, arguments: dict[str, Any], target: str, num_warps: int, divisible: Sequence[str] = ()
+    kernel: Any,
+    arguments: dict[str, Any],
+    target: str,
+    num_warps: int,
+    divisible: Sequence[str] = (),
+    *,
+    contracted: bool = False,
 ) -> Any:
     """Compiles a kernel without specialising any argument, but for some.
 
@@ -36,6 +42,7 @@ def compile_for(
         arguments: for every parameter its Triton type ("*fp32", "i64", a tuple) or, for a constexpr, its value;
             None where a launch passes None.
         divisible: names of those that a launch finds divisible by 16.
+        contracted: whether products and sums may be.
     """
     signature: dict[str, Any] = {}
     constexprs: dict[tuple[int, ...], Any] = {}
@@ -48,7 +55,7 @@ def compile_for(
             signature[parameter.name] = value
     attributes = {(i,): [["tt.divisibility", 16]] for i, p in enumerate(kernel.params) if p.name in divisible}
     source = ASTSource(kernel, signature, constexprs, attributes)
-    options = {"num_warps": num_warps, "enable_fp_fusion": False}
+    options = {"num_warps": num_warps, "enable_fp_fusion": contracted}
     return triton.compile(source, target=TARGETS[target], options=options)
 
 

@@ -75,7 +75,7 @@ def draw(
         if not differentiable and (source.recorded or source.transformed):
             params = [p.detach() for p in params]
         if source.recorded:
-            return record(operators.forward_op, source.key, params, shape, *operators.options(dtype))
+            return record(operators.forward_op, source.key, params, shape, *operators.options(dtype), **operators.marks)
         if source.transformed:
             return operators.function.apply(operators, tuple(source.key), source.marker, tuple(shape), dtype, *params)
         taken = source.key

@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils._device import DeviceContext
 from torch.utils.checkpoint import CheckpointPolicy
 
-from ..engines.triton.direct_launch import launch
+from ..engines.triton.direct_launch import Program, launch, launches_directly
 from ..engines.triton.launch import key_arguments
 from ..engines.triton.tiles import load_key
 from ..runtime.backend import CPU
@@ -184,10 +184,21 @@ def pack_key_kernel(
 
 def packed_on_device(reservation: Key, device: torch.device) -> Tensor:
     """The packed key of a generator's reservation, on `device`: one launch, no copy from the host, capturable."""
-    packed = torch.empty(2, dtype=torch.uint64, device=device)
+    packed = torch_empty(2, dtype=torch.uint64, device=device)
     kind, *words = key_arguments(reservation, device)
-    launch(pack_key_kernel, (1,), device, packed, *words, KEY=kind, num_warps=1, enable_fp_fusion=False)
+    program = _PACKING.get(device)
+    if program is not None and launches_directly(device):
+        program((1,), torch._C._cuda_getCurrentRawStream(device.index), (packed, *words))
+    else:
+        options = {"KEY": kind, "num_warps": 1, "enable_fp_fusion": False}
+        program = launch(pack_key_kernel, (1,), device, packed, *words, **options)
+        if program is not None:
+            _PACKING[device] = program
     return packed
+
+
+# What packs a reservation, by device, where it can be launched without Triton.
+_PACKING: dict[torch.device, Program] = {}
 
 
 def _vmapped_draws() -> int:

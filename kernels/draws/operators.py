@@ -60,6 +60,11 @@ class Operators:
         """The forward operator's arguments behind the shape."""
         return (dtype,)
 
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What a recorded call of the operators says besides, by name."""
+        return {}
+
     def blocks(self, params: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> int:
         """The Philox blocks that a draw takes."""
         return -(-math.prod(shape) // self.per_block(dtype))
@@ -101,7 +106,7 @@ class Operators:
         if is_plain(params):
             return self.run_forward(key, params, shape, dtype)
         with torch._C._AutoDispatchBelowAutograd():
-            return returned(self.forward_op(list(key), *params, shape, *self.options(dtype)))
+            return returned(self.forward_op(list(key), *params, shape, *self.options(dtype), **self.marks))
 
     def backward(
         self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
@@ -110,7 +115,7 @@ class Operators:
         if is_plain((*given, *params)):
             return self.run_backward(key, given, params, needs)
         with torch._C._AutoDispatchBelowAutograd():
-            grads: list[Tensor] = self.backward_op(list(key), *given, *params, needs)
+            grads: list[Tensor] = self.backward_op(list(key), *given, *params, needs, **self.marks)
         return grads
 
     def from_key(

@@ -3,12 +3,14 @@
     rsample::<name>(Tensor[] key, Tensor <parameter>..., SymInt[] shape, ScalarType dtype) -> Tensor
     rsample::<name>_backward(Tensor[] key, Tensor grad, Tensor <parameter>..., bool[] needs) -> Tensor[]
 
+Both have an option `version`, which is for compilers; see :mod:`draws.compiling`.
 A joint map's forward operator returns (Tensor, Tensor), the sample and its log-density, and its backward operator takes
 the gradients of both (`with_log_prob`) or of the log-density (`with_score`).
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ from ..runtime.language import HAS_TRITON
 from ..stream.noise import SIGNIFICAND_BITS
 from ..stream.philox_key import Key
 from ..stream.window import split_key
+from .compiling import announce, version
 from .operators import Operators, define, fake_backward, fresh
 from .plans import Planner, Plans, TritonDraw
 
@@ -41,6 +44,9 @@ class MapOperators(Operators):
     Attributes:
         plans: what runs draws, by their kind.
         tangent: of a linear map: without the bounds of its support, which do not apply to tangents.
+        fusable: whether compilers may make code of them that does the same.
+        is_lowered: whether Inductor knows how.
+        is_current: whether what they record is marked with the version of the sources.
     """
 
     def __init__(self, map: Map) -> None:
@@ -55,21 +61,40 @@ class MapOperators(Operators):
         self.run_backward = gradient_engine(map)  # type: ignore[method-assign]
         parameters = ", ".join(f"Tensor {name}" for name in map.parameters)
         result = ("Tensor", "(Tensor, Tensor)")[map.outputs - 1]
+        option = "*, str? version=None"
         self.forward_op = define(
-            f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype) -> {result}",
-            lambda key, *args: self.run_forward(key, args[:-2], *args[-2:]),
-            lambda key, *args: _fake_forward(map, *args),
-            lambda key, *args: self.recorded(key, args[:-2], *args[-2:]),
+            f"{map.name}(Tensor[] key, {parameters}, SymInt[] shape, ScalarType dtype, {option}) -> {result}",
+            lambda key, *args, version=None: self.run_forward(key, args[:-2], *args[-2:]),
+            lambda key, *args, version=None: _fake_forward(map, *args),
+            lambda key, *args, version=None: self._as_of(version).recorded(key, args[:-2], *args[-2:]),
         )
         number = len(map.cotangents)
         if number:
             gradients = ", ".join(f"Tensor {('grad', 'grad_log_prob')[i]}" for i in map.cotangents)
             self.backward_op = define(
-                f"{map.name}_backward(Tensor[] key, {gradients}, {parameters}, bool[] needs) -> Tensor[]",
-                lambda key, *args: fresh(self.run_backward(key, args[:number], args[number:-1], args[-1]), args[:-1]),
-                lambda key, *args: fake_backward(*args[number:]),
+                f"{map.name}_backward(Tensor[] key, {gradients}, {parameters}, bool[] needs, {option}) -> Tensor[]",
+                lambda key, *args, version=None: fresh(
+                    self.run_backward(key, args[:number], args[number:-1], args[-1]), args[:-1]
+                ),
+                lambda key, *args, version=None: fake_backward(*args[number:]),
             )
         self.tangent = self
+        # Operators of other kinds than this one draw in other ways.
+        self.fusable = type(self) is MapOperators and not isinstance(map.noise, LoopNoise) and map.tangent is None
+        self.is_lowered, self.is_current = False, True
+        announce(self)
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        return {"version": version()} if self.is_current else {}
+
+    def _as_of(self, recorded: str | None) -> MapOperators:
+        """The operators for a call that was recorded with a version: only with this one are they fused, both ways."""
+        if recorded is not None and recorded == version():
+            return self
+        other = copy.copy(self)
+        other.is_current = False
+        return other
 
     def parts(self, params: Sequence[Tensor], shape: Sequence[int]) -> str:
         return "elements"

@@ -27,16 +27,17 @@ def traced() -> bool:
 
 
 def record(
-    operator: Any, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], *options: Any
+    operator: Any, key: Sequence[Tensor], params: Sequence[Tensor], shape: Sequence[int], *options: Any, **marks: Any
 ) -> Outputs:
     """The outputs of an operator that makes draws.
 
     Args:
+        marks: what a compiler's record says besides.
         options: its arguments behind the shape: the dtype of the sample, which may be another than that of the
             parameters, or bools.
     """
     if torch.compiler.is_compiling() or not traced():
-        return returned(operator(list(key), *params, shape, *options))
+        return returned(operator(list(key), *params, shape, *options, **marks))
     dtype = options[0] if isinstance(options[0], torch.dtype) else params[0].dtype
     like = params[0].new_empty((), dtype=dtype).expand(shape)
     name = operator._schema.name.removeprefix("rsample::")

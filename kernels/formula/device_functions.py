@@ -56,6 +56,12 @@ def loaded(name: str, text: str) -> Any:
     return getattr(module, name)
 
 
+def imported(function: Any) -> tuple[str, str]:
+    """The name of a Triton function of this package that is written by hand, and the line that imports it."""
+    written = function.fn
+    return written.__name__, f"from {written.__module__} import {written.__name__}"
+
+
 def source(
     name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None, values: int = 1
 ) -> str:
@@ -63,8 +69,20 @@ def source(
     return module_of(name, definition(name, reference, arguments, read, lambda _: values))
 
 
+def inlined(
+    name: str, reference: Callable[..., Any], arguments: Sequence[str], read: int | None = None, values: int = 1
+) -> str:
+    """The same as lines of another module."""
+    return _lines_of(definition(name, reference, arguments, read, lambda _: values))
+
+
 def module_of(name: str, *definitions: Sequence[str], imports: Sequence[str] = ()) -> str:
     """The text of a module of Triton functions."""
+    made = f'"""Made from the torch reference of {name}; what is changed here has no effect."""'
+    return f"{made}\n\n{_lines_of(*definitions, imports=imports)}"
+
+
+def _lines_of(*definitions: Sequence[str], imports: Sequence[str] = ()) -> str:
     lines = [line for lines in definitions for line in ("", "", "@triton.jit", *lines)]
     called = set(re.findall(r"(\w+)\(", "\n".join(lines)))
     math_called = sorted(called & _FUNCTIONS)
@@ -73,8 +91,7 @@ def module_of(name: str, *definitions: Sequence[str], imports: Sequence[str] = (
         "from rsample.kernels.runtime.language import tl, triton",
         *imports,
     ]
-    made = f'"""Made from the torch reference of {name}; what is changed here has no effect."""'
-    return "\n".join((made, "", *imports, *lines, ""))
+    return "\n".join((*imports, *lines, ""))
 
 
 def definition(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
-from ..formula.device_functions import device_function
+from ..formula.device_functions import device_function, inlined
 from ..stream.noise import Noise, NoisePair
 from .rejection.noise import LoopNoise
 from .support import Support
@@ -224,24 +224,41 @@ class Map:
 
     def device_function(self, what: str) -> Any:
         """The Triton function of one of `formulas`."""
-        made = self._device_functions
-        if what not in made:
-            formula = self.formulas[what]
-            name = self._device_name(what)
-            code = formula.override or formula.function
-            made[what] = device_function(name, code, formula.arguments, formula.read, self.noise.values)
-        return made[what]
+        return self._made(*self._definition(what))
 
     def device_end(self, dtype: torch.dtype) -> Any:
         """The Triton function of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, or None."""
+        definition = self._definition_of_end(dtype)
+        return None if definition is None else self._made(*definition)
+
+    def device_text(self, what: str) -> tuple[str, str]:
+        """The name of the Triton function of one of `formulas`, and the text that defines it."""
+        definition = self._definition(what)
+        return definition[0], inlined(*definition)
+
+    def end_text(self, dtype: torch.dtype) -> tuple[str, str] | None:
+        """The same of the support's `end`, or None."""
+        definition = self._definition_of_end(dtype)
+        return None if definition is None else (definition[0], inlined(*definition))
+
+    def _made(self, name: str, *definition: Any) -> Any:
+        made = self._device_functions
+        if name not in made:
+            made[name] = device_function(name, *definition)
+        return made[name]
+
+    def _definition(self, what: str) -> tuple[str, Callable[..., Any], tuple[str, ...], int | None, int]:
+        """What the Triton function of one of `formulas` is made of, the arguments of `formula.device_functions`."""
+        formula = self.formulas[what]
+        code = formula.override or formula.function
+        return self._device_name(what), code, formula.arguments, formula.read, self.noise.values
+
+    def _definition_of_end(self, dtype: torch.dtype) -> tuple[str, Callable[..., Any], tuple[str, ...]] | None:
         if self.support is None or self.support.end is None or not self.support.ends(dtype):
             return None
-        made = self._device_functions
+        end, step = self.support.end.reference, self.support.step(dtype)
         name = self._device_name(f"end_of_{str(dtype).removeprefix('torch.')}")
-        if name not in made:
-            end, step = self.support.end.reference, self.support.step(dtype)
-            made[name] = device_function(name, lambda _, *params: end(step, *params), ("sample", *self.parameters))
-        return made[name]
+        return name, lambda _, *params: end(step, *params), ("sample", *self.parameters)
 
     def _device_name(self, what: str) -> str:
         return f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
