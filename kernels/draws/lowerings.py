@@ -13,11 +13,12 @@ Only this module knows Inductor's interfaces, which are private: :mod:`draws.com
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import sympy
+import sympy  # type: ignore[import-untyped]
 import torch
 from torch._inductor import config, ir, lowering
 from torch._inductor.codegen.simd import IterationRangesRoot
@@ -27,13 +28,17 @@ from torch._inductor.ops_handler import DefaultHandler
 from torch._inductor.select_algorithm import TritonTemplateKernel
 from torch._inductor.shape_propagation import ShapePropagationOpsHandler, get_broadcasted_shape
 from torch._inductor.utils import upcast_compute_type
-from torch._inductor.virtualized import V, ops
+from torch._inductor.virtualized import V
+from torch._inductor.virtualized import ops as operations
 
 from ..engines.triton.elementwise import bound_constants
 from ..formula.device_functions import imported
 from ..laws.map import Map
 from ..stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
 from ..stream.philox_key import Key
+
+LOGGER = logging.getLogger("rsample")
+ops: Any = operations  # which knows ours too, once they are added
 
 _INLINED = "from rsample.kernels.engines.triton.inlined import noise_of_tile, sample, log_prob, gradient"
 
@@ -116,7 +121,8 @@ def _apply_shape(function: str, *operands: Any) -> Any:
 
 def _is_aligned(index: Any, per_block: int) -> bool:
     """Whether the numbers of elements in a tile are consecutive along its last dimension, by whole Philox blocks."""
-    kernel, number = V.kernel, getattr(index, "rsample_index", None)
+    kernel: Any = V.kernel
+    number = getattr(index, "rsample_index", None)
     if number is None or type(kernel) is not TritonKernel or kernel.cooperative_reduction:
         return False
     if getattr(kernel, "mix_order_reduction", False):
@@ -185,7 +191,12 @@ def _lowered(
     operator: Any, lower: Callable[..., Any], current: str, key: Any, *args: Any, version: str | None = None
 ) -> Any:
     """What a call of an operator becomes: generated code where that can be, else the call."""
-    result = lower(key, *args) if version == current else None
+    result = None
+    if version == current:
+        try:
+            result = lower(key, *args)
+        except Exception as error:  # of interfaces that are another version's: a program compiles all the same
+            LOGGER.warning("a compiled draw of %s is not fused: %r", operator.name(), error)
     return lowering.fallback_handler(operator, add_to_fallback_set=False)(key, *args) if result is None else result
 
 
