@@ -1,6 +1,6 @@
 """The upper tail of the standard normal distribution, scaled: Q(z) = S(z) exp(-z**2 / 2), and where to look for z.
 
-S is a polynomial of 1 - 2 k / (z + k) over z + k; z must not be negative but by a little.
+S is a polynomial of 1 - 2 k / (z + k) over z + k; z must be non-negative, up to rounding.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 // What draws need of C++'s standard library.
 //
-// A compiler reads <cmath> and <vector> for a third of a second, longer than it takes to optimise many a library here,
-// and a program's first draw waits for it. These headers are short.
+// A compiler reads <cmath> and <vector> for a third of a second, as long as it takes to compile the rest of a short
+// library, and a program's first draw waits for it. These headers are short.
 
 #include <cstdint>
 #include <cstring>

@@ -3,7 +3,7 @@
 // A compiler reads ATen's headers for two seconds, longer than it takes to compile most of what draws. So where the
 // build says how wide vectors are (RSAMPLE_VECTOR_BYTES: 32 for AVX2 with FMA, 64 for AVX-512) and the compiler is gcc,
 // the few operations that are needed are here, by the same instructions. Transcendental functions are Sleef's, which
-// torch has.
+// torch has. standard.h goes before this.
 
 #if defined(RSAMPLE_VECTOR_BYTES) && defined(__GNUC__) && !defined(__clang__)
 #define RSAMPLE_OWN_VECTORS
