@@ -31,7 +31,7 @@ launches its kernels.
 
 from __future__ import annotations
 
-from .engines.triton.tiles import interleave
+from .engines.triton.tiles import element_of_block, interleave
 from .formula.devicemath import log
 from .runtime.language import HAS_TRITON, tl, triton
 from .stream.noise import EXPONENTIAL, NORMAL, UNIFORM
@@ -106,13 +106,7 @@ def _elements(seed, offset, index, NOISE: tl.constexpr, DTYPE: tl.constexpr, HAR
     number = tl.cast(index, tl.uint64)
     PER_BLOCK: tl.constexpr = 2 if tl.float64 == DTYPE else 4
     w0, w1, w2, w3 = philox(seed, offset, number // PER_BLOCK, HARDWARE=HARDWARE)
-    if tl.float64 != DTYPE:
-        # Elements 0 and 1 of a block are made of its first two words, 2 and 3 of the others.
-        upper = (number & 2) != 0
-        w0, w1 = tl.where(upper, w2, w0), tl.where(upper, w3, w1)
-        w2, w3 = w0, w1
-    x = NOISE(w0, w1, w2, w3, DTYPE, ALLOWED)
-    return tl.where((number & 1) != 0, x[1], x[0])
+    return element_of_block(w0, w1, w2, w3, number, NOISE, DTYPE, ALLOWED)
 
 
 @triton.jit

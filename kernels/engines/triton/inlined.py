@@ -12,7 +12,7 @@ from __future__ import annotations
 from ...runtime.language import tl, triton
 from ...stream.philox import DEVICE_ROUNDS, philox4x32_words
 from .elementwise_kernels import inside
-from .tiles import gradients, interleave, of_map
+from .tiles import element_of_block, gradients, interleave, of_map
 
 
 @triton.jit
@@ -35,13 +35,7 @@ def noise_of_elements(
     number = tl.cast(index, tl.uint64)
     PER_BLOCK: tl.constexpr = 2 if tl.float64 == DTYPE else 4
     w0, w1, w2, w3 = _words(seed, offset, number // PER_BLOCK, STREAM, HARDWARE)
-    if tl.float64 != DTYPE:
-        # Elements 0 and 1 of a block are made of its first two words, 2 and 3 of the others.
-        upper = (number & 2) != 0
-        w0, w1 = tl.where(upper, w2, w0), tl.where(upper, w3, w1)
-        w2, w3 = w0, w1
-    x = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
-    return tl.where((number & 1) != 0, x[1], x[0])
+    return element_of_block(w0, w1, w2, w3, number, NOISE, DTYPE, HARDWARE)
 
 
 @triton.jit

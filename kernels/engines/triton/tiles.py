@@ -329,3 +329,15 @@ def gradients(
     for j in tl.static_range(len(grads)):
         shaped = shaped + (tl.broadcast_to(grads[j], noises[0].shape),)
     return shaped
+
+
+@triton.jit
+def element_of_block(w0, w1, w2, w3, number, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr):
+    """The noise of the elements with these numbers, uint64, each from the words of its own Philox block."""
+    if tl.float64 != DTYPE:
+        # Elements 0 and 1 of a block are made of its first two words, 2 and 3 of the others.
+        upper = (number & 2) != 0
+        w0, w1 = tl.where(upper, w2, w0), tl.where(upper, w3, w1)
+        w2, w3 = w0, w1
+    x = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+    return tl.where((number & 1) != 0, x[1], x[0])
