@@ -32,7 +32,7 @@ from torch.distributions.utils import logits_to_probs
 from rsample.kernels.draws import native_core
 from rsample.kernels.draws.keys import watched
 from rsample.kernels.draws.rows.draw import draw_rows
-from rsample.kernels.draws.rows.ops import race
+from rsample.kernels.draws.rows.ops import Relaxed, race
 from rsample.kernels.draws.rows.simplex import stick_breaking
 from rsample.kernels.engines.triton.checks import NONNEGATIVE, REAL, UNIT_INTERVAL
 from rsample.kernels.laws.map import Map
@@ -43,9 +43,7 @@ from ._draw_counts import Counts, DrawCounters, Report, report
 from ._sampling import FusedSampling, KeyedSampling, checked_sample_shape, is_overridden
 from ._validation import PENDING, raise_pending, runs_behind
 from ._weights import in_force, valid_rows
-from .categorical import Categorical
 from .multinomial import draw_counts
-from .relaxed_one_hot_categorical import ExpRelaxedCategorical, RelaxedOneHotCategorical
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -425,30 +423,22 @@ def _accepted_weights_below(d: Any) -> tuple[str, Tensor] | str:
     return _accepted_weights(d._categorical) if _draws_as(td.Categorical, d._categorical) else _MADE_OTHERWISE
 
 
-def _exp_relaxed(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
-    return _relaxed(ExpRelaxedCategorical, d, sample_shape, differentiable)
-
-
 def _relaxed_one_hot(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     if not _is_made_as(td.RelaxedOneHotCategorical, d):
         return _MADE_OTHERWISE
-    return _relaxed(RelaxedOneHotCategorical, d, sample_shape, differentiable)
+    return _relaxed(True, d, sample_shape, differentiable)
 
 
-def _relaxed(
-    ours: type[ExpRelaxedCategorical | RelaxedOneHotCategorical],
-    d: Any,
-    sample_shape: Sequence[int],
-    differentiable: bool,
-) -> Tensor | str:
+def _relaxed(exponentiated: bool, d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
     logits = d.logits
     temperature = _temperature(d, logits)
     if temperature is None:
         return _TEMPERATURES
     if refused := _refused([logits, temperature]):
         return refused
-    twin = ours._of(temperature, Categorical._of(logits, from_probs=False))
-    return twin.rsample(sample_shape) if differentiable else twin.sample(sample_shape)
+    kind = Relaxed(exponentiated, log_prob=False, pathwise=differentiable)
+    params = {"logits": logits, "temperature": temperature}
+    return draw_rows(kind, params, checked_sample_shape(sample_shape) + logits.shape, differentiable=differentiable)[0]
 
 
 # By torch's classes; the draws of maps and of what is composed of others are added at first use. The methods look their
@@ -459,7 +449,7 @@ _draws: dict[type[td.Distribution], Draw] = {
     td.Multinomial: _multinomial,
     td.OneHotCategorical: _one_hot,
     td.RelaxedOneHotCategorical: _relaxed_one_hot,
-    TorchExpRelaxedCategorical: _exp_relaxed,
+    TorchExpRelaxedCategorical: functools.partial(_relaxed, False),
 }
 
 

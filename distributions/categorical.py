@@ -99,13 +99,6 @@ class Categorical(KeyedSampling, torch.distributions.Categorical):
         if self._validate_args:
             self._check_weights(name)
 
-    @classmethod
-    def _of(cls, weights: Tensor, *, from_probs: bool) -> Categorical:
-        """A distribution for one draw: unchecked, of weights that it does not copy."""
-        new = object.__new__(cls)
-        new._set_weights(weights, from_probs, weights.shape[:-1], False)
-        return new
-
     def _set_weights(
         self, weights: Tensor, from_probs: bool, batch_shape: torch.Size, validate_args: bool | None
     ) -> None:

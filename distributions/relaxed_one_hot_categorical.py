@@ -113,13 +113,6 @@ class ExpRelaxedCategorical(_RelaxedSampling, TorchExpRelaxedCategorical):
             temperature = temperature.to(weights.device)
         self._set_parameters(temperature, categorical, validate_args)
 
-    @classmethod
-    def _of(cls, temperature: Tensor, categorical: Categorical) -> ExpRelaxedCategorical:
-        """A distribution for one draw: unchecked, of a categorical one that it does not copy."""
-        new = object.__new__(cls)
-        new._set_parameters(temperature, categorical, False)
-        return new
-
     def _set_parameters(self, temperature: Tensor, categorical: Categorical, validate_args: bool | None) -> None:
         self.temperature, self._categorical = temperature, categorical
         initialise_checked(self, categorical.batch_shape, categorical.param_shape[-1:], validate_args)
@@ -174,16 +167,6 @@ class RelaxedOneHotCategorical(_RelaxedSampling, TransformedDistribution, torch.
     ) -> None:
         # The categorical distribution checks its weights.
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
-        self._set_base(base, validate_args)
-
-    @classmethod
-    def _of(cls, temperature: Tensor, categorical: Categorical) -> RelaxedOneHotCategorical:
-        """A distribution for one draw: unchecked, of a categorical one that it does not copy."""
-        new = object.__new__(cls)
-        new._set_base(ExpRelaxedCategorical._of(temperature, categorical), False)
-        return new
-
-    def _set_base(self, base: ExpRelaxedCategorical, validate_args: bool | None) -> None:
         TransformedDistribution.__init__(self, base, ExpTransform(), validate_args=False)
         self._check_arguments(validate_args, but=NAMES)
 
