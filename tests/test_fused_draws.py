@@ -81,6 +81,19 @@ def test_what_is_not_fused_is_called(on_a_stub_gpu):
     on_a_stub_gpu(ON_THE_STUB + textwrap.dedent(script))
 
 
+def test_elements_of_samples_of_any_size_have_numbers_of_64_bits(on_a_stub_gpu):
+    """A graph for all sizes may be run with 2**31 elements and more."""
+    script = """
+    torch._inductor.config.fx_graph_cache = False
+    for dynamic, type_ in ((False, "int32"), (True, "int64")):
+        torch._dynamo.reset()
+        with torch.no_grad():
+            _, (code,) = run_and_get_code(torch.compile(function, dynamic=dynamic), loc, scale)
+        assert fused([code]) and f"(x0).to(tl.{type_})" in code
+    """
+    on_a_stub_gpu(ON_THE_STUB + textwrap.dedent(script))
+
+
 @pytest.mark.parametrize("reason", ["release", "interface", "lowering"])
 def test_other_versions_of_torch_call_the_operators(reason, on_a_stub_gpu):
     change = {
