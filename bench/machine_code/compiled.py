@@ -23,6 +23,7 @@ def generated_kernel(
     scale_ptr,
     out_ptr,
     BLOCK: tl.constexpr,
+    DTYPE: tl.constexpr,
     NOISE: tl.constexpr,
     TRANSFORM: tl.constexpr,
     HARDWARE: tl.constexpr,
@@ -30,25 +31,26 @@ def generated_kernel(
     """relu(sample) * 2 + 1, in the words of generated code."""
     xoffset = tl.program_id(0) * BLOCK
     x0 = xoffset + tl.arange(0, BLOCK)[:]
-    tmp4 = tl.load(loc_ptr + (x0), None)
-    tmp5 = tl.load(scale_ptr + (x0), None)
+    tmp4 = tl.load(loc_ptr + (x0), None).to(tl.float32)
+    tmp5 = tl.load(scale_ptr + (x0), None).to(tl.float32)
     tmp0 = tl.load(key_ptr)
     tmp1 = tl.load(key_ptr + 1)
     tmp2 = (x0).to(tl.int32)
-    tmp3 = noise_of_tile(tmp0, tmp1, tmp2, NOISE, tl.float32, 0, True, HARDWARE)
-    tmp6 = sample((tmp3,), (tmp4, tmp5), TRANSFORM, None, None, None, tl.float32, tl.float32, HARDWARE)
+    tmp3 = noise_of_tile(tmp0, tmp1, tmp2, NOISE, DTYPE, 0, True, HARDWARE)
+    tmp6 = sample((tmp3,), (tmp4, tmp5), TRANSFORM, None, None, None, DTYPE, tl.float32, HARDWARE)
     tmp8 = tl.maximum(0, tmp6, tl.PropagateNan.ALL)
     tl.store(out_ptr + (x0), tmp8 * 2.0 + 1.0, None)
 
 
-def generated_code(target: str = "sm_90") -> Any:
-    """The kernel of a Normal draw."""
+def generated_code(target: str = "sm_90", dtype: str = "fp32") -> Any:
+    """The kernel of a Normal draw of a dtype of Triton's."""
     arguments = {
         "key_ptr": "*u64",
-        "loc_ptr": "*fp32",
-        "scale_ptr": "*fp32",
-        "out_ptr": "*fp32",
+        "loc_ptr": f"*{dtype}",
+        "scale_ptr": f"*{dtype}",
+        "out_ptr": f"*{dtype}",
         "BLOCK": BLOCK,
+        "DTYPE": tl.dtype(dtype),
         "NOISE": NORMAL_MAP.noise.device,
         "TRANSFORM": NORMAL_MAP.device_function("transform"),
         "HARDWARE": target.startswith("sm_"),
