@@ -1,6 +1,7 @@
 """What a draw compiles to in a kernel of Inductor's, without a GPU."""
 
 import pytest
+import torch
 
 from rsample.kernels.runtime.language import HAS_TRITON
 
@@ -15,7 +16,7 @@ from machine_code.sass import Sass
 @pytest.mark.parametrize("dtype", COMPILED)
 def test_cost_of_a_sample(dtype, record_property):
     """Each lane makes the numbers that it stores, 16 bytes at once: nothing goes between lanes."""
-    sass = Sass(generated_code(dtype=dtype))
+    sass = Sass(generated_code("sm_90", getattr(torch, dtype)))
     record_property("instructions", generated_cost(sass))
     assert generated_cost(sass) <= COMPILED[dtype]
     assert sass.count(r"LDG\.E\.128") == 2 * sass.count(r"STG\.E\.128") > 0

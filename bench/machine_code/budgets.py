@@ -57,6 +57,6 @@ FUSED = {
 }
 # A Normal sample of two dense parameters in a generated kernel, with what reads it, by dtype: all of the kernel's
 # instructions.
-COMPILED = {"fp32": 30, "fp16": 33, "bf16": 35}
+COMPILED = {"float32": 30, "float16": 33, "bfloat16": 35}
 # An attempt of gamma noise, of which a round makes two.
 GAMMA_ATTEMPT = 60

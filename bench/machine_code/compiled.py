@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 
 from rsample.kernels.engines.triton.inlined import noise_of_tile, sample
 from rsample.kernels.laws.normal import NORMAL_MAP
 
+from .elementwise import TRITON_NAMES
 from .sass import Sass, compile_for
 
 BLOCK = 1024
@@ -42,15 +44,16 @@ def generated_kernel(
     tl.store(out_ptr + (x0), tmp8 * 2.0 + 1.0, None)
 
 
-def generated_code(target: str = "sm_90", dtype: str = "fp32") -> Any:
-    """The kernel of a Normal draw of a dtype of Triton's."""
+def generated_code(target: str, dtype: torch.dtype = torch.float32) -> Any:
+    """The kernel of a Normal draw."""
+    name = TRITON_NAMES[dtype]
     arguments = {
         "key_ptr": "*u64",
-        "loc_ptr": f"*{dtype}",
-        "scale_ptr": f"*{dtype}",
-        "out_ptr": f"*{dtype}",
+        "loc_ptr": f"*{name}",
+        "scale_ptr": f"*{name}",
+        "out_ptr": f"*{name}",
         "BLOCK": BLOCK,
-        "DTYPE": tl.dtype(dtype),
+        "DTYPE": tl.dtype(name),
         "NOISE": NORMAL_MAP.noise.device,
         "TRANSFORM": NORMAL_MAP.device_function("transform"),
         "HARDWARE": target.startswith("sm_"),
