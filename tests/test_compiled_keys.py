@@ -117,3 +117,18 @@ def test_each_replay_of_a_captured_draw_has_a_key_of_its_own():
         replays.append(sample.clone())
     assert not torch.equal(replays[0], replays[1])
     assert not torch.equal(replays[1], replays[2])
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_modes_of_torch_compile_draw_the_numbers_of_the_seed(mode):
+    """Also where it makes CUDA graphs, by itself: their first calls warm up and record."""
+    loc, scale = torch.zeros(1000, device="cuda"), torch.ones(1000, device="cuda")
+    draw = torch.compile(lambda loc, scale: dist.Normal(loc, scale, validate_args=False).rsample() + 0, mode=mode)
+    for _ in range(3):
+        draw(loc, scale)
+    torch.manual_seed(8)
+    compiled = [draw(loc, scale).clone() for _ in range(2)]
+    torch.manual_seed(8)
+    for sample in compiled:
+        torch.testing.assert_close(sample, dist.Normal(loc, scale).rsample(), rtol=1e-6, atol=1e-6)
