@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from rsample.kernels.engines.triton.inlined import noise_of_tile, sample
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.normal import NORMAL_LAW
 
 from .sass import Sass, compile_for
 
@@ -49,8 +49,8 @@ def generated_code(target: str = "sm_90") -> Any:
         "scale_ptr": "*fp32",
         "out_ptr": "*fp32",
         "BLOCK": BLOCK,
-        "NOISE": NORMAL_MAP.noise.device,
-        "TRANSFORM": NORMAL_MAP.device_function("transform"),
+        "NOISE": NORMAL_LAW.noise.device,
+        "TRANSFORM": NORMAL_LAW.device_function("transform"),
         "HARDWARE": target.startswith("sm_"),
     }
     pointers = [name for name in arguments if name.endswith("_ptr")]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..formula.polynomial import polynomial
 from ..stream.noise import EXPONENTIAL
-from .map import Density, Map
+from .law import Density, Law
 from .support import End, Support, below
 
 # Where c is nearer to 0 than this, c E is beside 1 nothing that float64 holds.
@@ -128,7 +128,7 @@ def generalized_pareto_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor, concen
     return (1 + concentration) * survival - torch.log(scale)
 
 
-GENERALIZED_PARETO_MAP = Map(
+GENERALIZED_PARETO_LAW = Law(
     name="generalized_pareto",
     parameters=("loc", "scale", "concentration"),
     noise=EXPONENTIAL,

@@ -1,6 +1,6 @@
-"""Small CPU draws of every map by one library: it applies a map's operations one after the other to tiles of elements.
+"""Small CPU draws of every law by one library: it applies a law's operations one after the other to tiles of elements.
 
-Compiling a loop for a map takes seconds, which a program that draws few numbers does not get back. The interpreter is
+Compiling a loop for a law takes seconds, which a program that draws few numbers does not get back. The interpreter is
 compiled once for all of them, and gives the bits of the loops; see interpreter.h.
 """
 
@@ -17,8 +17,8 @@ import torch
 from ...formula.elementary import VECTOR
 from ...formula.schedule import blocks
 from ...formula.trace import Function, flattened
-from ...laws import known_maps
-from ...laws.rejection.cpp_code import laws
+from ...laws import known_laws
+from ...laws.rejection.cpp_code import rejection_laws
 from ...laws.rejection.noise import LoopNoise
 from ...stream.noise import elements_per_block
 from . import cpp
@@ -49,12 +49,12 @@ class Interpreted(NamedTuple):
 
 
 def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_at: int = 0) -> Interpreted | None:
-    """What runs a function of an elementwise map over a draw; None where it has no room for it or nothing can be built.
+    """What runs a function of a law over a draw; None where it has no room for it or nothing can be built.
 
     Args:
         noise: the name of its noise.
         dtype: float32 or float64.
-        parameters_at: the number of the input that is the map's first parameter, for a noise that loops.
+        parameters_at: the number of the input that is the law's first parameter, for a noise that loops.
     """
     loops = noise in _loop_noises()
     if noise not in (*_NOISES, *_loop_noises()):
@@ -72,21 +72,21 @@ def available(dtype: torch.dtype) -> bool:
 
 
 @functools.cache
-def _laws() -> list[LoopNoise]:
-    """The noises of all maps that are drawn by rejection."""
-    noises = {map.noise.name: map.noise for map in known_maps().values() if isinstance(map.noise, LoopNoise)}
+def _loops() -> list[LoopNoise]:
+    """The noises of all laws that are drawn by rejection."""
+    noises = {law.noise.name: law.noise for law in known_laws().values() if isinstance(law.noise, LoopNoise)}
     return [noise for noise in noises.values() if noise.parts]
 
 
 @functools.cache
 def _loop_noises() -> dict[str, tuple[str, ...]]:
     """As `_NOISES`, those of a block an element."""
-    return {name: (name,) for name in ("nothing", *(noise.name for noise in _laws()))}
+    return {name: (name,) for name in ("nothing", *(noise.name for noise in _loops()))}
 
 
 @functools.cache
 def _library(dtype: torch.dtype, loops: bool) -> Any:
-    """The interpreter of maps whose noise loops, or of the others."""
+    """The interpreter of laws whose noise loops, or of the others."""
     if not cpp.compiler_works():
         return None
     library = cpp.build(_source(dtype, loops), "small draws", dtype)
@@ -102,7 +102,7 @@ def _source(dtype: torch.dtype, loops: bool) -> str:
     noises = _loop_noises() if loops else _NOISES
     parts = [cpp.headers(*(("loops.h",) if loops else ()), "elementwise.h", "interpreter.h")]
     if loops:
-        parts.append(laws(_laws(), dtype))
+        parts.append(rejection_laws(_loops(), dtype))
     functions = [f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in VECTOR.values()]
     cases = "".join(
         f"    case {code}: each(to, a, b, c, count, {function}); break;\n" for code, function in enumerate(functions)
@@ -190,5 +190,5 @@ def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> ar
     return program
 
 
-# What programs point to. A process has some for each map.
+# What programs point to. A process has some for each law.
 _KEPT: list[tuple[array[Any], ...]] = []

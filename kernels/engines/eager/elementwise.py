@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...laws.map import Map
+from ...laws.law import Law
 from ...laws.rejection.noise import LoopNoise, loop_noise
 from ...stream.compatibility import fills_on, split
 from ...stream.noise import Noise, NoisePair, compute_dtype, elements_per_block, signed64
@@ -30,7 +30,7 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype, stream: int 
 
 
 def forward(
-    map: Map,
+    law: Law,
     key: Tensor,
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -46,21 +46,21 @@ def forward(
     """
     compute = compute_dtype(dtype)
     params = [_cast(p, compute) for p in params]
-    eps = _noise_of(map, key, params, shape, dtype, params[0], window)
-    outputs = map.draw(eps, *params)
+    eps = _noise_of(law, key, params, shape, dtype, params[0], window)
+    outputs = law.draw(eps, *params)
     sample = outputs[0]
-    if map.support is not None and map.support.within_reach(dtype):
-        sample = map.support.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+    if law.support is not None and law.support.within_reach(dtype):
+        sample = law.support.bounded(sample, params, *law.support.limits(dtype), law.support.step(dtype))
     # Torch's operators give their result the strides of what they read.
     sample = _cast(sample, dtype).contiguous()
-    if not map.joint:
+    if not law.joint:
         return (sample,)
     # A log-density need not depend on the noise.
     return sample, _cast(outputs[1].expand(sample.shape).contiguous(), dtype)
 
 
 def backward(
-    map: Map,
+    law: Law,
     key: Tensor,
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -70,13 +70,13 @@ def backward(
     """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
 
     Args:
-        given: gradients of the outputs that `map.cotangents` names, of the sample's shape and dtype.
+        given: gradients of the outputs that `law.cotangents` names, of the sample's shape and dtype.
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
     params_as = [_cast(p, compute) for p in params]
-    eps = _noise_of(map, key, params_as, grad.shape, grad.dtype, grad, window)
-    grads = map.gradients(eps, *[_cast(g, compute) for g in given], *params_as)
+    eps = _noise_of(law, key, params_as, grad.shape, grad.dtype, grad, window)
+    grads = law.gradients(eps, *[_cast(g, compute) for g in given], *params_as)
     return reduced(grads, params, grad.shape, needs)
 
 
@@ -92,7 +92,7 @@ def reduced(
 
 
 def _noise_of(
-    map: Map,
+    law: Law,
     key: Tensor,
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -100,12 +100,12 @@ def _noise_of(
     like: Tensor,
     window: Window | None,
 ) -> Any:
-    if isinstance(map.noise, LoopNoise):
-        return loop_noise(map.noise, key, params, shape, dtype, window)
-    if isinstance(map.noise, NoisePair):
-        second = _second_noise(map.noise.second, key.to(like.device).view(torch.int64), shape, dtype, window)
-        return eager_noise(map.noise.first, key, shape, dtype, like, window), second
-    return eager_noise(map.noise, key, shape, dtype, like, window)
+    if isinstance(law.noise, LoopNoise):
+        return loop_noise(law.noise, key, params, shape, dtype, window)
+    if isinstance(law.noise, NoisePair):
+        second = _second_noise(law.noise.second, key.to(like.device).view(torch.int64), shape, dtype, window)
+        return eager_noise(law.noise.first, key, shape, dtype, like, window), second
+    return eager_noise(law.noise, key, shape, dtype, like, window)
 
 
 def _second_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window | None) -> Tensor:

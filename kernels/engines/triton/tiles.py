@@ -117,8 +117,8 @@ def noise_of_lanes(x, K: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
-def of_map(noises):
-    """The noises of elements as a map takes them: the only one itself."""
+def of_law(noises):
+    """The noises of elements as a law takes them: the only one itself."""
     if len(noises) == 1:
         return noises[0]
     else:
@@ -311,7 +311,7 @@ def gradients(
     `noises` is a tuple of one or two. `values` are the gradients of the sample and of its log-density, as far as their
     functions are not None, and the parameters, which an affine transform does not take.
     """
-    x = of_map(noises)
+    x = of_law(noises)
     if LOG_PROB_GRAD is None:
         grads = TRANSFORM_GRAD(x, *values, HARDWARE)
     elif TRANSFORM_GRAD is None:

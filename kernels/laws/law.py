@@ -39,7 +39,7 @@ class Density:
         reference_score: the same where the sample is a constant (the score function); derived of both references if
             it is not given and the sample is a function of one noise. That takes a third to twice more instructions
             than one in which by hand the noise's part has been cancelled.
-        transform, score: what is better on a GPU than `reference` and `reference_score`, see `Map.transform`.
+        transform, score: what is better on a GPU than `reference` and `reference_score`, see `Law.transform`.
     """
 
     at: Callable[..., Tensor]
@@ -51,7 +51,7 @@ class Density:
 
 
 class Formula(NamedTuple):
-    """A function of a map.
+    """A function of a law.
 
     Attributes:
         function: torch code.
@@ -66,13 +66,13 @@ class Formula(NamedTuple):
     read: int | None = None
 
 
-# What a draw of the sample with its log-density is called beside the draw of the sample, by `Map.joint`.
+# What a draw of the sample with its log-density is called beside the draw of the sample, by `Law.joint`.
 _SUFFIXES = {None: "", "pathwise": "_with_log_prob", "score": "_with_score"}
 
 
 @dataclass(frozen=True)
-class Map:
-    """A distribution's map from noise to sample, as plain torch, of which its device functions are made.
+class Law:
+    """How a distribution's sample is made of noise, as plain torch, of which its device functions are made.
 
     Attributes:
         name: names the operators, `rsample::<name>` and `rsample::<name>_backward`.
@@ -83,10 +83,10 @@ class Map:
             broadcast dimensions, or None where there is no pathwise gradient. If it is not given, it is derived of
             `reference`; for noise that depends on parameters, None.
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
-            derivative is again a draw of this map.
+            derivative is again a draw of this law.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
-        tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
-            their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
+        tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a law whose elements depend on those of
+            their row; other laws' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
         transform: torch code of which better code for a GPU is made than of `reference`; of noise as `noise.device`
             makes it.
@@ -126,15 +126,15 @@ class Map:
             score = score_of(self.reference, density.reference)
         return replace(density, reference_grad=grad, reference_score=score)
 
-    def with_log_prob(self) -> Map:
+    def with_log_prob(self) -> Law:
         """The draw of (sample, log_prob), both with pathwise gradients."""
         return replace(self, name=self.name + _SUFFIXES["pathwise"], joint="pathwise")
 
-    def with_score(self) -> Map:
+    def with_score(self) -> Law:
         """The draw of (sample, log_prob) whose sample is a constant."""
         return replace(self, name=self.name + _SUFFIXES["score"], joint="score")
 
-    def joint_draw(self) -> Map | None:
+    def joint_draw(self) -> Law | None:
         """The draw of the sample with its log-density: pathwise where that exists, else at a constant sample."""
         if self.density is None:
             return None
@@ -182,7 +182,7 @@ class Map:
         return tuple(a + b for a, b in zip(of_sample, of_log_prob, strict=True))
 
     def device_constants(self) -> dict[str, Any]:
-        """The compile-time arguments of the forward kernel that are this map's."""
+        """The compile-time arguments of the forward kernel that are this law's."""
         return {
             **self._device_noise(),
             "TRANSFORM": self.device_function("transform"),
@@ -190,7 +190,7 @@ class Map:
         }
 
     def device_grad_constants(self) -> dict[str, Any]:
-        """The compile-time arguments of the backward kernels that are this map's."""
+        """The compile-time arguments of the backward kernels that are this law's."""
         of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
         return {
             **self._device_noise(),
@@ -207,7 +207,7 @@ class Map:
 
     @functools.cached_property
     def formulas(self) -> dict[str, Formula]:
-        """The map's functions by the names of the Triton functions that are made of them."""
+        """The law's functions by the names of the Triton functions that are made of them."""
         of_noise, of_grad = ("noise", *self.parameters), ("noise", "grad", *self.parameters)
         density = self.density
         formulas = {"transform": Formula(self.reference, of_noise, self.transform)}
