@@ -124,7 +124,7 @@ def test_every_operation(name, dtype):
     if expected.dtype == torch.bool:
         steps.append(Operation("where", (result, 1.0, 0.0)))
         result, expected = len(steps) - 1, expected.to(dtype)
-    run = interpreter.interpreted(Function(steps, [result], 3), UNIFORM.name, dtype)
+    run = interpreter.interpreted(Function(steps, [result], 3), UNIFORM, dtype)
     out = torch.full_like(x, math.nan)
     fields = [field for t in (x, y, z) for field in (t.data_ptr(), 1)] + [out.data_ptr(), 0]
     run(compiled._packer(len(fields))(1, 0, 24, 0, x.numel(), 0, *fields))

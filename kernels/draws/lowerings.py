@@ -32,7 +32,7 @@ from torch._inductor.virtualized import V
 from torch._inductor.virtualized import ops as operations
 
 from ..engines.triton.elementwise import bound_constants
-from ..formula.device_functions import imported
+from ..formula.device_functions import imported, inlined
 from ..laws.law import Law
 from ..stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
 from ..stream.philox_key import Key
@@ -279,18 +279,21 @@ def _draw(law: Law, key: Sequence[Any], *args: Any) -> Any:
         return None
     params = [lowering.expand(p, list(shape)) for p in params]
     bounds = bound_constants(law, dtype)
-    transform, text = law.device_text("transform")
-    texts, end, end_text = [text], "None", law.end_text(dtype)
-    if end_text is not None:
-        end, text = end_text
-        texts.append(text)
-    limits = f"{bounds['LOWER']!r}, {bounds['UPPER']!r}, {end}"
+    transform, end = law.definition("transform"), law.definition_of_end(dtype)
+    texts = [inlined(*definition) for definition in (transform, end) if definition is not None]
+    limits = f"{bounds['LOWER']!r}, {bounds['UPPER']!r}, {None if end is None else end.name}"
     rest = f"{_triton_type(dtype)}, {{}}, {_hardware()})"
-    drawn = [numbers.apply(law.name, texts, f"sample({{}}, {{}}, {transform}, {limits}, {rest}", dtype, params)]
+    drawn = [numbers.apply(law.name, texts, f"sample({{}}, {{}}, {transform.name}, {limits}, {rest}", dtype, params)]
     if law.joint:
-        density, text = law.device_text("log_prob")
+        density = law.definition("log_prob")
         drawn.append(
-            numbers.apply(f"{law.name} log_prob", [text], f"log_prob({{}}, {{}}, {density}, {rest}", dtype, params)
+            numbers.apply(
+                f"{law.name} log_prob",
+                [inlined(*density)],
+                f"log_prob({{}}, {{}}, {density.name}, {rest}",
+                dtype,
+                params,
+            )
         )
     # Noise is dear: it is made once for all that reads a sample, in the kernel of those that can be fused with it.
     for x in drawn:
@@ -309,18 +312,14 @@ def _gradients(law: Law, key: Sequence[Any], *args: Any) -> Any:
         return None
     # An affine law's gradient does not depend on the parameters.
     values = [*given] if law.linear else [*given, *(lowering.expand(p, shape) for p in params)]
-    names, texts = ["None", "None"], []
-    if law.joint != "score":
-        names[0], text = law.device_text("transform_grad")
-        texts.append(text)
-    if law.joint:
-        names[1], text = law.device_text("score" if law.joint == "score" else "log_prob_grad")
-        texts.append(text)
+    definitions = [what and law.definition(what) for what in law.gradient_formulas]
+    names = ", ".join(definition.name if definition else "None" for definition in definitions)
+    texts = [inlined(*definition) for definition in definitions if definition]
     grads = []
     for j, (p, needed, of) in enumerate(zip(params, needs, axes, strict=True)):
         if not needed:
             continue
-        call = f"gradient({{}}, {{}}, {', '.join(names)}, {law.affine}, {j}, {_hardware()})"
+        call = f"gradient({{}}, {{}}, {names}, {law.affine}, {j}, {_hardware()})"
         grad = numbers.apply(f"{law.name} gradient {j}", texts, call, compute_dtype(dtype), values)
         if of:
             grad = lowering.lowerings[torch.ops.aten.sum.dim_IntList](grad, of, True)

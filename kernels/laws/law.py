@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
-from ..formula.device_functions import device_function, inlined
-from ..stream.noise import Noise, NoisePair
+from ..formula.device_functions import Definition, device_function
+from ..stream.noise import Noise, NoisePair, singles
 from .rejection.noise import LoopNoise
 from .support import Support
 
@@ -191,19 +191,17 @@ class Law:
 
     def device_grad_constants(self) -> dict[str, Any]:
         """The compile-time arguments of the backward kernels that are this law's."""
-        of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
+        of_sample, of_log_prob = self.gradient_formulas
         return {
             **self._device_noise(),
-            "TRANSFORM_GRAD": None if self.joint == "score" else self.device_function("transform_grad"),
-            "LOG_PROB_GRAD": None if of_log_prob is None else self.device_function(of_log_prob),
+            "TRANSFORM_GRAD": of_sample and self.device_function(of_sample),
+            "LOG_PROB_GRAD": of_log_prob and self.device_function(of_log_prob),
             "AFFINE": self.affine,
         }
 
     def _device_noise(self) -> dict[str, Any]:
-        first, second = (
-            (self.noise.first, self.noise.second) if isinstance(self.noise, NoisePair) else (self.noise, None)
-        )
-        return {"NOISE": first.device, "SECOND": None if second is None else second.device}
+        first, *second = singles(self.noise)
+        return {"NOISE": first.device, "SECOND": second[0].device if second else None}
 
     @functools.cached_property
     def formulas(self) -> dict[str, Formula]:
@@ -222,47 +220,29 @@ class Law:
                 formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad)
         return formulas
 
+    @property
+    def gradient_formulas(self) -> tuple[str | None, str | None]:
+        """Which of `formulas` gradients are the sum of: that of the sample, and that of its log-density."""
+        of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
+        return None if self.joint == "score" else "transform_grad", of_log_prob
+
     def device_function(self, what: str) -> Any:
         """The Triton function of one of `formulas`."""
-        return self._made(*self._definition(what))
+        return device_function(*self.definition(what))
 
-    def device_end(self, dtype: torch.dtype) -> Any:
-        """The Triton function of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, or None."""
-        definition = self._definition_of_end(dtype)
-        return None if definition is None else self._made(*definition)
-
-    def device_text(self, what: str) -> tuple[str, str]:
-        """The name of the Triton function of one of `formulas`, and the text that defines it."""
-        definition = self._definition(what)
-        return definition[0], inlined(*definition)
-
-    def end_text(self, dtype: torch.dtype) -> tuple[str, str] | None:
-        """The same of the support's `end`, or None."""
-        definition = self._definition_of_end(dtype)
-        return None if definition is None else (definition[0], inlined(*definition))
-
-    def _made(self, name: str, *definition: Any) -> Any:
-        made = self._device_functions
-        if name not in made:
-            made[name] = device_function(name, *definition)
-        return made[name]
-
-    def _definition(self, what: str) -> tuple[str, Callable[..., Any], tuple[str, ...], int | None, int]:
-        """What the Triton function of one of `formulas` is made of, the arguments of `formula.device_functions`."""
+    def definition(self, what: str) -> Definition:
+        """What the Triton function of one of `formulas` is made of."""
         formula = self.formulas[what]
         code = formula.override or formula.function
-        return self._device_name(what), code, formula.arguments, formula.read, self.noise.values
+        return Definition(self._device_name(what), code, formula.arguments, formula.read, self.noise.values)
 
-    def _definition_of_end(self, dtype: torch.dtype) -> tuple[str, Callable[..., Any], tuple[str, ...]] | None:
-        if self.support is None or self.support.end is None or not self.support.ends(dtype):
+    def definition_of_end(self, dtype: torch.dtype) -> Definition | None:
+        """The same of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, if samples come near it."""
+        greatest = None if self.support is None else self.support.greatest(dtype)
+        if greatest is None:
             return None
-        end, step = self.support.end.reference, self.support.step(dtype)
         name = self._device_name(f"end_of_{str(dtype).removeprefix('torch.')}")
-        return name, lambda _, *params: end(step, *params), ("sample", *self.parameters)
+        return Definition(name, greatest, ("sample", *self.parameters))
 
     def _device_name(self, what: str) -> str:
         return f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
-
-    @functools.cached_property
-    def _device_functions(self) -> dict[str, Any]:
-        return {}

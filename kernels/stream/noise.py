@@ -87,6 +87,11 @@ class NoisePair:
         return elements_per_block(dtype)
 
 
+def singles(noise: Any) -> tuple[Any, ...]:
+    """The one or two noises of an element."""
+    return (noise.first, noise.second) if isinstance(noise, NoisePair) else (noise,)
+
+
 def _uniform_bits(words: Words, bits: int) -> tuple[Tensor, ...]:
     """Uniform in [0, 1) on a grid of 2**-bits, from the low bits of each word (or pair of words, high word first)."""
     if bits <= 24:

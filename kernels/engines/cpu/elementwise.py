@@ -27,7 +27,7 @@ from ...laws.rejection.noise import LoopNoise
 from ...laws.support import Support
 from ...runtime.backend import CPU
 from ...runtime.hugepages import empty
-from ...stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
+from ...stream.noise import SIGNIFICAND_BITS, compute_dtype, singles
 from ...stream.window import Window
 from ..eager import elementwise as reference
 from ..outputs import Outputs
@@ -225,7 +225,7 @@ def _interpret(law: Law, compute: torch.dtype) -> Functions | None:
     except NotImplementedError:  # which _build tells of
         return None
     run = {
-        name: interpreter.interpreted(function, law.noise.name, compute, _parameters_at(law, name))
+        name: interpreter.interpreted(function, law.noise, compute, _parameters_at(law, name))
         for name, function in functions.items()
     }
     if not all(run.values()):
@@ -277,7 +277,7 @@ def _parameters_at(law: Law, name: str) -> int:
 def _source(law: Law, compute: torch.dtype) -> str:
     loops = ("loops.h",) if isinstance(law.noise, LoopNoise) else ()
     parts = [cpp.headers(*loops, "elementwise.h")]
-    noises = (law.noise.first, law.noise.second) if isinstance(law.noise, NoisePair) else (law.noise,)
+    noises = singles(law.noise)
     if isinstance(law.noise, LoopNoise) and law.noise.parts:
         parts.append(rejection_laws([law.noise], compute))
     else:

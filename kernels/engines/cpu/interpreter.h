@@ -19,6 +19,7 @@ struct Step {
 // As interpreter.py lays it out. Tiles are numbered: values of the noise, inputs, constants, registers.
 struct Program {
   int64_t values, inputs, outputs, constants, registers, parameters_at, steps;
+  int64_t noise, second;  // numbers of noises; the second -1 where there is one
   const void* constant_tiles;  // T each
   const Step* step;
   const int64_t* results;  // the tile of each output

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...formula.device_functions import device_function
 from ...laws.law import Law
 from ...stream.layout import describe
 from ...stream.noise import compute_dtype
@@ -83,8 +84,9 @@ def bound_constants(law: Law, dtype: torch.dtype) -> dict[str, Any]:
     """The bounds of a law's support as compile-time arguments."""
     if law.support is None:
         return {"LOWER": None, "UPPER": None, "END": None}
+    end = law.definition_of_end(dtype)
     lower, upper = (limit if math.isfinite(limit) else None for limit in law.support.limits(dtype))
-    return {"LOWER": lower, "UPPER": upper, "END": law.device_end(dtype)}
+    return {"LOWER": lower, "UPPER": upper, "END": None if end is None else device_function(*end)}
 
 
 def backward(

@@ -21,7 +21,7 @@ from ...stream.window import Window
 from .elementwise import STORED, bound_constants
 from .elementwise_kernels import inside
 from .launch import Config, Launched, device_empty, launch_elements, slots
-from .tiles import load_elements, load_key, load_scalars, number_in_sample
+from .tiles import load_elements, load_key, load_scalars, number_in_sample, of_law
 
 CONFIG = Config(warps=1, unroll=1, passes=16)
 
@@ -105,10 +105,7 @@ def loop_forward_kernel(
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
         noise = element_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
-        if len(noise) == 1:
-            x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END)
-        else:
-            x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, END)
+        x = inside(TRANSFORM(of_law(noise), *values, HARDWARE), values, LOWER, UPPER, END)
         tl.store(out_ptr + element, x.to(DTYPE), mask=mask)
 
 
@@ -175,10 +172,7 @@ def loop_backward_kernel(
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
         noise = element_noise(values, element, offset, k0, k1, sizes, strides, 1, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
-        if len(noise) == 1:
-            grads = TRANSFORM_GRAD(noise[0], *values, HARDWARE)
-        else:
-            grads = TRANSFORM_GRAD(noise, *values, HARDWARE)
+        grads = TRANSFORM_GRAD(of_law(noise), *values, HARDWARE)
         added = ()
         for j in tl.static_range(len(OUTPUTS)):
             if OUTPUTS[j] == "elements":
