@@ -34,10 +34,9 @@ def shown(law: Law) -> Iterator[str]:
         name, function = f"{law.name}_{what}", formula.function
         yield _headline(name)
         yield inspect.getsource(function)
-        on_gpu = formula.override or function
-        if on_gpu is not function:
-            yield inspect.getsource(on_gpu)
-        yield device_functions.source(name, on_gpu, formula.arguments, formula.read, law.noise.values)
+        if formula.override is not None:
+            yield inspect.getsource(formula.override)
+        yield device_functions.source(*law.definition(what))
         steps = traced(function, len(formula.arguments) - 1, torch.float32, values=law.noise.values)
         yield printed(name, steps).strip() + "\n"
     if importlib.util.find_spec("instructions") is not None:

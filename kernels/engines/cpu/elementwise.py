@@ -200,10 +200,7 @@ def functions(law: Law, compute: torch.dtype, numel: int) -> Functions | None:
     """What runs a draw of so many numbers, or None where nothing can be built, which is tried once."""
     kind = (law.name, compute)
     if numel < INTERPRETED_NUMEL and kind not in _libraries:
-        if kind not in _interpreted:
-            with cpp.BUILDING:
-                _interpreted[kind] = _interpret(law, compute)
-        interpreted = _interpreted[kind]
+        interpreted: Functions | None = cpp.once(_interpreted, kind, _interpret, law, compute)
         if interpreted is not None:
             return interpreted
     return _library(law, compute)
@@ -211,12 +208,8 @@ def functions(law: Law, compute: torch.dtype, numel: int) -> Functions | None:
 
 def _library(law: Law, compute: torch.dtype) -> Functions | None:
     """The library of `law`, or None where it cannot be built, which is tried once."""
-    cached = (law.name, compute)
-    if cached not in _libraries:
-        with cpp.BUILDING:
-            if cached not in _libraries:
-                _libraries[cached] = _build(law, compute)
-    return _libraries[cached]
+    library: Functions | None = cpp.once(_libraries, (law.name, compute), _build, law, compute)
+    return library
 
 
 def _interpret(law: Law, compute: torch.dtype) -> Functions | None:

@@ -228,12 +228,7 @@ def _draw_arguments(key: Tensor, rows: int, k: int) -> tuple[int, ...]:
 
 def _function(name: str, dtype: torch.dtype) -> Any:
     """The function of a library for weights of `dtype`, or None where it cannot be built, which is tried once."""
-    key = name, dtype
-    if key not in _functions:
-        with cpp.BUILDING:
-            if key not in _functions:
-                _functions[key] = _build(name, dtype)
-    return _functions[key]
+    return cpp.once(_functions, (name, dtype), _build, name, dtype)
 
 
 def _build(name: str, dtype: torch.dtype) -> Any:

@@ -16,6 +16,9 @@ from ...stream.noise import Noise, NoisePair, compute_dtype, elements_per_block,
 from ...stream.philox import philox_blocks
 from ...stream.window import Window
 
+# Philox blocks made at a time: the words of one are 64-bit integers in some twenty temporaries.
+CHUNK = 2**14
+
 
 def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype, stream: int = 0) -> Tensor:
     """Noise of elements 0..numel of a draw of `dtype` from one key, 1-D, in the compute dtype.
@@ -24,9 +27,15 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype, stream: int 
         key: (2,) int64 tensor, the bits of (seed, offset in blocks).
         stream: the last counter word.
     """
-    per_block = elements_per_block(dtype)
-    block = key[1] + torch.arange((numel + per_block - 1) // per_block, device=key.device)
-    return torch.stack(kind.from_words(philox_blocks(key[0], block, 0, stream), dtype), -1).reshape(-1)[:numel]
+    block = torch.arange(-(-numel // elements_per_block(dtype)), device=key.device)
+    parts = [_of_blocks(kind, key, part, dtype, stream) for part in block.split(CHUNK)]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts))[:numel]
+
+
+def _of_blocks(kind: Noise, key: Tensor, block: Tensor, dtype: torch.dtype, stream: int = 0) -> Tensor:
+    """The noise of blocks, numbered from that of the key on."""
+    words = philox_blocks(key[0], key[1] + block, 0, stream)
+    return torch.stack(kind.from_words(words, dtype), -1).reshape(-1)
 
 
 def forward(
@@ -111,8 +120,8 @@ def _noise_of(
 def _second_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window | None) -> Tensor:
     if window is None:
         return noise(kind, key, math.prod(shape), dtype, 1).view(*shape)
-    blocks = key[1] + window.blocks(shape, elements_per_block(dtype), key.device)
-    return torch.stack(kind.from_words(philox_blocks(key[0], blocks, 0, 1), dtype), -1).view(*shape)
+    blocks = window.blocks(shape, elements_per_block(dtype), key.device)
+    return _of_blocks(kind, key, blocks, dtype, 1).view(*shape)
 
 
 def eager_noise(
@@ -144,9 +153,9 @@ def eager_noise(
 def _noise_in_window(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window) -> Tensor:
     """`eager_noise` of a window: every run of it has a key of its own."""
     device, bits, per_block = key.device, key.view(torch.int64), elements_per_block(dtype)
-    blocks = bits[1] + window.blocks(shape, per_block, device)
+    blocks = window.blocks(shape, per_block, device)
     if fills_on(device):
-        runs = torch.stack((bits[0].expand(len(blocks)), blocks[:, 0]), -1).view(torch.uint64)
+        runs = torch.stack((bits[0].expand(len(blocks)), bits[1] + blocks[:, 0]), -1).view(torch.uint64)
         if kind.of_element is not None:
             words = split(runs, blocks.shape[1]).transpose(0, 1).contiguous()
             return kind.of_element(_joined(words, per_block).view(shape), dtype)
@@ -156,7 +165,7 @@ def _noise_in_window(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torc
         )
         assert kind.aten_fill is not None
         return _cast(kind.aten_fill(out, runs.unsqueeze(1)), compute).view(shape)
-    return torch.stack(kind.from_words(philox_blocks(bits[0], blocks), dtype), -1).view(shape)
+    return _of_blocks(kind, bits, blocks, dtype).view(shape)
 
 
 def _signed_words(key: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
