@@ -80,7 +80,8 @@ def _device_sample(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor)
 def generalized_pareto_reference_grad(
     x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    # Derived, terms cancel next to a concentration of 0: in float32 4e-4 of the gradient at 1e-3.
+    # Derived, terms cancel next to a concentration of 0: in float32 4e-4 of the gradient at 1e-3. Derived of a formula
+    # with `_growth`, which is as exact as this, it has a sixth more instructions.
     s = concentration * x
     unit = grad * x
     # In an order that neither overflows nor underflows before the product does.

@@ -86,7 +86,7 @@ def race(
     )
     outputs = [index if sample is None else sample]
     if log_total is not None:
-        own = weights.expand(*batch, k).gather(-1, index.unsqueeze(-1)).squeeze(-1).to(log_total.dtype)
+        own = reference.of_categories(weights, index).to(log_total.dtype)
         if from_probs:
             eps = 2.0 ** (1 - SIGNIFICAND_BITS[dtype])
             own = (own / log_total.exp()).clamp_(eps, 1 - eps).log_()
