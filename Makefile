@@ -72,6 +72,7 @@ field: $(VENV)/field.stamp
 bench: $(VENV)/$(if $(PEERS),peers,bench).stamp
 	$(BIN)/python bench/ten.py
 	$(BIN)/python bench/programs.py $(CALLS_ARGS)
+	$(BIN)/python bench/compiled.py
 
 # Instructions are counted anew only where the kernels have changed since.
 bench-all: bench
@@ -80,7 +81,6 @@ bench-all: bench
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)
 	$(BIN)/python bench/sizes.py
-	$(BIN)/python bench/compiled.py
 
 calls: $(VENV)/bench.stamp
 	$(BIN)/python bench/calls.py $(CALLS_ARGS)

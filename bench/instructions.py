@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine_code.budgets import DEVICE, FORWARD, FUSED, LOOPS, RACE
+from machine_code.budgets import COMPILED, DEVICE, FORWARD, FUSED, LOOPS, RACE
 
 from rsample import kernels
 from rsample.kernels.engines.triton import launch
@@ -164,8 +164,24 @@ def fused_jobs() -> Iterator[Job]:
         yield Job(f"fused.{module}", kernel, DTYPES[module], DENSE, 1, 1, budget, code, cost)
 
 
+def compiled_jobs() -> Iterator[Job]:
+    """A draw in a kernel as torch.compile generates it, with what reads it."""
+    from machine_code.compiled import generated_code, generated_cost
+
+    for name, budget in COMPILED.items():
+        code = functools.partial(generated_code, TARGET, getattr(torch, name))
+        yield Job("compiled.normal", "forward", name, DENSE, 1, 1, budget, code, generated_cost)
+
+
 # Functions that name kernels.
-JOBS: tuple[Callable[[], Iterable[Job]], ...] = (elementwise_jobs, loop_jobs, rows_jobs, device_jobs, fused_jobs)
+JOBS: tuple[Callable[[], Iterable[Job]], ...] = (
+    elementwise_jobs,
+    loop_jobs,
+    rows_jobs,
+    device_jobs,
+    fused_jobs,
+    compiled_jobs,
+)
 
 
 def counted(job: Job, sources: str) -> Count:

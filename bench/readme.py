@@ -15,14 +15,16 @@ from summary import HOST_PICTURE, accelerated, draw_host_picture, draw_picture, 
 from support import measured, support_table
 
 HERE = Path(__file__).resolve().parent
-# What names end in, before the suffix: files of train.py, gpu/run.py, calls.py, programs.py, ten.py and sizes.py.
+# What names end in, before the suffix: files of train.py, gpu/run.py, calls.py, programs.py, ten.py, sizes.py and
+# compiled.py.
 MODELS, GPU, CALLS, PROGRAMS, TEN, SIZES = "-models", "-gpu", "-calls", "-programs", "-ten", "-sizes"
+COMPILED = "-compiled"
 FUSED = "fused-examples.md"
 # The pages, and their generated parts.
 PAGES = {
     "README.md": ("accelerated", "summary"),
     "distributions/README.md": ("support",),
-    "bench/README.md": ("ten", "sizes", "bench", "calls", "models", "fused", "gpu"),
+    "bench/README.md": ("ten", "sizes", "bench", "calls", "models", "compiled", "fused", "gpu"),
 }
 
 
@@ -31,7 +33,7 @@ def newest(paths: Iterable[Path]) -> Path | None:
 
 
 def newest_fragment() -> Path:
-    others = (MODELS, GPU, CALLS, PROGRAMS, TEN, Path(FUSED).stem)
+    others = (MODELS, GPU, CALLS, PROGRAMS, TEN, COMPILED, Path(FUSED).stem)
     found = newest(path for path in (HERE / "results").glob("*.md") if not path.stem.endswith(others))
     if found is None:
         raise SystemExit("no results yet: run `make bench-all` first")
@@ -66,6 +68,8 @@ def generated(fragment: Path, counts: Path) -> dict[str, str]:
     models = fragment.with_stem(f"{fragment.stem}{MODELS}")
     if models.exists():
         texts["models"] = models.read_text()
+    if compiled := newest(folder.glob(f"*{COMPILED}.md")):
+        texts["compiled"] = compiled.read_text()
     if (fused := folder / FUSED).exists():
         texts["fused"] = fused.read_text()
     if gpu := newest(folder.glob(f"*{GPU}.md")):

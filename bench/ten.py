@@ -101,15 +101,13 @@ def measure(device: torch.device, exponent: int, budget: float) -> list[Time]:
     for draw, size in tracked("ten draws", jobs, lambda job: f"{job[0].name}, {job[1]}"):
         shape = (large(exponent) if size == "large" else SMALL)[draw.sweep in ROW_SWEEPS]
         timer = ProcessTimer() if on_cpu else EventTimer(device) if size == "large" else ThreadTimer()
-        def row(library: str, seconds: list[float], beside: list[float]) -> Time:
-            ratio = statistics.median(a / b for a, b in zip(seconds, beside, strict=True))
-            this = (draw.name, str(shape), math.prod(shape), size, library, min(seconds) * 1e6, ratio, len(seconds))
-            return Time(*this, load, timestamp, **names)
 
         found = times(draw, shape, device, timer, budget)
         fastest = min((beside for _, beside in found.values()), key=min)
-        rows.append(row("rsample", fastest, fastest))
-        rows.extend(row(library, *pair) for library, pair in found.items())
+        for library, (seconds, beside) in {"rsample": (fastest, fastest), **found}.items():
+            ratio = statistics.median(a / b for a, b in zip(seconds, beside, strict=True))
+            this = (draw.name, str(shape), math.prod(shape), size, library, min(seconds) * 1e6, ratio, len(seconds))
+            rows.append(Time(*this, load, timestamp, **names))
     return rows
 
 

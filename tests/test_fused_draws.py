@@ -1,8 +1,10 @@
 """Compiled draws on a GPU are part of the kernels of what reads them, and are the numbers of eager draws."""
 
+import csv
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +58,23 @@ def test_kernels_per_call(on_a_stub_gpu):
     assert kept == 2**20 + 16
 
 
+def test_the_table_of_compiled_draws(on_a_stub_gpu, tmp_path):
+    """Kernels and bytes, as the pages have them: 12 bytes per sample must move, and 1 is the mask of relu."""
+    bench = Path(__file__).parents[1] / "bench"
+    options = ["compiled.py", "--number", "1", "--rounds", "1", "--results", str(tmp_path)]
+    on_a_stub_gpu(f"""
+    import runpy, sys
+    sys.argv = {options}
+    sys.path.insert(0, {str(bench)!r})
+    runpy.run_path({str(bench / "compiled.py")!r}, run_name="__main__")
+    """)
+    (file,) = tmp_path.glob("*-compiled.csv")
+    with file.open() as rows:
+        sample, step = csv.DictReader(rows)
+    assert (sample["kernels"], sample["bytes"], sample["kept"]) == ("2", "12", "0")
+    assert (step["kernels"], step["bytes"], step["kept"]) == ("2, 1", "13, 13", "1")
+
+
 def test_what_is_not_fused_is_called(on_a_stub_gpu):
     script = """
     torch._inductor.config.fx_graph_cache = False
@@ -77,6 +96,19 @@ def test_what_is_not_fused_is_called(on_a_stub_gpu):
             torch._dynamo.reset()
             draw = torch.compile(lambda a, b, k: operator([k], a, b, a.shape, a.dtype, version=mark) + 1)
             assert called(run_and_get_code(draw, loc.detach(), scale.detach(), key)[1]) == expected
+    """
+    on_a_stub_gpu(ON_THE_STUB + textwrap.dedent(script))
+
+
+def test_elements_of_samples_of_any_size_have_numbers_of_64_bits(on_a_stub_gpu):
+    """A graph for all sizes may be run with 2**31 elements and more."""
+    script = """
+    torch._inductor.config.fx_graph_cache = False
+    for dynamic, type_ in ((False, "int32"), (True, "int64")):
+        torch._dynamo.reset()
+        with torch.no_grad():
+            _, (code,) = run_and_get_code(torch.compile(function, dynamic=dynamic), loc, scale)
+        assert fused([code]) and f"(x0).to(tl.{type_})" in code
     """
     on_a_stub_gpu(ON_THE_STUB + textwrap.dedent(script))
 

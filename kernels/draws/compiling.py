@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 
 LOGGER = logging.getLogger("rsample")
 # The folders and files whose text decides on what a fused draw computes.
-_SOURCES = ("formula", "stream", "laws", "engines/triton", "draws/lowerings.py")
+_SOURCES = ("formula", "stream", "laws", "engines/triton", "draws/keys.py", "draws/lowerings.py")
 # Whose private interfaces the lowerings have been tested with.
 _TESTED = ("2.11", "2.15")
 
@@ -65,11 +65,23 @@ def _announce(operators: Any, operator: Any) -> None:
 
 def prepare(operators: Any) -> None:
     """Registers the lowerings of a law's operators, once, where Inductor is loaded and known."""
-    if operators.fusable and not operators.is_lowered and "torch._inductor.lowering" in sys.modules and known():
+    if operators.fusable and not operators.is_lowered and _is_loaded() and known():
         operators.is_lowered = True
         from . import lowerings
 
         lowerings.register(operators.law, operators.forward_op, operators.backward_op, version())
+
+
+def prepare_reservations() -> None:
+    """Registers the lowering of `rsample::reserve_key`, once, where Inductor is loaded and known."""
+    if _is_loaded() and known():
+        from . import lowerings
+
+        lowerings.register_reservations(version())
+
+
+def _is_loaded() -> bool:
+    return "torch._inductor.lowering" in sys.modules
 
 
 @functools.cache

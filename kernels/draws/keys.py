@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils._device import DeviceContext
 from torch.utils.checkpoint import CheckpointPolicy
 
-from ..engines.triton.direct_launch import Program, launch, launches_directly
+from ..engines.triton.direct_launch import Program, launch
 from ..engines.triton.launch import key_arguments
 from ..engines.triton.tiles import load_key
 from ..runtime.backend import CPU
@@ -22,6 +22,7 @@ from ..runtime.hugepages import torch_empty
 from ..runtime.language import HAS_TRITON, tl, triton
 from ..stream.compatibility import philox_state
 from ..stream.philox_key import WORDS_PER_BLOCK, Key
+from .compiling import prepare_reservations, version
 
 _A_KEY_IS = "a key is a uint64 tensor of shape (2,): (seed, offset), as torch.func._random.key(seed) makes it"
 
@@ -162,7 +163,8 @@ _BORROWED = threading.local()
 
 def reserve_traceable(device: torch.device, blocks: int, generator: torch.Generator | None) -> Key:
     """`reserve` as one operator, for tracing, dispatch modes and vmap: a packed key on `device`."""
-    return Key((torch.ops.rsample.reserve_key(blocks, device=device, generator=generator),))
+    mark = version() if torch.compiler.is_compiling() else None
+    return Key((torch.ops.rsample.reserve_key(blocks, device=device, generator=generator, version=mark),))
 
 
 @triton.jit(do_not_specialize=["in_memory", "k0", "k1", "offset"])
@@ -182,23 +184,16 @@ def pack_key_kernel(
     tl.store(out_ptr + 1, block)
 
 
-def packed_on_device(reservation: Key, device: torch.device) -> Tensor:
-    """The packed key of a generator's reservation, on `device`: one launch, no copy from the host, capturable."""
+def packed_on_device(reservation: Key, device: torch.device) -> tuple[Tensor, Program | None]:
+    """The packed key of a generator's reservation, on `device`: one launch, no copy from the host, capturable.
+
+    Returns:
+        The key, and what `launch` returns.
+    """
     packed = torch_empty(2, dtype=torch.uint64, device=device)
     kind, *words = key_arguments(reservation, device)
-    program = _PACKING.get(device)
-    if program is not None and launches_directly(device):
-        program((1,), torch._C._cuda_getCurrentRawStream(device.index), (packed, *words))
-    else:
-        options = {"KEY": kind, "num_warps": 1, "enable_fp_fusion": False}
-        program = launch(pack_key_kernel, (1,), device, packed, *words, **options)
-        if program is not None:
-            _PACKING[device] = program
-    return packed
-
-
-# What packs a reservation, by device, where it can be launched without Triton.
-_PACKING: dict[torch.device, Program] = {}
+    options = {"KEY": kind, "num_warps": 1, "enable_fp_fusion": False}
+    return packed, launch(pack_key_kernel, (1,), device, packed, *words, **options)
 
 
 def _vmapped_draws() -> int:
@@ -215,19 +210,21 @@ def _vmapped_draws() -> int:
 # The key lies on the draw's device, so that compiled code for a GPU holds no CPU tensor.
 _LIBRARY = torch.library.Library("rsample", "FRAGMENT")
 _LIBRARY.define(
-    "reserve_key(SymInt blocks, *, Device device, Generator? generator=None) -> Tensor",
+    "reserve_key(SymInt blocks, *, Device device, Generator? generator=None, str? version=None) -> Tensor",
     tags=(torch.Tag.nondeterministic_seeded,),
 )
 
 
-def _reserve_key(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+def _reserve_key(
+    blocks: int, *, device: torch.device, generator: torch.Generator | None = None, version: str | None = None
+) -> Tensor:
     key = reserve(device, blocks, generator)
     if key.is_reservation and HAS_TRITON:
-        return packed_on_device(key, device)
+        return packed_on_device(key, device)[0]
     return key.packed().to(device)
 
 
-def _reserve_key_fake(blocks: int, *, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+def _reserve_key_fake(blocks: int, *, device: torch.device, **options: Any) -> Tensor:
     return torch.empty(2, dtype=torch.uint64, device=device)
 
 
@@ -240,6 +237,7 @@ def _recorded_to_be_saved(mode: Any, *args: Any, **options: Any) -> Any:
 
     Otherwise a compiler that is short of memory would recompute it, and give the gradient of another sample.
     """
+    prepare_reservations()
     meta = fx_traceback.current_meta
     before = meta.get("recompute")
     meta["recompute"] = CheckpointPolicy.MUST_SAVE

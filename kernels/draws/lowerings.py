@@ -200,6 +200,44 @@ def _lowered(
     return lowering.fallback_handler(operator, add_to_fallback_set=False)(key, *args) if result is None else result
 
 
+@functools.cache
+def register_reservations(current: str) -> None:
+    """Registers the lowering of `rsample::reserve_key`; calls recorded with another version stay calls."""
+    operator = torch.ops.rsample.reserve_key.default
+
+    def reserve(blocks: Any, **options: Any) -> Any:
+        if options.get("version") == current and options.get("generator") is None and not V.graph.cpp_wrapper:
+            try:
+                return ir.TensorBox.create(_Reservation(blocks, options["device"]))
+            except Exception as error:
+                LOGGER.warning("a compiled draw's key is taken by the operator: %r", error)
+        return lowering.fallback_handler(operator, add_to_fallback_set=False)(blocks, **options)
+
+    lowering.register_lowering(operator, type_promotion_kind=None)(reserve)
+
+
+class _Reservation(ir.ExternKernelAlloc):  # type: ignore[misc]
+    """A key that generated code asks of Python and not of the dispatcher, which costs more than all else of it."""
+
+    def __init__(self, blocks: Any, device: torch.device) -> None:
+        super().__init__(
+            ir.FixedLayout(device, torch.uint64, [2]),
+            inputs=[],
+            constant_args=[blocks, device],
+            python_kernel_name="rsample_reserve_key",
+        )
+
+    def codegen(self, wrapper: Any) -> None:
+        outermost = wrapper
+        while getattr(outermost, "parent_wrapper", None) is not None:
+            outermost = outermost.parent_wrapper
+        outermost.add_import_once("from rsample.kernels.draws.native_core import reserve_key as rsample_reserve_key")
+        super().codegen(wrapper)
+
+    def codegen_size_asserts(self, wrapper: Any) -> None:
+        """None: it is no operator, whose fake kernel may say something else."""
+
+
 class _Numbers(NamedTuple):
     """The noise of a draw's elements."""
 

@@ -33,7 +33,7 @@ from ..engines.triton import checks
 from ..engines.triton.launch import Launched, unread
 from ..runtime import backend
 from ..runtime.language import HAS_TRITON, triton
-from . import plans
+from . import keys, plans
 from .lean_function import stand_ins
 from .ops import LawOperators, kernels_of
 from .plans import TritonDraw
@@ -186,6 +186,25 @@ def check(value: Tensor, kind: int, outcome: checks.Outcome) -> None:
         CORE.drive(*driver())
         launched = Launched(program, (1,), ())
         CORE.learn_launch(0, (value,), (kind,), None, *parts(launched, value.device), ())
+
+
+def reserve_key(blocks: int, device: torch.device) -> Tensor:
+    """What `rsample::reserve_key` gives, as compiled code asks for it: a dispatcher would take longer than all else.
+
+    From the default generator; `device` has an index, or is the CPU.
+    """
+    key = None if CORE is None else CORE.reserve_key(blocks, device)
+    if key is not None and key is not True:
+        return key
+    begin()
+    reservation = keys.reserve(device, blocks, None)
+    if not reservation.is_reservation or not HAS_TRITON:
+        return reservation.packed()
+    packed, program = keys.packed_on_device(reservation, device)
+    if key is True and program is not None:
+        CORE.drive(*driver())
+        CORE.learn_launch(0, (packed,), (), None, *parts(Launched(program, (1,), ()), device), ())
+    return packed
 
 
 # ------------------------------------------------------------------------------------------------------------ building

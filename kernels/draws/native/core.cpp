@@ -12,6 +12,7 @@
 
 #include "checks.h"
 #include "elementwise.h"
+#include "keys.h"
 #include "matrix_checks.h"
 #include "products.h"
 #include "rows.h"
@@ -61,7 +62,7 @@ PyObject* learn(PyObject*, PyObject* args) {
 
 // learn_launch(law, tensors, shape or needs, sizes of the parameters or None, function, grid, warps, shared, numbers,
 // unread, scratch, outputs): the launch of a draw of parameters, or of gradients of operands; or, of law 0, of a race, for
-// which `shape` is (from_probs, one_hot), or of a check, for which it is (kind,).
+// which `shape` is (from_probs, one_hot), of a check, for which it is (kind,), or of a key's packing, for which it is ().
 PyObject* learn_launch(PyObject*, PyObject* args) {
   HANDLE_TH_ERRORS
   unsigned long long handle, function;
@@ -78,7 +79,9 @@ PyObject* learn_launch(PyObject*, PyObject* args) {
   launch.outputs = integers(outputs);
   if (handle == 0) {
     const auto options = integers(shape);
-    if (options.size() == 1) {
+    if (options.empty()) {
+      packings.add(kind_of_packing(given[0].device()), std::move(launch));
+    } else if (options.size() == 1) {
       checks.add(kind_of_check(given[0], options[0]), std::move(launch));
     } else {
       races.add(kind_of_race(given[0], options[0], options[1]), std::move(launch));
@@ -140,6 +143,7 @@ PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t))
 PyMethodDef methods[] = {
     {"draw", fast(draw), METH_FASTCALL, nullptr},
     {"draw_product", fast(draw_product), METH_FASTCALL, nullptr},
+    {"reserve_key", fast(reserve_key), METH_FASTCALL, nullptr},
     {"satisfies", fast(satisfies), METH_FASTCALL, nullptr},
     {"check", fast(check), METH_FASTCALL, nullptr},
     {"below", fast(below), METH_FASTCALL, nullptr},

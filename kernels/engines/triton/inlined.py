@@ -60,24 +60,26 @@ def noise_of_tile(
             block holds on.
     """
     PER_BLOCK: tl.constexpr = 2 if tl.float64 == DTYPE else 4
-    if ALIGNED and index.shape[len(index.shape) - 1] % PER_BLOCK == 0:
-        first = _of_groups(index, PER_BLOCK).to(tl.uint64)
+    COLUMNS: tl.constexpr = index.shape[len(index.shape) - 1]
+    if ALIGNED and COLUMNS % PER_BLOCK == 0:
+        # 16 bytes of a sample: of halves two blocks.
+        PAIR: tl.constexpr = DTYPE.primitive_bitwidth == 16 and COLUMNS % 8 == 0
+        first = _of_groups(index, 8 if PAIR else PER_BLOCK).to(tl.uint64)
         w0, w1, w2, w3 = _words(seed, offset, first // PER_BLOCK, STREAM, HARDWARE)
-        return interleave(NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)).reshape(index.shape)
+        noise = NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+        if PAIR:
+            w0, w1, w2, w3 = _words(seed, offset, first // PER_BLOCK + 1, STREAM, HARDWARE)
+            noise = noise + NOISE(w0, w1, w2, w3, DTYPE, HARDWARE)
+        return interleave(noise).reshape(index.shape)
     else:
         return noise_of_elements(seed, offset, index, NOISE, DTYPE, STREAM, HARDWARE)
 
 
 @triton.jit
 def _of_groups(x, SIZE: tl.constexpr):
-    """The first of each SIZE neighbouring elements, 2 or 4, as a vector."""
-    if SIZE == 2:
-        first, _ = tl.split(x.reshape(x.numel // 2, 2))
-        return first
-    else:
-        pairs, _ = tl.split(x.reshape(x.numel // 4, 2, 2))
-        first, _ = tl.split(pairs)
-        return first
+    """The first of each SIZE neighbouring elements, 2, 4 or 8, as a vector."""
+    first, _ = tl.split(x.reshape(x.numel // 2, 2))
+    return first if SIZE == 2 else _of_groups(first, SIZE // 2)
 
 
 @triton.jit
