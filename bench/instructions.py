@@ -1,6 +1,6 @@
-"""Count the machine instructions that a sample costs, for every map, without a GPU: into bench/results.
+"""Count the machine instructions that a sample costs, for every law, without a GPU: into bench/results.
 
-python bench/instructions.py [--results FOLDER] [--maps NAMES] [--force]
+python bench/instructions.py [--results FOLDER] [--laws NAMES] [--force]
 
 Where the results already are those of the present sources, nothing is done. The kernels take minutes to compile the
 first time; Triton then keeps them.
@@ -40,7 +40,7 @@ class Count:
     """What one kernel costs.
 
     Attributes:
-        draw: the map's name, or the distribution's where the draw is one over rows.
+        draw: the law's name, or the distribution's where the draw is one over rows.
         kernel: "forward", "joint" (the sample with its log-density) or "backward".
         layout: of the parameters, and of the gradients.
         instructions: a sample, of the hot loop, which handles `unroll` groups of samples in each lane.
@@ -85,50 +85,50 @@ class Job:
 
 
 def elementwise_jobs() -> Iterator[Job]:
-    """The kernels of every map."""
+    """The kernels of every law."""
     from machine_code.elementwise import backward_code, forward_code
 
-    from rsample.kernels.laws import known_maps
+    from rsample.kernels.laws import known_laws
 
-    def job(map: Any, kernel: str, dtype: torch.dtype, layout: str) -> Job:
+    def job(law: Any, kernel: str, dtype: torch.dtype, layout: str) -> Job:
         name = str(dtype).removeprefix("torch.")
-        draw = map if kernel != "joint" else map.joint_draw()
+        draw = law if kernel != "joint" else law.joint_draw()
         budget = FORWARD.get((draw.name, name, layout), "") if kernel != "backward" else ""
         config = launch.CONFIGS[0] if budget else SHORTEST
         if kernel == "backward":
-            outputs = ("elements",) * len(map.parameters)
+            outputs = ("elements",) * len(law.parameters)
             code = lambda: backward_code(draw, dtype, outputs, TARGET, config)  # noqa: E731
         else:
-            code = lambda: forward_code(draw, dtype, (layout,) * len(map.parameters), TARGET, config)  # noqa: E731
+            code = lambda: forward_code(draw, dtype, (layout,) * len(law.parameters), TARGET, config)  # noqa: E731
         samples = config.unroll * launch.group_size(dtype)
-        return Job(map.name, kernel, name, layout, config.unroll, samples, budget, code)
+        return Job(law.name, kernel, name, layout, config.unroll, samples, budget, code)
 
-    for map in known_maps().values():
-        for dtype in (torch.float32, torch.bfloat16) if not isinstance(map.noise, LoopNoise) else ():
-            yield job(map, "forward", dtype, DENSE)
-            yield job(map, "forward", dtype, SCALAR)
-            if map.density is not None:
-                yield job(map, "joint", dtype, DENSE)
-            if map.cotangents:
-                yield job(map, "backward", dtype, DENSE)
+    for law in known_laws().values():
+        for dtype in (torch.float32, torch.bfloat16) if not isinstance(law.noise, LoopNoise) else ():
+            yield job(law, "forward", dtype, DENSE)
+            yield job(law, "forward", dtype, SCALAR)
+            if law.density is not None:
+                yield job(law, "joint", dtype, DENSE)
+            if law.cotangents:
+                yield job(law, "backward", dtype, DENSE)
 
 
 def loop_jobs() -> Iterator[Job]:
-    """The kernels of the maps whose noise loops: of a sample whose first round is accepted as soon as one can be."""
+    """The kernels of the laws whose noise loops: of a sample whose first round is accepted as soon as one can be."""
     from machine_code.loops import loop_backward_code, loop_cost, loop_forward_code
 
-    from rsample.kernels.laws import known_maps
+    from rsample.kernels.laws import known_laws
 
-    for map in known_maps().values():
-        for dtype in (torch.float32, torch.bfloat16) if isinstance(map.noise, LoopNoise) else ():
-            name, layouts = str(dtype).removeprefix("torch."), (DENSE,) * len(map.parameters)
-            budget = LOOPS.get((map.name, name), "")
-            forward = functools.partial(loop_forward_code, map, dtype, layouts, TARGET)
-            yield Job(map.name, "forward", name, DENSE, 1, 1, budget, forward, loop_cost)
-            if map.cotangents:
-                outputs = ("elements",) * len(map.parameters)
-                backward = functools.partial(loop_backward_code, map, dtype, outputs, TARGET)
-                yield Job(map.name, "backward", name, DENSE, 1, 1, "", backward, loop_cost)
+    for law in known_laws().values():
+        for dtype in (torch.float32, torch.bfloat16) if isinstance(law.noise, LoopNoise) else ():
+            name, layouts = str(dtype).removeprefix("torch."), (DENSE,) * len(law.parameters)
+            budget = LOOPS.get((law.name, name), "")
+            forward = functools.partial(loop_forward_code, law, dtype, layouts, TARGET)
+            yield Job(law.name, "forward", name, DENSE, 1, 1, budget, forward, loop_cost)
+            if law.cotangents:
+                outputs = ("elements",) * len(law.parameters)
+                backward = functools.partial(loop_backward_code, law, dtype, outputs, TARGET)
+                yield Job(law.name, "backward", name, DENSE, 1, 1, "", backward, loop_cost)
 
 
 def rows_jobs() -> Iterator[Job]:
@@ -206,12 +206,12 @@ def counted(job: Job, sources: str) -> Count:
     )
 
 
-def digest_of_sources(maps: str) -> str:
+def digest_of_sources(laws: str) -> str:
     """Of the kernels, of what counts them and of what is to be counted: the same where the results must be."""
     files = [path for folder in kernels.__path__ for path in sorted(Path(folder).rglob("*.py"))]
     counting = (sorted((HERE / folder).glob("*.py")) for folder in ("machine_code", "fused"))
     files += [HERE / "instructions.py", *itertools.chain(*counting)]
-    return hashlib.sha256(maps.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    return hashlib.sha256(laws.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def write_counts(counts: list[Count], path: Path) -> None:
@@ -234,18 +234,18 @@ def read_counts(path: Path) -> list[dict[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER")
-    parser.add_argument("--maps", help="comma-separated names of the only maps to count")
+    parser.add_argument("--laws", help="comma-separated names of the only laws to count")
     parser.add_argument("--force", action="store_true", help="count also where nothing has changed")
     options = parser.parse_args()
     path = options.results / NAME
     if not HAS_TRITON:
         print("Triton is not installed: no instructions to count")
         return
-    sources = digest_of_sources(options.maps or "")
+    sources = digest_of_sources(options.laws or "")
     if not options.force and {row["sources"] for row in read_counts(path)} == {sources}:
         print(f"{path} is up to date")
         return
-    chosen = options.maps and options.maps.split(",")
+    chosen = options.laws and options.laws.split(",")
     jobs = [job for name_jobs in JOBS for job in name_jobs() if not chosen or job.draw in chosen]
     from progress import tracked
     from side_by_side import side_by_side

@@ -30,7 +30,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Results by what they are about: instructions by map, ratios by draw."""
+    """Results by what they are about: instructions by law, ratios by draw."""
 
     instructions: dict[str, float]
     ratios: dict[str, float]
@@ -99,7 +99,7 @@ def _yes(holds: bool) -> str:
     return "yes" if holds else ""
 
 
-# Draws that have no map, and whose own kernel makes the log-density too.
+# Draws that have no law, and whose own kernel makes the log-density too.
 FUSED = {
     "Categorical",
     "ExpRelaxedCategorical",
@@ -124,10 +124,10 @@ def _bytes_kept(name: str) -> tuple[str, str]:
 
 
 def _kernel_name(distribution: Any) -> str:
-    """What the instruction counts call the kernel: by its map, or where that is for rows by the distribution."""
+    """What the instruction counts call the kernel: by its law, or where that is for rows by the distribution."""
     if not hasattr(distribution, "_draw_with"):
         return type(distribution).__name__
-    return distribution._draw_with()[0].map.name
+    return distribution._draw_with()[0].law.name
 
 
 def _numbers(values: Iterable[float | None]) -> str:

@@ -1,4 +1,4 @@
-"""Distributions of numbers that torch.distributions has not, with one map: all but their own formulas."""
+"""Distributions of numbers that torch.distributions has not, with one law: all but their own formulas."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Expandable(Distribution):
 
 
 class Numbers(FusedSampling, _Expandable):
-    """Base: a class sets `_samplers`, one, and `arg_constraints` in the order of its map's parameters."""
+    """Base: a class sets `_samplers`, one, and `arg_constraints` in the order of its law's parameters."""
 
     has_rsample = True
     _samplers: ClassVar[tuple[Sampler, ...]] = ()

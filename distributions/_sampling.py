@@ -216,10 +216,10 @@ class FusedSampling(KeyedSampling):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        names = {name for sampler in cls._samplers for name in sampler.map.parameters}
+        names = {name for sampler in cls._samplers for name in sampler.law.parameters}
         cls._overrides_parameters = any(hasattr(cls, name) and is_overridden(cls, name) for name in names)
         if FusedSampling in cls.__bases__ and len(cls._samplers) > 1:
-            one, other = ({*sampler.map.parameters} for sampler in cls._samplers)
+            one, other = ({*sampler.law.parameters} for sampler in cls._samplers)
             (one_name,), (other_name,) = one - other, other - one
             for name, partner in ((one_name, other_name), (other_name, one_name)):
                 torchs = inspect.getattr_static(cls, name)
@@ -296,37 +296,37 @@ class FusedSampling(KeyedSampling):
             kept = current is broadcast and (type(given) is not Parameter or _is_of(current, given))
             params.append(given if kept else current)
         sampler = self._samplers[0]
-        return sampler if name in sampler.map.parameters else self._samplers[1], params
+        return sampler if name in sampler.law.parameters else self._samplers[1], params
 
     def _draw_with_attributes(self) -> tuple[Sampler, list[Tensor]]:
         """As torch's draw reads them, which takes probs rather than logits: of a subclass that gives its own."""
         sampler, own = self._samplers[0], self.__dict__
-        name = sampler.map.parameters[-1]
+        name = sampler.law.parameters[-1]
         if len(self._samplers) > 1 and not is_overridden(type(self), name):
             made = "_derived" in own and own["_derived"].name == name
             if made or name not in own:
                 sampler = self._samplers[1]
-        return sampler, [getattr(self, name) for name in sampler.map.parameters]
+        return sampler, [getattr(self, name) for name in sampler.law.parameters]
 
     @property
     def _from_logits(self) -> bool:
         """Whether draws and densities are of `logits` rather than `probs`."""
-        return "logits" in self._draw_with()[0].map.parameters
+        return "logits" in self._draw_with()[0].law.parameters
 
     def _checked_log_prob_at(self, value: Tensor) -> Tensor:
-        """`log_prob` of a class whose map's formula is right wherever `value` may be."""
+        """`log_prob` of a class whose law's formula is right wherever `value` may be."""
         if self._validate_args:
             self._validate_sample(value)
         return self._log_prob_at(value)
 
     def _log_prob_at(self, value: Tensor) -> Tensor:
-        """The log-density at `value` by the map's own formula, from the attributes: what a fused draw gives as well.
+        """The log-density at `value` by the law's own formula, from the attributes: what a fused draw gives as well.
 
         Computed in float32 where `value` and the parameters are narrower.
         """
         if self._is_of_given_transforms():
             return super().log_prob(value)
-        law = self._draw_with()[0].map
+        law = self._draw_with()[0].law
         assert law.density is not None
         return widened(law.density.at, value, *(getattr(self, name) for name in law.parameters))
 

@@ -35,7 +35,7 @@ from rsample.kernels.draws.rows.draw import draw_rows
 from rsample.kernels.draws.rows.ops import Relaxed, race
 from rsample.kernels.draws.rows.simplex import stick_breaking
 from rsample.kernels.engines.triton.checks import NONNEGATIVE, REAL, UNIT_INTERVAL
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.law import Law
 from rsample.kernels.stream.noise import SIGNIFICAND_BITS
 
 from ._delegation import DelegatedSampling
@@ -265,8 +265,8 @@ _PARAMETERS = {
 
 
 def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
-    """The draw of one map, by the names of its parameters; of probs and logits those that torch was given."""
-    of_logits = {"logits" in sampler.map.parameters: sampler for sampler in ours._samplers}
+    """The draw of one law, by the names of its parameters; of probs and logits those that torch was given."""
+    of_logits = {"logits" in sampler.law.parameters: sampler for sampler in ours._samplers}
     called, is_transformed, is_limited = _CALLS.get(theirs), theirs in _MADE_OF, theirs in _LIMITS
 
     def draw(d: Any, sample_shape: Sequence[int], differentiable: bool) -> Tensor | str:
@@ -277,11 +277,11 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
         if len(of_logits) == 2:
             name, chance = in_force(d.base_dist if theirs is td.RelaxedBernoulli else d, is_binary=True)
             sampler = of_logits[name == "logits"]
-            params = [getattr(d, n) if n != name else chance for n in sampler.map.parameters]
+            params = [getattr(d, n) if n != name else chance for n in sampler.law.parameters]
         else:
             (sampler,) = of_logits.values()
-            params = [getattr(d, name) for name in sampler.map.parameters]
-        if sampler.map.parameters[0] == "temperature":
+            params = [getattr(d, name) for name in sampler.law.parameters]
+        if sampler.law.parameters[0] == "temperature":
             temperature = _temperature(d, params[1])
             if temperature is None:
                 return _TEMPERATURES
@@ -294,7 +294,7 @@ def _fused(ours: type[FusedSampling], theirs: type[td.Distribution]) -> Draw:
                 return sample
         if refused := _refused(params):
             return refused
-        if not (is_checked or _is_within_limits(d, sampler.map, params)):
+        if not (is_checked or _is_within_limits(d, sampler.law, params)):
             return _NO_LAW
         sample = sampler(params, shape, differentiable=differentiable)
         return sample
@@ -317,7 +317,7 @@ _LIMITS: dict[type[td.Distribution], dict[str, tuple[float, float]]] = {
 _SEEN = {(0.0, 1.0): UNIT_INTERVAL, (0.0, math.inf): NONNEGATIVE, (-math.inf, math.inf): REAL}
 
 
-def _is_within_limits(d: Any, law: Map, params: list[Tensor]) -> bool:
+def _is_within_limits(d: Any, law: Law, params: list[Tensor]) -> bool:
     """Whether torch's draw would take parameters that have not been validated."""
     theirs = next(cls for cls in type(d).__mro__ if cls in _LIMITS)
     for name, (lowest, highest) in _LIMITS[theirs].items():
@@ -441,7 +441,7 @@ def _relaxed(exponentiated: bool, d: Any, sample_shape: Sequence[int], different
     return draw_rows(kind, params, checked_sample_shape(sample_shape) + logits.shape, differentiable=differentiable)[0]
 
 
-# By torch's classes; the draws of maps and of what is composed of others are added at first use. The methods look their
+# By torch's classes; the draws of laws and of what is composed of others are added at first use. The methods look their
 # draw up here, where torch.compile finds it: it cannot trace samplers that a class's method closes over.
 _draws: dict[type[td.Distribution], Draw] = {
     td.Categorical: _categorical,

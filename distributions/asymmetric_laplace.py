@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.asymmetric_laplace import ASYMMETRIC_LAPLACE_MAP
+from rsample.kernels.laws.asymmetric_laplace import ASYMMETRIC_LAPLACE_LAW
 
 from ._examples import LOC_SCALE, Example
 from ._numbers import Numbers
@@ -42,7 +42,7 @@ class AsymmetricLaplace(Numbers):
             scipy=lambda stats, loc, scale, asymmetry: stats.laplace_asymmetric(asymmetry, loc, scale),
         ),
     )
-    _samplers = (Sampler(ASYMMETRIC_LAPLACE_MAP),)
+    _samplers = (Sampler(ASYMMETRIC_LAPLACE_LAW),)
     arg_constraints = {  # noqa: RUF012
         "loc": constraints.real,
         "scale": constraints.positive,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.formula.special import binary_entropy, binary_entropy_of_logits
-from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_LAW, BERNOULLI_PROBS_LAW
 
 from ._arguments import check_one_of
 from ._examples import LOGITS, PROBS, Example
@@ -42,7 +42,7 @@ class Bernoulli(FusedSampling, torch.distributions.Bernoulli):
         Example({"logits": LOGITS}, scipy=lambda stats, logits: stats.bernoulli(1 / (1 + math.exp(-logits)))),
     )
 
-    _samplers = (Sampler(BERNOULLI_PROBS_MAP), Sampler(BERNOULLI_LOGITS_MAP))
+    _samplers = (Sampler(BERNOULLI_PROBS_LAW), Sampler(BERNOULLI_LOGITS_LAW))
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ import math
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.bernoulli_straight_through import (
-    BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP,
-    BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP,
+    BERNOULLI_STRAIGHT_THROUGH_LOGITS_LAW,
+    BERNOULLI_STRAIGHT_THROUGH_PROBS_LAW,
 )
 
 from ._examples import LOGITS, PROBS, Example
@@ -46,4 +46,4 @@ class BernoulliStraightThrough(Bernoulli):
     )
 
     has_rsample = True
-    _samplers = (Sampler(BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP), Sampler(BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP))
+    _samplers = (Sampler(BERNOULLI_STRAIGHT_THROUGH_PROBS_LAW), Sampler(BERNOULLI_STRAIGHT_THROUGH_LOGITS_LAW))

@@ -11,7 +11,7 @@ from torch.distributions import Dirichlet, Distribution
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.beta import BETA_MAP
+from rsample.kernels.laws.beta import BETA_LAW
 
 from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
@@ -74,7 +74,7 @@ class Beta(FusedSampling, _Beta):
         ),
     )
 
-    _samplers = (Sampler(BETA_MAP),)
+    _samplers = (Sampler(BETA_LAW),)
 
     def __init__(
         self,

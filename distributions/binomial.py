@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.formula.special import in_double, log_chances, log_chances_of_logits
-from rsample.kernels.laws.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
+from rsample.kernels.laws.binomial import BINOMIAL_LOGITS_LAW, BINOMIAL_PROBS_LAW
 
 from ._arguments import broadcastable, check_one_of
 from ._examples import LOGITS, PROBS, Example
@@ -47,7 +47,7 @@ class Binomial(FusedSampling, torch.distributions.Binomial):
         Example({"total_count": 7, "logits": LOGITS}),
     )
 
-    _samplers = (Sampler(BINOMIAL_PROBS_MAP), Sampler(BINOMIAL_LOGITS_MAP))
+    _samplers = (Sampler(BINOMIAL_PROBS_LAW), Sampler(BINOMIAL_LOGITS_LAW))
 
     def __init__(
         self,

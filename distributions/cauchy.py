@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.cauchy import CAUCHY_MAP, cauchy_icdf
+from rsample.kernels.laws.cauchy import CAUCHY_LAW, cauchy_icdf
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
@@ -38,7 +38,7 @@ class Cauchy(FusedSampling, torch.distributions.Cauchy):
 
     _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.cauchy(loc, scale)),)
 
-    _samplers = (Sampler(CAUCHY_MAP),)
+    _samplers = (Sampler(CAUCHY_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

@@ -9,8 +9,8 @@ from torch.distributions.utils import broadcast_all, clamp_probs
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.continuous_bernoulli import (
-    CONTINUOUS_BERNOULLI_LOGITS_MAP,
-    CONTINUOUS_BERNOULLI_PROBS_MAP,
+    CONTINUOUS_BERNOULLI_LOGITS_LAW,
+    CONTINUOUS_BERNOULLI_PROBS_LAW,
     cdf_of_logits,
     entropy_of_logits,
     icdf_of_logits,
@@ -56,7 +56,7 @@ class ContinuousBernoulli(FusedSampling, torch.distributions.ContinuousBernoulli
         Example({"logits": LOGITS}),
     )
 
-    _samplers = (Sampler(CONTINUOUS_BERNOULLI_PROBS_MAP), Sampler(CONTINUOUS_BERNOULLI_LOGITS_MAP))
+    _samplers = (Sampler(CONTINUOUS_BERNOULLI_PROBS_LAW), Sampler(CONTINUOUS_BERNOULLI_LOGITS_LAW))
 
     def __init__(
         self,

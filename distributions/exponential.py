@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.exponential import EXPONENTIAL_MAP
+from rsample.kernels.laws.exponential import EXPONENTIAL_LAW
 
 from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling
@@ -35,7 +35,7 @@ class Exponential(FusedSampling, torch.distributions.Exponential):
 
     _examples = (Example({"rate": POSITIVE}, scipy=lambda stats, rate: stats.expon(0, 1 / rate)),)
 
-    _samplers = (Sampler(EXPONENTIAL_MAP),)
+    _samplers = (Sampler(EXPONENTIAL_LAW),)
 
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
         torch.distributions.Exponential.__init__(self, rate, validate_args=False)

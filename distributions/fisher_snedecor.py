@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_MAP
+from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_LAW
 
 from ._arguments import broadcastable
 from ._examples import Example
@@ -37,7 +37,7 @@ class FisherSnedecor(FusedSampling, torch.distributions.FisherSnedecor):
 
     _examples = (Example({"df1": (3.0, 5.0), "df2": (3.0, 5.0)}, scipy=lambda stats, df1, df2: stats.f(df1, df2)),)
 
-    _samplers = (Sampler(FISHER_SNEDECOR_MAP),)
+    _samplers = (Sampler(FISHER_SNEDECOR_LAW),)
 
     def __init__(self, df1: Tensor | float, df2: Tensor | float, validate_args: bool | None = None) -> None:
         df1, df2 = broadcastable(df1=df1, df2=df2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.gamma import GAMMA_MAP
+from rsample.kernels.laws.gamma import GAMMA_LAW
 
 from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
@@ -42,7 +42,7 @@ class Gamma(FusedSampling, torch.distributions.Gamma):  # type: ignore[misc]
         ),
     )
 
-    _samplers = (Sampler(GAMMA_MAP),)
+    _samplers = (Sampler(GAMMA_LAW),)
 
     def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
         concentration, rate = broadcastable(concentration=concentration, rate=rate)

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.generalized_pareto import (
-    GENERALIZED_PARETO_MAP,
+    GENERALIZED_PARETO_LAW,
     generalized_pareto_end,
     generalized_pareto_log_prob_at,
     generalized_pareto_log_survival,
@@ -55,7 +55,7 @@ class GeneralizedPareto(FusedSampling, torch.distributions.GeneralizedPareto):
         ),
     )
 
-    _samplers = (Sampler(GENERALIZED_PARETO_MAP),)
+    _samplers = (Sampler(GENERALIZED_PARETO_LAW),)
 
     def __init__(
         self,

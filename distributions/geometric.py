@@ -10,8 +10,8 @@ from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.geometric import (
-    GEOMETRIC_LOGITS_MAP,
-    GEOMETRIC_PROBS_MAP,
+    GEOMETRIC_LOGITS_LAW,
+    GEOMETRIC_PROBS_LAW,
     geometric_logits_entropy,
     geometric_probs_entropy,
 )
@@ -48,7 +48,7 @@ class Geometric(FusedSampling, torch.distributions.Geometric):
         Example({"logits": LOGITS}, scipy=lambda stats, logits: stats.geom(1 / (1 + math.exp(-logits)), -1)),
     )
 
-    _samplers = (Sampler(GEOMETRIC_PROBS_MAP), Sampler(GEOMETRIC_LOGITS_MAP))
+    _samplers = (Sampler(GEOMETRIC_PROBS_LAW), Sampler(GEOMETRIC_LOGITS_LAW))
 
     def __init__(
         self,

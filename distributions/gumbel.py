@@ -8,7 +8,7 @@ from torch.distributions import AffineTransform, Distribution, ExpTransform, Tra
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.gumbel import GUMBEL_MAP
+from rsample.kernels.laws.gumbel import GUMBEL_LAW
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
@@ -42,7 +42,7 @@ class Gumbel(FusedSampling, TransformedDistribution, torch.distributions.Gumbel)
 
     _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.gumbel_r(loc, scale)),)
 
-    _samplers = (Sampler(GUMBEL_MAP),)
+    _samplers = (Sampler(GUMBEL_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.cauchy import HALF_CAUCHY_MAP, half_cauchy_icdf
+from rsample.kernels.laws.cauchy import HALF_CAUCHY_LAW, half_cauchy_icdf
 
 from ._examples import POSITIVE, Example
 from ._sampling import FusedSampling, widened
@@ -34,7 +34,7 @@ class HalfCauchy(FusedSampling, TransformedDistribution, torch.distributions.Hal
 
     _examples = (Example({"scale": POSITIVE}, scipy=lambda stats, scale: stats.halfcauchy(0, scale)),)
 
-    _samplers = (Sampler(HALF_CAUCHY_MAP),)
+    _samplers = (Sampler(HALF_CAUCHY_LAW),)
 
     def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
         # torch's own constructor makes the base's loc of a number, and waits for a GPU to have it.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.normal import HALF_NORMAL_MAP
+from rsample.kernels.laws.normal import HALF_NORMAL_LAW
 
 from ._examples import NORMAL_ROUNDING, POSITIVE, Example
 from ._sampling import FusedSampling
@@ -35,7 +35,7 @@ class HalfNormal(FusedSampling, TransformedDistribution, torch.distributions.Hal
         Example({"scale": POSITIVE}, scipy=lambda stats, scale: stats.halfnorm(0, scale), rounding=NORMAL_ROUNDING),
     )
 
-    _samplers = (Sampler(HALF_NORMAL_MAP),)
+    _samplers = (Sampler(HALF_NORMAL_LAW),)
 
     def __init__(self, scale: Tensor | float, validate_args: bool | None = None) -> None:
         # torch's own constructor makes the base's loc of a number, and waits for a GPU to have it.

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.inverse_gaussian import INVERSE_GAUSSIAN_MAP, inverse_gaussian_cdf, inverse_gaussian_log_prob
+from rsample.kernels.laws.inverse_gaussian import INVERSE_GAUSSIAN_LAW, inverse_gaussian_cdf, inverse_gaussian_log_prob
 
 from ._examples import POSITIVE, Example
 from ._numbers import Numbers
@@ -43,7 +43,7 @@ class InverseGaussian(Numbers):
             rounding=256,
         ),
     )
-    _samplers = (Sampler(INVERSE_GAUSSIAN_MAP),)
+    _samplers = (Sampler(INVERSE_GAUSSIAN_LAW),)
     arg_constraints = {"loc": constraints.positive, "concentration": constraints.positive}  # noqa: RUF012
     support = constraints.positive
     loc: Tensor

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.johnson_su import JOHNSON_SU_MAP
+from rsample.kernels.laws.johnson_su import JOHNSON_SU_LAW
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._numbers import Numbers
@@ -43,7 +43,7 @@ class JohnsonSU(Numbers):
             rounding=8 * NORMAL_ROUNDING,  # sinh has slopes of up to its argument's in the tail, over tailweight
         ),
     )
-    _samplers = (Sampler(JOHNSON_SU_MAP),)
+    _samplers = (Sampler(JOHNSON_SU_LAW),)
     arg_constraints = {  # noqa: RUF012
         "skewness": constraints.real,
         "tailweight": constraints.positive,

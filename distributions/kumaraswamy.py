@@ -8,7 +8,7 @@ from torch.distributions import AffineTransform, Distribution, PowerTransform, T
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.kumaraswamy import KUMARASWAMY_MAP, kumaraswamy_cdf, kumaraswamy_icdf
+from rsample.kernels.laws.kumaraswamy import KUMARASWAMY_LAW, kumaraswamy_cdf, kumaraswamy_icdf
 
 from ._arguments import broadcastable
 from ._examples import Example
@@ -43,7 +43,7 @@ class Kumaraswamy(FusedSampling, TransformedDistribution, torch.distributions.Ku
 
     _examples = (Example({"concentration1": (0.6, 2.5), "concentration0": (0.6, 2.5)}),)
 
-    _samplers = (Sampler(KUMARASWAMY_MAP),)
+    _samplers = (Sampler(KUMARASWAMY_LAW),)
 
     def __init__(
         self,

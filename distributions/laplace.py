@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.laplace import LAPLACE_MAP
+from rsample.kernels.laws.laplace import LAPLACE_LAW
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
@@ -37,7 +37,7 @@ class Laplace(FusedSampling, torch.distributions.Laplace):
 
     _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.laplace(loc, scale)),)
 
-    _samplers = (Sampler(LAPLACE_MAP),)
+    _samplers = (Sampler(LAPLACE_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

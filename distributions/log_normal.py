@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.log_normal import LOG_NORMAL_MAP
+from rsample.kernels.laws.log_normal import LOG_NORMAL_LAW
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
@@ -44,7 +44,7 @@ class LogNormal(FusedSampling, TransformedDistribution, torch.distributions.LogN
         ),
     )
 
-    _samplers = (Sampler(LOG_NORMAL_MAP),)
+    _samplers = (Sampler(LOG_NORMAL_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.logistic import LOGISTIC_MAP, logistic_cdf, logistic_log_prob_at
+from rsample.kernels.laws.logistic import LOGISTIC_LAW, logistic_cdf, logistic_log_prob_at
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, Example
@@ -99,7 +99,7 @@ class Logistic(FusedSampling, _Logistic):
         ),
     )
 
-    _samplers = (Sampler(LOGISTIC_MAP),)
+    _samplers = (Sampler(LOGISTIC_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

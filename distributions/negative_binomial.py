@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.formula.special import in_double, log_chances, log_chances_of_logits
-from rsample.kernels.laws.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
+from rsample.kernels.laws.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_LAW, NEGATIVE_BINOMIAL_PROBS_LAW
 
 from ._arguments import broadcastable, check_one_of
 from ._examples import LOGITS, PROBS, Example
@@ -48,7 +48,7 @@ class NegativeBinomial(FusedSampling, torch.distributions.NegativeBinomial):
         Example({"total_count": (1.0, 5.0), "logits": LOGITS}),
     )
 
-    _samplers = (Sampler(NEGATIVE_BINOMIAL_PROBS_MAP), Sampler(NEGATIVE_BINOMIAL_LOGITS_MAP))
+    _samplers = (Sampler(NEGATIVE_BINOMIAL_PROBS_LAW), Sampler(NEGATIVE_BINOMIAL_LOGITS_LAW))
 
     def __init__(
         self,

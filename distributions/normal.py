@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rsample.kernels.draws.constants import constant, zero_and_one
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.normal import NORMAL_MAP, normal_log_prob
+from rsample.kernels.laws.normal import NORMAL_LAW, normal_log_prob
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
@@ -44,7 +44,7 @@ class Normal(FusedSampling, torch.distributions.Normal):
 
     _examples = (Example(LOC_SCALE, scipy=lambda stats, loc, scale: stats.norm(loc, scale), rounding=NORMAL_ROUNDING),)
 
-    _samplers = (Sampler(NORMAL_MAP),)
+    _samplers = (Sampler(NORMAL_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

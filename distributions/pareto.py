@@ -8,7 +8,7 @@ from torch.distributions import AffineTransform, Distribution, Exponential, ExpT
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.pareto import PARETO_MAP
+from rsample.kernels.laws.pareto import PARETO_LAW
 
 from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
@@ -48,7 +48,7 @@ class Pareto(FusedSampling, TransformedDistribution, torch.distributions.Pareto)
         ),
     )
 
-    _samplers = (Sampler(PARETO_MAP),)
+    _samplers = (Sampler(PARETO_LAW),)
 
     def __init__(self, scale: Tensor | float, alpha: Tensor | float, validate_args: bool | None = None) -> None:
         scale, alpha = broadcastable(scale=scale, alpha=alpha)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.formula.special import in_double
-from rsample.kernels.laws.poisson import POISSON_MAP
+from rsample.kernels.laws.poisson import POISSON_LAW
 
 from ._examples import Example
 from ._sampling import FusedSampling
@@ -36,7 +36,7 @@ class Poisson(FusedSampling, torch.distributions.Poisson):
 
     _examples = (Example({"rate": (0.5, 20.0)}, scipy=lambda stats, rate: stats.poisson(rate)),)
 
-    _samplers = (Sampler(POISSON_MAP),)
+    _samplers = (Sampler(POISSON_LAW),)
 
     def __init__(self, rate: Tensor | float, validate_args: bool | None = None) -> None:
         torch.distributions.Poisson.__init__(self, rate, validate_args=False)

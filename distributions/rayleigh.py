@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.rayleigh import RAYLEIGH_MAP
+from rsample.kernels.laws.rayleigh import RAYLEIGH_LAW
 
 from ._examples import POSITIVE, Example
 from ._numbers import Numbers
@@ -41,7 +41,7 @@ class Rayleigh(Numbers):
             rounding=32,  # a GPU's exponential number is within 3e-6 relative
         ),
     )
-    _samplers = (Sampler(RAYLEIGH_MAP),)
+    _samplers = (Sampler(RAYLEIGH_LAW),)
     arg_constraints = {"scale": constraints.positive}  # noqa: RUF012
     support = constraints.positive
     scale: Tensor

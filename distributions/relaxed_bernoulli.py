@@ -10,10 +10,10 @@ from torch.distributions import SigmoidTransform, relaxed_bernoulli
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.relaxed_bernoulli import (
-    LOGIT_RELAXED_BERNOULLI_LOGITS_MAP,
-    LOGIT_RELAXED_BERNOULLI_PROBS_MAP,
-    RELAXED_BERNOULLI_LOGITS_MAP,
-    RELAXED_BERNOULLI_PROBS_MAP,
+    LOGIT_RELAXED_BERNOULLI_LOGITS_LAW,
+    LOGIT_RELAXED_BERNOULLI_PROBS_LAW,
+    RELAXED_BERNOULLI_LOGITS_LAW,
+    RELAXED_BERNOULLI_PROBS_LAW,
 )
 from rsample.kernels.laws.support import UNIT_INTERVAL
 
@@ -76,7 +76,7 @@ class LogitRelaxedBernoulli(FusedSampling, relaxed_bernoulli.LogitRelaxedBernoul
     )
 
     has_rsample = True
-    _samplers = (Sampler(LOGIT_RELAXED_BERNOULLI_PROBS_MAP), Sampler(LOGIT_RELAXED_BERNOULLI_LOGITS_MAP))
+    _samplers = (Sampler(LOGIT_RELAXED_BERNOULLI_PROBS_LAW), Sampler(LOGIT_RELAXED_BERNOULLI_LOGITS_LAW))
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class RelaxedBernoulli(FusedSampling, TransformedDistribution, torch.distributio
         Example({"temperature": (0.4, 1.5), "logits": LOGITS}),
     )
 
-    _samplers = (Sampler(RELAXED_BERNOULLI_PROBS_MAP), Sampler(RELAXED_BERNOULLI_LOGITS_MAP))
+    _samplers = (Sampler(RELAXED_BERNOULLI_PROBS_LAW), Sampler(RELAXED_BERNOULLI_LOGITS_LAW))
 
     def __init__(
         self,

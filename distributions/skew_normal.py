@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.skew_normal import SKEW_NORMAL_MAP, skew_normal_log_prob
+from rsample.kernels.laws.skew_normal import SKEW_NORMAL_LAW, skew_normal_log_prob
 
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
 from ._numbers import Numbers
@@ -45,7 +45,7 @@ class SkewNormal(Numbers):
             rounding=NORMAL_ROUNDING,
         ),
     )
-    _samplers = (Sampler(SKEW_NORMAL_MAP),)
+    _samplers = (Sampler(SKEW_NORMAL_LAW),)
     arg_constraints = {  # noqa: RUF012
         "loc": constraints.real,
         "scale": constraints.positive,

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.student_t import STUDENT_T_MAP, student_t_entropy, student_t_log_prob
+from rsample.kernels.laws.student_t import STUDENT_T_LAW, student_t_entropy, student_t_log_prob
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
@@ -46,7 +46,7 @@ class StudentT(FusedSampling, torch.distributions.StudentT):
         ),
     )
 
-    _samplers = (Sampler(STUDENT_T_MAP),)
+    _samplers = (Sampler(STUDENT_T_LAW),)
 
     def __init__(
         self,

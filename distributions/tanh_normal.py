@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import TanhTransform
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.tanh_normal import TANH_NORMAL_MAP
+from rsample.kernels.laws.tanh_normal import TANH_NORMAL_LAW
 
 from ._arguments import broadcastable
 from ._examples import LOC_SCALE, NORMAL_ROUNDING, Example
@@ -52,7 +52,7 @@ class TanhNormal(FusedSampling, TransformedDistribution):
 
     arg_constraints = torch.distributions.Normal.arg_constraints
     support = torch.distributions.constraints.interval(-1.0, 1.0)
-    _samplers = (Sampler(TANH_NORMAL_MAP),)
+    _samplers = (Sampler(TANH_NORMAL_LAW),)
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         loc, scale = broadcastable(loc=loc, scale=scale)

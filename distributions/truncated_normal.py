@@ -12,7 +12,7 @@ from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
 from rsample.kernels.laws.truncated_normal import (
-    TRUNCATED_NORMAL_MAP,
+    TRUNCATED_NORMAL_LAW,
     Interval,
     interval,
     moments,
@@ -164,7 +164,7 @@ class TruncatedNormal(FusedSampling, _TruncatedNormal):
         ),
     )
 
-    _samplers = (Sampler(TRUNCATED_NORMAL_MAP),)
+    _samplers = (Sampler(TRUNCATED_NORMAL_LAW),)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.laws.uniform import UNIFORM_LAW
 
 from ._arguments import broadcastable
 from ._examples import Example
@@ -46,7 +46,7 @@ class Uniform(FusedSampling, torch.distributions.Uniform):
         ),
     )
 
-    _samplers = (Sampler(UNIFORM_MAP),)
+    _samplers = (Sampler(UNIFORM_LAW),)
 
     def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None) -> None:
         low, high = broadcastable(low=low, high=high)

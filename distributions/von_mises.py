@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.von_mises import VON_MISES_MAP, von_mises_log_prob, von_mises_variance
+from rsample.kernels.laws.von_mises import VON_MISES_LAW, von_mises_log_prob, von_mises_variance
 
 from ._arguments import broadcastable
 from ._examples import Example
@@ -58,7 +58,7 @@ class VonMises(FusedSampling, _VonMises):
     )
 
     has_rsample = True
-    _samplers = (Sampler(VON_MISES_MAP),)
+    _samplers = (Sampler(VON_MISES_LAW),)
 
     def __init__(self, loc: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
         loc, concentration = broadcastable(loc=loc, concentration=concentration)

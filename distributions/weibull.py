@@ -8,7 +8,7 @@ from torch.distributions import AffineTransform, Distribution, Exponential, Powe
 from torch.distributions.utils import broadcast_all
 
 from rsample.kernels.draws.draw import Sampler
-from rsample.kernels.laws.weibull import WEIBULL_MAP
+from rsample.kernels.laws.weibull import WEIBULL_LAW
 
 from ._arguments import broadcastable
 from ._examples import POSITIVE, Example
@@ -49,7 +49,7 @@ class Weibull(FusedSampling, TransformedDistribution, torch.distributions.Weibul
         ),
     )
 
-    _samplers = (Sampler(WEIBULL_MAP),)
+    _samplers = (Sampler(WEIBULL_LAW),)
 
     def __init__(self, scale: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
         scale, concentration = broadcastable(scale=scale, concentration=concentration)

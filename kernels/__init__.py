@@ -1,4 +1,4 @@
-"""Kernels that draw: Philox, noise, maps, and the three backends that run them."""
+"""Kernels that draw: Philox, noise, laws, and the three backends that run them."""
 
 from .runtime.backend import use_backend
 from .stream.compatibility import fold_in, key, split

@@ -30,14 +30,14 @@ def build(names: list[str]) -> bool:
     Raises:
         AttributeError: a name is not that of a distribution.
     """
-    # Of a layer above, which registers its maps here: nothing else of this package knows their names.
+    # Of a layer above, which registers its laws here: nothing else of this package knows their names.
     distributions: Any = importlib.import_module("rsample.distributions")
     classes = [getattr(distributions, name) for name in names]
     native_core.begin(again=True)
     built = [kind.available(dtype) for dtype in _DTYPES for kind in (interpreter, rows, matrices)]
     for cls in classes:
         for sampler in getattr(cls, "_samplers", ()):
-            built += [compiled.available(sampler.map, dtype) for dtype in _DTYPES]
+            built += [compiled.available(sampler.law, dtype) for dtype in _DTYPES]
     return all([*built, native_core.wait()])
 
 

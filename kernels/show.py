@@ -20,29 +20,28 @@ import torch
 from .formula import device_functions
 from .formula.cpp_code import printed
 from .formula.trace import traced
-from .laws import known_maps
-from .laws.map import Map
+from .laws import known_laws
+from .laws.law import Law
 from .laws.rejection import device
-from .laws.rejection.cpp_code import laws as printed_laws
+from .laws.rejection.cpp_code import rejection_laws
 from .laws.rejection.noise import LoopNoise
 
 
-def shown(map: Map) -> Iterator[str]:
-    if isinstance(map.noise, LoopNoise) and map.noise.parts:
-        yield from _noise(map.noise)
-    for what, formula in map.formulas.items():
-        name, function = f"{map.name}_{what}", formula.function
+def shown(law: Law) -> Iterator[str]:
+    if isinstance(law.noise, LoopNoise) and law.noise.parts:
+        yield from _noise(law.noise)
+    for what, formula in law.formulas.items():
+        name, function = f"{law.name}_{what}", formula.function
         yield _headline(name)
         yield inspect.getsource(function)
-        on_gpu = formula.override or function
-        if on_gpu is not function:
-            yield inspect.getsource(on_gpu)
-        yield device_functions.source(name, on_gpu, formula.arguments, formula.read, map.noise.values)
-        steps = traced(function, len(formula.arguments) - 1, torch.float32, values=map.noise.values)
+        if formula.override is not None:
+            yield inspect.getsource(formula.override)
+        yield device_functions.source(*law.definition(what))
+        steps = traced(function, len(formula.arguments) - 1, torch.float32, values=law.noise.values)
         yield printed(name, steps).strip() + "\n"
     if importlib.util.find_spec("instructions") is not None:
         yield _headline("instructions")
-        yield from _instructions(map)
+        yield from _instructions(law)
 
 
 def _headline(name: str) -> str:
@@ -55,24 +54,24 @@ def _noise(noise: LoopNoise) -> Iterator[str]:
     for law in dict.fromkeys(part.law for part in noise.parts):
         yield inspect.getsource(sys.modules[law.attempt.__module__])
     yield device.source(noise, name)
-    yield printed_laws([noise], torch.float32)
+    yield rejection_laws([noise], torch.float32)
 
 
-def _instructions(map: Map) -> Iterator[str]:
+def _instructions(law: Law) -> Iterator[str]:
     counting: Any = importlib.import_module("instructions")
-    for job in (job for jobs in counting.JOBS for job in jobs() if job.draw == map.name and job.dtype == "float32"):
+    for job in (job for jobs in counting.JOBS for job in jobs() if job.draw == law.name and job.dtype == "float32"):
         count = counting.counted(job, "")
         yield f"{count.kernel}, {count.layout}: {count.instructions:.4g} per sample, {count.registers} registers"
 
 
 def main() -> None:
-    maps = known_maps()
+    laws = known_laws()
     parser = argparse.ArgumentParser(
         "python -m rsample.kernels.show", description=__doc__.split("\n")[0].partition(":")[0]
     )
-    parser.add_argument("law", nargs="?", choices=maps, metavar="LAW")
+    parser.add_argument("law", nargs="?", choices=laws, metavar="LAW")
     law = parser.parse_args().law
-    sys.stdout.write("\n".join(maps if law is None else shown(maps[law])) + "\n")
+    sys.stdout.write("\n".join(laws if law is None else shown(laws[law])) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Each class of elementwise draws with each choice of parameters: its law, its map, and its twin in torch.
+"""Each class of elementwise draws with each choice of parameters: its law here, that of scipy, and its twin in torch.
 
 The tests of all families run over this table, which is made of what the package says of its classes.
 """
@@ -19,7 +19,7 @@ from scipy import special, stats
 
 import rsample.distributions as dist
 from rsample.distributions._sampling import FusedSampling
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.law import Law
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.stream.noise import COARSE_EXPONENTIAL
 
@@ -61,7 +61,7 @@ class _ContinuousBernoulli:
 
 
 # Those that scipy has not.
-LAWS = {
+OTHER_LAWS = {
     "Kumaraswamy": _Kumaraswamy,
     "TanhNormal": _Tanh,
     "RelaxedBernoulli": _Sigmoid,
@@ -90,8 +90,8 @@ class Example:
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """For each parameter, in the map's order, the range that tests take its values from."""
-        return {name: self.example.parameters[name] for name in self.map.parameters}
+        """For each parameter, in the law's order, the range that tests take its values from."""
+        return {name: self.example.parameters[name] for name in self.law.parameters}
 
     @property
     def rounding(self) -> float:
@@ -110,11 +110,11 @@ class Example:
     def make(self, *params: Any, **options: Any) -> Any:
         return self.cls(**dict(zip(self.ranges, params, strict=True)), **options)
 
-    def law(self, **params: float) -> Any:
+    def scipy_law(self, **params: float) -> Any:
         """The law of numbers, as scipy has it; or what has its cdf."""
         if self.example.scipy is not None:
             return self.example.scipy(stats, **params)
-        return LAWS[self.family](**params)
+        return OTHER_LAWS[self.family](**params)
 
     @property
     def has_twin(self) -> bool:
@@ -128,31 +128,31 @@ class Example:
         return torchs(self.cls)(**given) if self.example.torch is None else self.example.torch(td, **given)
 
     @functools.cached_property
-    def map(self) -> Map:
-        found = [sampler.map for sampler in self.cls._samplers]
-        return next(map for map in found if set(map.parameters) <= set(self.example.parameters))
+    def law(self) -> Law:
+        found = [sampler.law for sampler in self.cls._samplers]
+        return next(law for law in found if set(law.parameters) <= set(self.example.parameters))
 
     @property
     def coarse(self) -> float:
         """What GPU code may be off in addition, absolute: the coarse exponential is within 3e-4 relative, of which a
         logarithm makes as much absolute, times a scale of up to 2.5."""
-        return 8e-4 if self.map.noise is COARSE_EXPONENTIAL and self.map.location else 0.0
+        return 8e-4 if self.law.noise is COARSE_EXPONENTIAL and self.law.location else 0.0
 
     @property
     def lower(self) -> float:
         """An open bound of the sample."""
-        lower = None if self.map.support is None else self.map.support.lower
+        lower = None if self.law.support is None else self.law.support.lower
         return -math.inf if lower is None else lower
 
     @property
     def upper(self) -> float:
-        upper = None if self.map.support is None else self.map.support.upper
+        upper = None if self.law.support is None else self.law.support.upper
         return math.inf if upper is None else upper
 
 
 EXAMPLES = [
     Example(cls, example)
     for _, cls, example in examples()
-    if issubclass(cls, FusedSampling) and not isinstance(cls._samplers[0].map.noise, LoopNoise)
+    if issubclass(cls, FusedSampling) and not isinstance(cls._samplers[0].law.noise, LoopNoise)
 ]
 DISCRETE = {e.family for e in EXAMPLES if getattr(dist, e.family).support.is_discrete}

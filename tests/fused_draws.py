@@ -15,11 +15,11 @@ from torch._inductor import config
 import rsample.distributions as dist
 from rsample.kernels.draws.compiling import version
 from rsample.kernels.engines.triton import elementwise, launch
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.normal import NORMAL_LAW
 from rsample.kernels.stream.noise import compute_dtype
 
 launch.CONFIGS = (launch.Config(unroll=1, passes=1),)
-LAWS = {e.map.name: e for e in EXAMPLES}
+LAWS = {e.law.name: e for e in EXAMPLES}
 KEY = packed()
 
 
@@ -47,33 +47,33 @@ def compiled(function, args, grads=(), **options):
     return [on_the_host(x.detach()).clone() for x in results], [on_the_host(g).clone() for g in found], dict(SOURCES)
 
 
-def eager(map, params, shape, dtype, grads=(), needs=None, key=KEY):
+def eager(law, params, shape, dtype, grads=(), needs=None, key=KEY):
     """What the kernels of eager draws give, without summing: outputs, and gradients element by element."""
     whole = [p.detach().expand(shape).contiguous() for p in params]
     with gpu_emulator.activate(memory_stats=False):
-        outputs = elementwise.forward(map, [key], whole, shape, dtype)
+        outputs = elementwise.forward(law, [key], whole, shape, dtype)
         if not grads:
             return outputs, []
-        return outputs, elementwise.backward(map, [key], grads, whole, needs or [True] * len(params))
+        return outputs, elementwise.backward(law, [key], grads, whole, needs or [True] * len(params))
 
 
 def check_laws(names):
     """Sample, log-density and gradients of a law, in one kernel each way, bit for bit."""
     shape = (3, 335)
     for name in names:
-        map = LAWS[name].map
-        map = map.joint_draw() or map
+        law = LAWS[name].law
+        law = law.joint_draw() or law
         params = [p.expand(shape).contiguous() for p in LAWS[name].values(shape[1:], torch.float32)]
-        params = [p.requires_grad_(bool(map.cotangents)) for p in params]
-        operator = getattr(torch.ops.rsample, map.name).default
+        params = [p.requires_grad_(bool(law.cotangents)) for p in params]
+        operator = getattr(torch.ops.rsample, law.name).default
 
         def draw(key, *params, operator=operator):
             drawn = operator([key], *params, shape, torch.float32, version=version())
             return drawn if isinstance(drawn, tuple) else (drawn,)
 
-        grads = [numbers(shape, i) for i in map.cotangents]
+        grads = [numbers(shape, i) for i in law.cotangents]
         results, found, sources = compiled(draw, (KEY, *params), grads)
-        expected, expected_grads = eager(map, params, shape, torch.float32, grads)
+        expected, expected_grads = eager(law, params, shape, torch.float32, grads)
         assert len(sources) == 1 + bool(grads), (name, list(sources))
         for ours, theirs in zip((*results, *found), (*expected, *expected_grads), strict=True):
             assert torch.equal(ours, theirs), (name, (ours - theirs).abs().max())
@@ -107,13 +107,13 @@ def check_reading(dtype):
     wide = compute_dtype(dtype)
     # Inductor does not round parameters that it makes.
     params = [2 * loc.detach(), (scale * scale).detach()]
-    (expected,), _ = eager(NORMAL_MAP, params, (n,), dtype)
+    (expected,), _ = eager(NORMAL_LAW, params, (n,), dtype)
     eps = torch.finfo(dtype).eps
     close = functools.partial(torch.testing.assert_close, rtol=4 * eps, atol=8 * eps)
     close(z, expected)
     close(y, (torch.sin(expected.to(wide)) + 1).to(dtype))
     upstream = (grads[0].to(wide) + grads[1].to(wide) * torch.cos(expected.to(wide))).to(dtype)
-    _, (of_loc, of_scale) = eager(NORMAL_MAP, params, (n,), dtype, [upstream])
+    _, (of_loc, of_scale) = eager(NORMAL_LAW, params, (n,), dtype, [upstream])
     close(found[0], 2 * of_loc)
     close(found[1], 2 * scale.detach() * of_scale)
 
@@ -126,7 +126,7 @@ def check_broadcasting():
         grad = numbers(shape, 2)
         function = lambda loc, scale, key: (normal(loc.expand(5, 36), scale, key, () if scale.dim() == 3 else (6,)),)  # noqa: E731
         (z,), (of_loc, of_scale), _ = compiled(function, (loc, scale, KEY), [grad])
-        (expected,), grads = eager(NORMAL_MAP, (loc, scale), shape, torch.float32, [grad])
+        (expected,), grads = eager(NORMAL_LAW, (loc, scale), shape, torch.float32, [grad])
         assert torch.equal(z, expected), sizes
         for ours, theirs, p in zip((of_loc, of_scale), grads, (loc, scale), strict=True):
             torch.testing.assert_close(ours, theirs.double().sum_to_size(p.shape).float(), rtol=1e-5, atol=1e-5)
@@ -136,7 +136,7 @@ def check_layouts():
     """Tiles of two dimensions, reductions and permuted results: blocks where rows are made of them, else by element."""
     for rows, columns, whole in ((96, 64, True), (96, 63, False)):
         loc, scale, other = numbers((rows, columns), 0), numbers((rows, columns), 1), numbers((columns, rows), 2)
-        (z,), _ = eager(NORMAL_MAP, (loc, scale), (rows, columns), torch.float32)
+        (z,), _ = eager(NORMAL_LAW, (loc, scale), (rows, columns), torch.float32)
         for function, expected in (
             (lambda loc, scale, other, key: (normal(loc, scale, key).sum(1),), z.double().sum(1).float()),
             (lambda loc, scale, other, key: (normal(loc, scale, key).sum(0),), z.double().sum(0).float()),
@@ -160,17 +160,17 @@ def check_sizes():
         given = [on_the_device(x) for x in (loc, scale, KEY)]
         with torch.compiler.set_stance("default" if sizes == (7, 30) else "fail_on_recompile"):
             found = on_the_host(draw(*given))
-        (expected,), _ = eager(NORMAL_MAP, (loc, scale), (3, *sizes), torch.float32)
+        (expected,), _ = eager(NORMAL_LAW, (loc, scale), (3, *sizes), torch.float32)
         assert torch.equal(found, expected * 2)
     for n in (0, 1, 2, 5):
         loc, scale = numbers(n, 0), numbers(n, 1)
         (found,), _, _ = compiled(lambda loc, scale, key: (normal(loc, scale, key) * 2,), (loc, scale, KEY))
         if n:
-            (expected,), _ = eager(NORMAL_MAP, (loc, scale), (n,), torch.float32)
+            (expected,), _ = eager(NORMAL_LAW, (loc, scale), (n,), torch.float32)
             assert torch.equal(found, expected * 2)
     loc, scale = numbers((), 0), numbers((), 1)
     (found,), _, _ = compiled(lambda loc, scale, key: (normal(loc, scale, key),), (loc, scale, KEY))
-    assert torch.equal(found, eager(NORMAL_MAP, (loc, scale), (), torch.float32)[0][0])
+    assert torch.equal(found, eager(NORMAL_LAW, (loc, scale), (), torch.float32)[0][0])
 
 
 def check_keys():
@@ -183,7 +183,7 @@ def check_keys():
         (lambda loc, scale, keys: (normal(loc, scale, keys.t()[:, 2]),), keys[2]),
     ):
         (found,), _, sources = compiled(function, (loc, scale, keys))
-        assert torch.equal(found, eager(NORMAL_MAP, (loc, scale), (64,), torch.float32, key=key)[0][0])
+        assert torch.equal(found, eager(NORMAL_LAW, (loc, scale), (64,), torch.float32, key=key)[0][0])
         assert any("noise_of_tile" in source for source in sources.values())
 
 
@@ -193,7 +193,7 @@ def check_dtypes():
     loc, scale = numbers(shape, 0, torch.bfloat16).requires_grad_(), numbers(shape[1:], 1).requires_grad_()
     grad = numbers(shape, 2)
     (z,), found, sources = compiled(lambda *args: (normal(*args),), (loc, scale, KEY), [grad])
-    (expected,), grads = eager(NORMAL_MAP, (loc, scale), shape, torch.float32, [grad])
+    (expected,), grads = eager(NORMAL_LAW, (loc, scale), shape, torch.float32, [grad])
     assert torch.equal(z, expected)
     assert [g.dtype for g in found] == [torch.bfloat16, torch.float32]
     assert torch.equal(found[0], grads[0].to(torch.bfloat16))
@@ -217,7 +217,7 @@ def check_products():
         (lambda x, w, scale, key: (normal(x @ w, scale, key),), lambda drawn: drawn(x @ w)),
         (lambda x, w, scale, key: (normal(x, 0.5, key) @ w,), lambda drawn: drawn(x) @ w),
     ):
-        expected = draw(lambda loc: eager(NORMAL_MAP, (loc, scale), (n, n), torch.float32)[0][0])
+        expected = draw(lambda loc: eager(NORMAL_LAW, (loc, scale), (n, n), torch.float32)[0][0])
         (found,), _, sources = compiled(function, (x, w, scale, KEY), options=options)
         (source,) = sources.values()
         assert "tl.dot(" in source

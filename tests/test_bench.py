@@ -305,7 +305,7 @@ def test_support_table_takes_its_numbers_from_the_results(bench, tmp_path):
 
 def test_instructions_are_counted_and_kept(tmp_path):
     pytest.importorskip("triton")
-    arguments = ("--results", str(tmp_path), "--maps", "uniform")
+    arguments = ("--results", str(tmp_path), "--laws", "uniform")
     assert run("instructions.py", *arguments).returncode == 0
     with (tmp_path / "instructions-sm_90.csv").open() as file:
         counted = {(row["kernel"], row["dtype"], row["layout"]): row for row in csv.DictReader(file)}

@@ -1,4 +1,4 @@
-"""The compiled CPU backend against the reference: every map, dtype and layout, and what must not change a draw."""
+"""The compiled CPU backend against the reference: every law, dtype and layout, and what must not change a draw."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rsample.kernels.engines.cpu import chunks
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
-from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
-from rsample.kernels.laws.map import Map
-from rsample.kernels.laws.normal import NORMAL_MAP
-from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_LAW, BERNOULLI_PROBS_LAW
+from rsample.kernels.laws.law import Law
+from rsample.kernels.laws.normal import NORMAL_LAW
+from rsample.kernels.laws.uniform import UNIFORM_LAW
 from rsample.kernels.stream.noise import UNIFORM, compute_dtype
 
-MAPS = [NORMAL_MAP, UNIFORM_MAP, BERNOULLI_PROBS_MAP, BERNOULLI_LOGITS_MAP]
-PATHWISE = [m for m in MAPS if m.reference_grad is not None]
+LAWS = [NORMAL_LAW, UNIFORM_LAW, BERNOULLI_PROBS_LAW, BERNOULLI_LOGITS_LAW]
+PATHWISE = [m for m in LAWS if m.reference_grad is not None]
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 LAYOUTS = ["number", "dense", "misaligned", "row", "column", "row and column", "transposed", "expanded", "other dtype"]
 SHAPE = (37, 1013)
 
-by_name = pytest.mark.parametrize("map", MAPS, ids=lambda m: m.name)
-pathwise = pytest.mark.parametrize("map", PATHWISE, ids=lambda m: m.name)
+by_name = pytest.mark.parametrize("law", LAWS, ids=lambda m: m.name)
+pathwise = pytest.mark.parametrize("law", PATHWISE, ids=lambda m: m.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
 
 
@@ -56,8 +56,8 @@ def key_of(seed: int, offset: int = 0) -> Tensor:
     return torch.tensor([seed % 2**64, offset % 2**64], dtype=torch.uint64)
 
 
-def params_of(map: Map, layout: str, dtype: torch.dtype, shape: tuple[int, ...] = SHAPE) -> list[Tensor]:
-    """Parameters in [0.25, 0.75], valid for every map, broadcastable to a two-dimensional `shape`."""
+def params_of(law: Law, layout: str, dtype: torch.dtype, shape: tuple[int, ...] = SHAPE) -> list[Tensor]:
+    """Parameters in [0.25, 0.75], valid for every law, broadcastable to a two-dimensional `shape`."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*sizes: int, dtype: torch.dtype = dtype) -> Tensor:
@@ -75,17 +75,17 @@ def params_of(map: Map, layout: str, dtype: torch.dtype, shape: tuple[int, ...] 
         "expanded": lambda i: (draw(rows, 1) if i % 2 else draw()).expand(shape),
         "other dtype": lambda i: draw(rows, columns, dtype=torch.float64 if dtype == torch.float32 else torch.float32),
     }
-    return [makers[layout](i) for i in range(len(map.parameters))]
+    return [makers[layout](i) for i in range(len(law.parameters))]
 
 
-def assert_close(ours: Tensor, expected: Tensor, map: Map) -> None:
+def assert_close(ours: Tensor, expected: Tensor, law: Law) -> None:
     """Uniforms bit for bit; normal noise to a few units in the last place, and then rounded to the sample's dtype."""
     assert ours.shape == expected.shape
     assert ours.dtype == expected.dtype
-    if map is BERNOULLI_LOGITS_MAP:
+    if law is BERNOULLI_LOGITS_LAW:
         # Two implementations of exp may differ in the last bit, which decides one draw in some ten million.
         assert (ours != expected).sum() <= 1
-    elif map is NORMAL_MAP:
+    elif law is NORMAL_LAW:
         noise_error = 1e-14 if ours.dtype == torch.float64 else 2e-6
         rounding = 2 * torch.finfo(ours.dtype).eps * expected.double().abs()
         assert ((ours.double() - expected.double()).abs() <= noise_error + rounding).all()
@@ -100,14 +100,14 @@ def assert_close(ours: Tensor, expected: Tensor, map: Map) -> None:
 @every_dtype
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("_poisoned")
-def test_forward_equals_the_reference(map, dtype, layout, monkeypatch):
+def test_forward_equals_the_reference(law, dtype, layout, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK", 5000)
-    params = params_of(map, layout, dtype)
+    params = params_of(law, layout, dtype)
     key = key_of(-(2**40), 2**32 - 1000)
-    assert compiled.available(map, dtype)
-    ours = compiled.forward(map, key, params, SHAPE, dtype)[0]
+    assert compiled.available(law, dtype)
+    ours = compiled.forward(law, key, params, SHAPE, dtype)[0]
     assert ours.is_contiguous()
-    assert_close(ours, reference.forward(map, key, params, SHAPE, dtype)[0], map)
+    assert_close(ours, reference.forward(law, key, params, SHAPE, dtype)[0], law)
 
 
 @every_dtype
@@ -116,8 +116,8 @@ def test_forward_equals_the_reference(map, dtype, layout, monkeypatch):
 def test_every_size_is_a_prefix_of_one_stream(dtype, numel):
     # Also the words against the torch Philox, which reference.forward leaves to ATen.
     params = [torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)]
-    ours = compiled.forward(UNIFORM_MAP, key_of(7), params, (numel,), dtype)[0]
-    noise = reference.noise(UNIFORM_MAP.noise, key_of(7).view(torch.int64), numel, dtype)
+    ours = compiled.forward(UNIFORM_LAW, key_of(7), params, (numel,), dtype)[0]
+    noise = reference.noise(UNIFORM_LAW.noise, key_of(7).view(torch.int64), numel, dtype)
     assert torch.equal(ours, noise.to(dtype))
 
 
@@ -127,26 +127,26 @@ def test_every_size_is_a_prefix_of_one_stream(dtype, numel):
 def test_offsets_carry_and_wrap(dtype, seed, offset):
     params = [torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)]
     key = key_of(seed, offset)
-    ours = compiled.forward(UNIFORM_MAP, key, params, (70001,), dtype)[0]
-    assert torch.equal(ours, reference.noise(UNIFORM_MAP.noise, key.view(torch.int64), 70001, dtype).to(dtype))
+    ours = compiled.forward(UNIFORM_LAW, key, params, (70001,), dtype)[0]
+    assert torch.equal(ours, reference.noise(UNIFORM_LAW.noise, key.view(torch.int64), 70001, dtype).to(dtype))
 
 
 @pytest.mark.parametrize("shape", [(8, 1 << 20), (1 << 20, 3), (5, 7, 30011), (1, 1, 1 << 19), (2, 1, 3, 1 << 17)])
 def test_real_chunks_of_many_shapes(shape):
     columns = torch.linspace(0, 1, shape[-1])
     params = [columns, torch.ones((*shape[:-1], 1))]
-    ours = compiled.forward(UNIFORM_MAP, key_of(3), params, shape, torch.float32)[0]
-    assert torch.equal(ours, reference.forward(UNIFORM_MAP, key_of(3), params, shape, torch.float32)[0])
+    ours = compiled.forward(UNIFORM_LAW, key_of(3), params, shape, torch.float32)[0]
+    assert torch.equal(ours, reference.forward(UNIFORM_LAW, key_of(3), params, shape, torch.float32)[0])
 
 
 @pytest.mark.parametrize("chunk", [999, 1013, 4096, 10**9])
 def test_chunks_change_no_bit(chunk, monkeypatch):
-    params = params_of(NORMAL_MAP, "row and column", torch.float32)
+    params = params_of(NORMAL_LAW, "row and column", torch.float32)
     whole = compiled.forward(
-        NORMAL_MAP, key_of(1), [p.expand(SHAPE).contiguous() for p in params], SHAPE, torch.float32
+        NORMAL_LAW, key_of(1), [p.expand(SHAPE).contiguous() for p in params], SHAPE, torch.float32
     )[0]
     monkeypatch.setattr(chunks, "CHUNK", chunk)
-    assert torch.equal(whole, compiled.forward(NORMAL_MAP, key_of(1), params, SHAPE, torch.float32)[0])
+    assert torch.equal(whole, compiled.forward(NORMAL_LAW, key_of(1), params, SHAPE, torch.float32)[0])
 
 
 @every_dtype
@@ -154,44 +154,44 @@ def test_chunks_change_no_bit(chunk, monkeypatch):
 def test_chunks_far_into_a_draw(dtype, first):
     # What a draw of more than 2**31 elements does at its end, without the memory.
     compute = compute_dtype(dtype)
-    loop = compiled._Loop(compiled._library(UNIFORM_MAP, compute).forward, key_of(9, 2**64 - 2**30), dtype)
+    loop = compiled._Loop(compiled._library(UNIFORM_LAW, compute).forward, key_of(9, 2**64 - 2**30), dtype)
     numel, per_block = 9001, 2 if dtype == torch.float64 else 4
     ours = torch.full((numel,), float("nan"), dtype=compute)
     inputs = [
         torch.zeros((), dtype=compute),
         torch.ones((), dtype=compute),
-        *compiled.bounds(UNIFORM_MAP.support, dtype),
+        *compiled.bounds(UNIFORM_LAW.support, dtype),
     ]
     loop([(x, False) for x in inputs], [(ours, 0)], first, numel)
     key = key_of(9, 2**64 - 2**30 + first // per_block).view(torch.int64)
     lead = first % per_block
-    expected = reference.noise(UNIFORM_MAP.noise, key, lead + numel, dtype)[lead:]
+    expected = reference.noise(UNIFORM_LAW.noise, key, lead + numel, dtype)[lead:]
     # The bound below 1 is one that rounds to the number below 1.
     assert torch.equal(ours.to(dtype), expected.to(dtype))
 
 
 def test_key_is_taken_as_bits():
-    params = params_of(UNIFORM_MAP, "number", torch.float32)
+    params = params_of(UNIFORM_LAW, "number", torch.float32)
     key = key_of(2**64 - 3, 2**63 + 1)
-    a, b = (compiled.forward(UNIFORM_MAP, k, params, SHAPE, torch.float32)[0] for k in (key, key.view(torch.int64)))
+    a, b = (compiled.forward(UNIFORM_LAW, k, params, SHAPE, torch.float32)[0] for k in (key, key.view(torch.int64)))
     assert torch.equal(a, b)
 
 
 def test_nan_and_infinite_parameters_stay():
     loc = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0] * 8192)
-    sample = compiled.forward(NORMAL_MAP, key_of(1), [loc, torch.ones(())], loc.shape, torch.float32)[0]
+    sample = compiled.forward(NORMAL_LAW, key_of(1), [loc, torch.ones(())], loc.shape, torch.float32)[0]
     assert torch.equal(sample.isnan(), loc.isnan())
     assert torch.equal(sample.isposinf(), loc.isposinf())
     probs = torch.tensor([0.0, 1.0, float("nan"), 1.0]).repeat(8192)
-    draws = compiled.forward(BERNOULLI_PROBS_MAP, key_of(1), [probs], probs.shape, torch.float32)[0]
+    draws = compiled.forward(BERNOULLI_PROBS_LAW, key_of(1), [probs], probs.shape, torch.float32)[0]
     assert torch.equal(draws, torch.tensor([0.0, 1.0, 0.0, 1.0]).repeat(8192))
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5)])
 def test_empty_draws(shape):
     params = [torch.zeros(()), torch.ones(shape[-1])]
-    assert compiled.forward(NORMAL_MAP, key_of(1), params, shape, torch.float32)[0].shape == shape
-    grads = compiled.backward(NORMAL_MAP, key_of(1), (torch.ones(shape),), params, [True, True])
+    assert compiled.forward(NORMAL_LAW, key_of(1), params, shape, torch.float32)[0].shape == shape
+    grads = compiled.backward(NORMAL_LAW, key_of(1), (torch.ones(shape),), params, [True, True])
     assert [g.shape for g in grads] == [p.shape for p in params]
     assert all((g == 0).all() for g in grads)
 
@@ -199,15 +199,15 @@ def test_empty_draws(shape):
 # ----------------------------------------------------------------------------------------------------------- gradients
 
 
-def exact_gradients(map: Map, key: Tensor, grad: Tensor, params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def exact_gradients(law: Law, key: Tensor, grad: Tensor, params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Gradients summed in float64 from the noise that the backend itself draws, and the sums of absolute values."""
     compute = compute_dtype(grad.dtype)
     identity = [torch.zeros((), dtype=compute), torch.ones((), dtype=compute)]
-    if map is NORMAL_MAP or grad.dtype == compute:
-        noise = compiled.forward(map, key, identity, grad.shape, compute)[0]
+    if law is NORMAL_LAW or grad.dtype == compute:
+        noise = compiled.forward(law, key, identity, grad.shape, compute)[0]
     else:
-        noise = compiled.forward(map, key, identity, grad.shape, grad.dtype)[0].to(compute)
-    parts = map.reference_grad(noise.double(), grad.double(), *(p.double() for p in params))
+        noise = compiled.forward(law, key, identity, grad.shape, grad.dtype)[0].to(compute)
+    parts = law.reference_grad(noise.double(), grad.double(), *(p.double() for p in params))
     return (
         [g.sum_to_size(p.shape) for g, p in zip(parts, params, strict=True)],
         [g.abs().sum_to_size(p.shape) for g, p in zip(parts, params, strict=True)],
@@ -218,13 +218,13 @@ def exact_gradients(map: Map, key: Tensor, grad: Tensor, params: list[Tensor]) -
 @every_dtype
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("_poisoned")
-def test_backward_sums_to_rounding(map, dtype, layout, monkeypatch):
+def test_backward_sums_to_rounding(law, dtype, layout, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK", 5000)
-    params = params_of(map, layout, dtype)
+    params = params_of(law, layout, dtype)
     key = key_of(11, 2**32 - 1000)
     grad = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
-    ours = compiled.backward(map, key, (grad,), params, [True] * len(params))
-    expected, magnitude = exact_gradients(map, key, grad, params)
+    ours = compiled.backward(law, key, (grad,), params, [True] * len(params))
+    expected, magnitude = exact_gradients(law, key, grad, params)
     for g, e, m, p in zip(ours, expected, magnitude, params, strict=True):
         assert g.shape == p.shape
         assert g.dtype == p.dtype
@@ -239,8 +239,8 @@ def test_backward_of_a_long_sum_is_exact_to_rounding():
     numel = 3 * 2**20 + 5
     grad = torch.rand(numel, generator=torch.Generator().manual_seed(1))
     params = [torch.zeros(()), torch.ones(())]
-    ours = compiled.backward(UNIFORM_MAP, key_of(5), (grad,), params, [True, True])
-    expected, magnitude = exact_gradients(UNIFORM_MAP, key_of(5), grad, params)
+    ours = compiled.backward(UNIFORM_LAW, key_of(5), (grad,), params, [True, True])
+    expected, magnitude = exact_gradients(UNIFORM_LAW, key_of(5), grad, params)
     for g, e, m in zip(ours, expected, magnitude, strict=True):
         assert (g.double() - e).abs() <= torch.finfo(torch.float32).eps * m
 
@@ -248,11 +248,11 @@ def test_backward_of_a_long_sum_is_exact_to_rounding():
 @pathwise
 @pytest.mark.parametrize("needs", [[True, False], [False, True], [False, False]])
 @pytest.mark.parametrize("layout", ["number", "dense", "row"])
-def test_backward_returns_what_is_needed(map, needs, layout):
-    params = params_of(map, layout, torch.float32)
+def test_backward_returns_what_is_needed(law, needs, layout):
+    params = params_of(law, layout, torch.float32)
     grad = torch.rand(SHAPE)
-    every = compiled.backward(map, key_of(5), (grad,), params, [True, True])
-    some = compiled.backward(map, key_of(5), (grad,), params, needs)
+    every = compiled.backward(law, key_of(5), (grad,), params, [True, True])
+    some = compiled.backward(law, key_of(5), (grad,), params, needs)
     expected = [g for g, needed in zip(every, needs, strict=True) if needed]
     assert len(some) == len(expected)
     assert all(torch.equal(a, b) for a, b in zip(some, expected, strict=True))
@@ -260,11 +260,11 @@ def test_backward_returns_what_is_needed(map, needs, layout):
 
 @pytest.mark.parametrize("layout", ["number", "dense", "row", "column"])
 def test_backward_takes_gradients_of_any_strides(layout):
-    params = params_of(NORMAL_MAP, layout, torch.float32)
+    params = params_of(NORMAL_LAW, layout, torch.float32)
     dense = torch.rand(SHAPE)
     for grad in (dense.t().contiguous().t(), torch.rand(SHAPE[0], 1).expand(SHAPE), torch.tensor(2.0).expand(SHAPE)):
-        ours = compiled.backward(NORMAL_MAP, key_of(5), (grad,), params, [True, True])
-        same = compiled.backward(NORMAL_MAP, key_of(5), (grad.contiguous(),), params, [True, True])
+        ours = compiled.backward(NORMAL_LAW, key_of(5), (grad,), params, [True, True])
+        same = compiled.backward(NORMAL_LAW, key_of(5), (grad.contiguous(),), params, [True, True])
         for a, b in zip(ours, same, strict=True):
             # Chunked and unchunked sums may round differently; what is not summed may not.
             assert torch.equal(a, b) if layout == "dense" else torch.allclose(a, b, rtol=1e-5, atol=1e-4)
@@ -275,15 +275,15 @@ def test_backward_takes_gradients_of_any_strides(layout):
 
 @pathwise
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_threads_change_no_bit(map, layout):
+def test_threads_change_no_bit(law, layout):
     shape = (601, 1013)
-    params = params_of(map, layout, torch.float32, shape)
+    params = params_of(law, layout, torch.float32, shape)
     grad = torch.rand(shape)
     results = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
-        sample = compiled.forward(map, key_of(5), params, shape, torch.float32)[0]
-        results.append([sample, *compiled.backward(map, key_of(5), (grad,), params, [True, True])])
+        sample = compiled.forward(law, key_of(5), params, shape, torch.float32)[0]
+        results.append([sample, *compiled.backward(law, key_of(5), (grad,), params, [True, True])])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
@@ -295,12 +295,12 @@ def test_threads_change_no_bit(map, layout):
 )
 @pytest.mark.parametrize("layout", ["number", "row", "transposed"])
 def test_modes_of_the_caller(mode, layout):
-    params = [p.requires_grad_() for p in params_of(NORMAL_MAP, layout, torch.float32)]
+    params = [p.requires_grad_() for p in params_of(NORMAL_LAW, layout, torch.float32)]
     grad = torch.rand(SHAPE)
 
     def run() -> list[Tensor]:
-        sample = compiled.forward(NORMAL_MAP, key_of(5), params, SHAPE, torch.float32)[0]
-        return [sample, *compiled.backward(NORMAL_MAP, key_of(5), (grad,), params, [True, True])]
+        sample = compiled.forward(NORMAL_LAW, key_of(5), params, SHAPE, torch.float32)[0]
+        return [sample, *compiled.backward(NORMAL_LAW, key_of(5), (grad,), params, [True, True])]
 
     plain = run()
     with mode():
@@ -331,13 +331,13 @@ class LargestStorage(TorchDispatchMode):
 @pytest.mark.parametrize("layout", ["number", "row", "row and column", "transposed"])
 def test_nothing_of_the_samples_size_is_laid_out(layout):
     shape = (1024, 2048)
-    params = params_of(NORMAL_MAP, layout, torch.float32, shape)
+    params = params_of(NORMAL_LAW, layout, torch.float32, shape)
     given = {p.untyped_storage().data_ptr() for p in params}
     grad = torch.ones(()).expand(shape)
     with LargestStorage() as forward:
-        sample = compiled.forward(NORMAL_MAP, key_of(5), params, shape, torch.float32)[0]
+        sample = compiled.forward(NORMAL_LAW, key_of(5), params, shape, torch.float32)[0]
     with LargestStorage() as backward:
-        grads = compiled.backward(NORMAL_MAP, key_of(5), (grad,), params, [True, True])
+        grads = compiled.backward(NORMAL_LAW, key_of(5), (grad,), params, [True, True])
     given |= {t.untyped_storage().data_ptr() for t in (sample, grad, *grads)}
     for mode in (forward, backward):
         made = [size for pointer, size in mode.sizes.items() if pointer not in given]
@@ -347,13 +347,13 @@ def test_nothing_of_the_samples_size_is_laid_out(layout):
 def test_runs_inside_an_operator_of_a_compiled_graph():
     @torch.library.custom_op("rsample_test::compiled_uniform", mutates_args=())
     def draw(low: Tensor, high: Tensor) -> Tensor:
-        return compiled.forward(UNIFORM_MAP, key_of(5), [low, high], SHAPE, torch.float32)[0]
+        return compiled.forward(UNIFORM_LAW, key_of(5), [low, high], SHAPE, torch.float32)[0]
 
     @draw.register_fake
     def _(low, high):
         return low.new_empty(SHAPE)
 
-    params = params_of(UNIFORM_MAP, "row", torch.float32)
+    params = params_of(UNIFORM_LAW, "row", torch.float32)
     graph = torch.compile(lambda low, high: draw(low, high) * 2, backend="aot_eager", fullgraph=True)
     assert torch.equal(graph(*params), draw(*params) * 2)
 
@@ -362,12 +362,12 @@ def test_runs_inside_an_operator_of_a_compiled_graph():
 
 
 def test_many_threads_build_once(monkeypatch):
-    map = replace(UNIFORM_MAP, name="uniform_built_once")
+    law = replace(UNIFORM_LAW, name="uniform_built_once")
     source, built = compiled._source, []
     monkeypatch.setattr(compiled, "_source", lambda *args: built.append(args) or source(*args))
-    params = params_of(map, "number", torch.float32)
+    params = params_of(law, "number", torch.float32)
     samples: list[Tensor] = []
-    draw = lambda: samples.append(compiled.forward(map, key_of(5), params, SHAPE, torch.float32)[0])  # noqa: E731
+    draw = lambda: samples.append(compiled.forward(law, key_of(5), params, SHAPE, torch.float32)[0])  # noqa: E731
     threads = [threading.Thread(target=draw) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -379,7 +379,7 @@ def test_many_threads_build_once(monkeypatch):
 
 
 def test_every_operation_in_the_table_is_translated():
-    """One map whose gradients are all the operations that maps may use, each against torch itself."""
+    """One law whose gradients are all the operations that laws may use, each against torch itself."""
 
     def operations(u: Tensor, grad: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         x, y = grad, params[0]
@@ -396,34 +396,34 @@ def test_every_operation_in_the_table_is_translated():
 
     count = len(operations(*torch.rand(3, 4).unbind()))
     names = tuple(f"p{i}" for i in range(count))
-    map = Map("operations", names, UNIFORM, lambda u, *params: u + params[0], operations)
+    law = Law("operations", names, UNIFORM, lambda u, *params: u + params[0], operations)
     shape = (4099,)
     generator = torch.Generator().manual_seed(0)
     params = [0.5 + torch.rand(shape, generator=generator) for _ in range(count)]
     grad = 0.5 + torch.rand(shape, generator=generator)
-    ours = compiled.backward(map, key_of(5), (grad,), params, [True] * count)
-    assert compiled.available(map, torch.float32)
-    expected = reference.backward(map, key_of(5), (grad,), params, [True] * count)
+    ours = compiled.backward(law, key_of(5), (grad,), params, [True] * count)
+    assert compiled.available(law, torch.float32)
+    expected = reference.backward(law, key_of(5), (grad,), params, [True] * count)
     for i, (a, b) in enumerate(zip(ours, expected, strict=True)):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7, msg=lambda text, i=i: f"operation {i}: {text}")
 
 
 @pytest.mark.parametrize(
-    ("map", "missing"),
+    ("law", "missing"),
     [
-        (replace(UNIFORM_MAP, name="untranslatable", reference=lambda u, low, high: torch.lerp(low, high, u)), "lerp"),
-        (replace(UNIFORM_MAP, name="unheard", noise=replace(UNIFORM_MAP.noise, name="whisper")), "no noise whisper"),
+        (replace(UNIFORM_LAW, name="untranslatable", reference=lambda u, low, high: torch.lerp(low, high, u)), "lerp"),
+        (replace(UNIFORM_LAW, name="unheard", noise=replace(UNIFORM_LAW.noise, name="whisper")), "no noise whisper"),
     ],
 )
-def test_a_map_without_translation_warns_once_and_draws(map, missing):
-    params = params_of(map, "number", torch.float32)
-    with pytest.warns(RuntimeWarning, match=f"map {map.name}.*{missing}"):
-        first = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)[0]
+def test_a_law_without_translation_warns_once_and_draws(law, missing):
+    params = params_of(law, "number", torch.float32)
+    with pytest.warns(RuntimeWarning, match=f"law {law.name}.*{missing}"):
+        first = compiled.forward(law, key_of(5), params, SHAPE, torch.float32)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = compiled.forward(map, key_of(5), params, SHAPE, torch.float32)[0]
-    assert not compiled.available(map, torch.float32)
-    assert torch.equal(first, reference.forward(map, key_of(5), params, SHAPE, torch.float32)[0])
+        again = compiled.forward(law, key_of(5), params, SHAPE, torch.float32)[0]
+    assert not compiled.available(law, torch.float32)
+    assert torch.equal(first, reference.forward(law, key_of(5), params, SHAPE, torch.float32)[0])
     assert torch.equal(first, again)
 
 
@@ -433,20 +433,20 @@ import torch
 
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
-from rsample.kernels.laws.normal import NORMAL_MAP
-from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.laws.normal import NORMAL_LAW
+from rsample.kernels.laws.uniform import UNIFORM_LAW
 
 key = torch.tensor([1, 2], dtype=torch.uint64)
 params = [torch.zeros(()), torch.ones(())]
 grad = torch.ones(20000)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    for map in (NORMAL_MAP, UNIFORM_MAP, NORMAL_MAP):
-        sample = compiled.forward(map, key.view(torch.int64), params, (20000,), torch.float32)[0]
-        assert torch.equal(sample, reference.forward(map, key, params, (20000,), torch.float32)[0])
-        grads = compiled.backward(map, key.view(torch.int64), (grad,), params, [True, False])
-        assert torch.equal(grads[0], reference.backward(map, key, (grad,), params, [True, False])[0])
-        assert not compiled.available(map, torch.float32)
+    for law in (NORMAL_LAW, UNIFORM_LAW, NORMAL_LAW):
+        sample = compiled.forward(law, key.view(torch.int64), params, (20000,), torch.float32)[0]
+        assert torch.equal(sample, reference.forward(law, key, params, (20000,), torch.float32)[0])
+        grads = compiled.backward(law, key.view(torch.int64), (grad,), params, [True, False])
+        assert torch.equal(grads[0], reference.backward(law, key, (grad,), params, [True, False])[0])
+        assert not compiled.available(law, torch.float32)
 ours = [str(w.message) for w in caught if "rsample" in str(w.message)]
 assert len(ours) == 1, ours
 print("fell back")
@@ -468,12 +468,12 @@ import sys
 import torch
 
 from rsample.kernels.engines.cpu import elementwise as compiled
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.normal import NORMAL_LAW
 
 key = torch.tensor([1, 2**32 - 9], dtype=torch.uint64)
-assert compiled.available(NORMAL_MAP, torch.float32)
+assert compiled.available(NORMAL_LAW, torch.float32)
 params = [torch.zeros(()), torch.ones(())]
-torch.save(compiled.forward(NORMAL_MAP, key, params, (20001,), torch.float32)[0], sys.argv[1])
+torch.save(compiled.forward(NORMAL_LAW, key, params, (20001,), torch.float32)[0], sys.argv[1])
 """
 
 
@@ -484,5 +484,5 @@ def test_instruction_sets_draw_the_same_bits(capability, tmp_path):
     environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
     subprocess.run([sys.executable, "-c", NORMAL_TO_FILE, file], env=environment, check=True, capture_output=True)
     params = [torch.zeros(()), torch.ones(())]
-    ours = compiled.forward(NORMAL_MAP, key_of(1, 2**32 - 9), params, (20001,), torch.float32)[0]
+    ours = compiled.forward(NORMAL_LAW, key_of(1, 2**32 - 9), params, (20001,), torch.float32)[0]
     assert torch.equal(torch.load(file), ours)

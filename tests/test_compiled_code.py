@@ -7,10 +7,10 @@ import torch
 
 from rsample.kernels.engines.triton import launch
 from rsample.kernels.engines.triton.launch import Config
-from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_LAW
+from rsample.kernels.laws.normal import NORMAL_LAW
 from rsample.kernels.laws.rejection.noise import LoopNoise
-from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.laws.uniform import UNIFORM_LAW
 from rsample.kernels.runtime.language import HAS_TRITON, triton
 from rsample.kernels.stream.layout import DENSE, REPEATED, ROWS, SCALAR, STRIDED
 
@@ -26,17 +26,17 @@ from side_by_side import side_by_side
 
 from rsample.kernels.draws.keys import pack_key_kernel
 from rsample.kernels.engines.triton.reduction import reduced_backward_kernel
-from rsample.kernels.laws import known_maps
+from rsample.kernels.laws import known_laws
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
-MAPS = {name: map for name, map in known_maps().items() if not isinstance(map.noise, LoopNoise)}
+LAWS = {name: law for name, law in known_laws().items() if not isinstance(law.noise, LoopNoise)}
 # A launch's configuration loops over ten tiles, which takes seconds to compile. How often says nothing about whether
 # it compiles and where its numbers lie.
 SHORT = Config(unroll=2)
 ONCE = Config(unroll=1)
 
 
-def reduced_code(map, dtype, group, inner_kept, target="sm_90"):
+def reduced_code(law, dtype, group, inner_kept, target="sm_90"):
     """The backward kernel that sums over one dimension of two."""
     name = TRITON_NAMES[dtype]
     arguments = {
@@ -51,7 +51,7 @@ def reduced_code(map, dtype, group, inner_kept, target="sm_90"):
         "reduced": "i64",
         "steps": "i32",
         **KEY,
-        **map.device_grad_constants(),
+        **law.device_grad_constants(),
         "OUTPUTS": (True, True),
         "OPERANDS": 1,
         "GROUP": group,
@@ -67,7 +67,7 @@ def reduced_code(map, dtype, group, inner_kept, target="sm_90"):
 def assert_streams(sass, dtype, *, loads=None, stores, shared=False, noises=1, stack=0, config=launch.CONFIGS[0]):
     """A hot loop that is one basic block, whose every access is 128 bits wide, and that uses registers only.
 
-    The loads of an operand that the map does not need are not there, so that their number is not always known. `stack`
+    The loads of an operand that the law does not need are not there, so that their number is not always known. `stack`
     is how many bytes the paths beside the hot loop may spill.
     """
     assert sass.count("BRA", hot=True) == 1
@@ -102,12 +102,12 @@ def disassembled(jobs):
     return [lambda job=job: Sass(job()) for job in jobs]
 
 
-def named_map(name):
-    """The map of a budget, which may be that of a sample with its log-density."""
+def named_law(name):
+    """The law of a budget, which may be that of a sample with its log-density."""
     for suffix in ("_with_log_prob", "_with_score"):
         if name.endswith(suffix):
-            return MAPS[name.removesuffix(suffix)].joint_draw()
-    return MAPS[name]
+            return LAWS[name.removesuffix(suffix)].joint_draw()
+    return LAWS[name]
 
 
 def dense_of_the_same_budget(name, dtype, kind, budget):
@@ -117,18 +117,18 @@ def dense_of_the_same_budget(name, dtype, kind, budget):
 
 @pytest.mark.parametrize("name", dict.fromkeys(name for name, _, _ in budgets.FORWARD))
 def test_forward_cost(name, record_property):
-    map = named_map(name)
+    law = named_law(name)
     cases = [
-        (getattr(torch, dtype), (kind,) * len(map.parameters), budget)
+        (getattr(torch, dtype), (kind,) * len(law.parameters), budget)
         for (of, dtype, kind), budget in budgets.FORWARD.items()
         if of == name and not dense_of_the_same_budget(of, dtype, kind, budget)
     ]
-    jobs = [partial(forward_code, map, dtype, kinds) for dtype, kinds, _ in cases]
+    jobs = [partial(forward_code, law, dtype, kinds) for dtype, kinds, _ in cases]
     for sass, (dtype, kinds, budget) in zip(side_by_side(disassembled(jobs)), cases, strict=True):
         instructions = cost(sass, dtype)
-        report(record_property, f"{map.name} forward, {kinds[0]} {TRITON_NAMES[dtype]}", instructions, budget, sass)
+        report(record_property, f"{law.name} forward, {kinds[0]} {TRITON_NAMES[dtype]}", instructions, budget, sass)
         assert instructions <= budget
-        assert_streams(sass, dtype, loads=kinds.count(DENSE), stores=map.outputs)
+        assert_streams(sass, dtype, loads=kinds.count(DENSE), stores=law.outputs)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_forward_cost(name, record_property):
     ],
 )
 def test_normal_backward_cost(dtype, outputs, budget, record_property):
-    sass = Sass(backward_code(NORMAL_MAP, dtype, outputs))
+    sass = Sass(backward_code(NORMAL_LAW, dtype, outputs))
     instructions = cost(sass, dtype)
     what = f"normal backward, {' and '.join(outputs)} {TRITON_NAMES[dtype]}"
     report(record_property, what, instructions, budget, sass)
@@ -153,7 +153,7 @@ def test_normal_backward_cost(dtype, outputs, budget, record_property):
 @pytest.mark.parametrize("dtype", [F32, BF16])
 def test_cost_of_broadcast_parameters(kind, dtype, budget, record_property):
     config = launch.BROADCAST_CONFIGS[0]
-    sass = Sass(forward_code(NORMAL_MAP, dtype, (kind, SCALAR), config=config))
+    sass = Sass(forward_code(NORMAL_LAW, dtype, (kind, SCALAR), config=config))
     instructions = cost(sass, dtype, config)
     report(record_property, f"normal forward, {kind} {TRITON_NAMES[dtype]}", instructions, budget, sass)
     assert instructions <= budget
@@ -163,44 +163,44 @@ def test_cost_of_broadcast_parameters(kind, dtype, budget, record_property):
         assert sass.count("LDG", hot=True) == sass.count(r"LDG\.E\.128", hot=True) == config.unroll
 
 
-def dense_forward(map, dtype, target="sm_90", config=SHORT):
-    return partial(forward_code, map, dtype, (DENSE,) * len(map.parameters), target, config)
+def dense_forward(law, dtype, target="sm_90", config=SHORT):
+    return partial(forward_code, law, dtype, (DENSE,) * len(law.parameters), target, config)
 
 
-def dense_backward(map, dtype, target="sm_90", config=SHORT):
-    return partial(backward_code, map, dtype, ("elements",) * len(map.parameters), target, config)
+def dense_backward(law, dtype, target="sm_90", config=SHORT):
+    return partial(backward_code, law, dtype, ("elements",) * len(law.parameters), target, config)
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", LAWS)
 def test_every_kernel_streams(name):
-    map = MAPS[name]
-    joint = map.joint_draw() or map
+    law = LAWS[name]
+    joint = law.joint_draw() or law
     # A sample with its log-density is one kernel forward, whether or not the sample is a constant backward. The
     # gradients of a sample alone are part of those of both. A sample alone may stream above, in more tiles a pass.
-    forwards = [] if (name, "float32", DENSE) in budgets.FORWARD else [map]
-    forwards += [] if map.density is None else [joint]
-    backwards = [joint] if map.density is None or joint.joint == "score" else [joint, map.with_score()]
+    forwards = [] if (name, "float32", DENSE) in budgets.FORWARD else [law]
+    forwards += [] if law.density is None else [joint]
+    backwards = [joint] if law.density is None or joint.joint == "score" else [joint, law.with_score()]
     backwards = [draw for draw in backwards if draw.cotangents]
     jobs = [dense_forward(draw, F32) for draw in forwards] + [dense_backward(draw, F32) for draw in backwards]
-    outputs = [draw.outputs for draw in forwards] + [len(map.parameters)] * len(backwards)
+    outputs = [draw.outputs for draw in forwards] + [len(law.parameters)] * len(backwards)
     for i, (sass, stores) in enumerate(zip(side_by_side(disassembled(jobs)), outputs, strict=True)):
         # Some gradients do not depend on the noise. ptxas parks a value or two of the truncated normal's gradients in
         # the loop that carries, at 80 of 255 registers.
         stack = 16 if name == "truncated_normal" and i >= len(forwards) else 0
         assert_streams(
-            sass, F32, stores=stores, noises=map.noise.values * (i < len(forwards)), stack=stack, config=SHORT
+            sass, F32, stores=stores, noises=law.noise.values * (i < len(forwards)), stack=stack, config=SHORT
         )
 
 
-# One more dtype per map, each of the three with every third.
+# One more dtype per law, each of the three with every third.
 OTHERS = (("sm_80", F16), ("sm_100", BF16), ("gfx942", F64))
-OTHER = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(MAPS)}
+OTHER = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(LAWS)}
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_every_target_compiles_every_map(name):
-    # The joint draw, where there is one, holds all of the map's device functions but the score.
-    draw = MAPS[name].joint_draw() or MAPS[name]
+@pytest.mark.parametrize("name", LAWS)
+def test_every_target_compiles_every_law(name):
+    # The joint draw, where there is one, holds all of the law's device functions but the score.
+    draw = LAWS[name].joint_draw() or LAWS[name]
     # float32 on sm_90 is above. NVIDIA's other two differ from it in the assembler alone: one kernel stands for both.
     # Narrow dtypes compute in float32.
     target, dtype = OTHER[name]
@@ -213,17 +213,17 @@ def test_every_target_compiles_every_map(name):
     assert all({"hsaco", "cubin"} & code.asm.keys() for code in side_by_side(jobs))
 
 
-# What the maps share: layouts of the parameters, sums, and the reduction over one dimension of two.
+# What the laws share: layouts of the parameters, sums, and the reduction over one dimension of two.
 EVERYWHERE = [
-    (forward_code, NORMAL_MAP, F64, (DENSE, ROWS)),
-    (forward_code, NORMAL_MAP, BF16, (STRIDED, REPEATED)),
-    (forward_code, BERNOULLI_LOGITS_MAP, F64, (SCALAR,)),
-    (backward_code, NORMAL_MAP, F32, ("elements", "sum")),
-    (backward_code, UNIFORM_MAP, BF16, ("elements", "sum")),
-    (backward_code, NORMAL_MAP, F64, ("sum", "elements")),
-    (reduced_code, NORMAL_MAP, F32, 4, True),
-    (reduced_code, UNIFORM_MAP, F16, 1, False),
-    (reduced_code, NORMAL_MAP, F64, 2, False),
+    (forward_code, NORMAL_LAW, F64, (DENSE, ROWS)),
+    (forward_code, NORMAL_LAW, BF16, (STRIDED, REPEATED)),
+    (forward_code, BERNOULLI_LOGITS_LAW, F64, (SCALAR,)),
+    (backward_code, NORMAL_LAW, F32, ("elements", "sum")),
+    (backward_code, UNIFORM_LAW, BF16, ("elements", "sum")),
+    (backward_code, NORMAL_LAW, F64, ("sum", "elements")),
+    (reduced_code, NORMAL_LAW, F32, 4, True),
+    (reduced_code, UNIFORM_LAW, F16, 1, False),
+    (reduced_code, NORMAL_LAW, F64, 2, False),
 ]
 
 

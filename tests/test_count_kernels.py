@@ -6,22 +6,22 @@ from kernel_cases import packed
 
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import loop_kernels
-from rsample.kernels.laws.binomial import BINOMIAL_LOGITS_MAP, BINOMIAL_PROBS_MAP
-from rsample.kernels.laws.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_MAP, NEGATIVE_BINOMIAL_PROBS_MAP
-from rsample.kernels.laws.poisson import POISSON_MAP
+from rsample.kernels.laws.binomial import BINOMIAL_LOGITS_LAW, BINOMIAL_PROBS_LAW
+from rsample.kernels.laws.negative_binomial import NEGATIVE_BINOMIAL_LOGITS_LAW, NEGATIVE_BINOMIAL_PROBS_LAW
+from rsample.kernels.laws.poisson import POISSON_LAW
 
 pytestmark = pytest.mark.kernel
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # Parameters of which some elements are counted by arrivals and others by rejection.
 CASES = {
-    POISSON_MAP: [(0.01, 300.0)],
-    BINOMIAL_PROBS_MAP: [(1.0, 200.0), (0.02, 0.98)],
-    BINOMIAL_LOGITS_MAP: [(1.0, 200.0), (-4.0, 4.0)],
-    NEGATIVE_BINOMIAL_PROBS_MAP: [(0.2, 20.0), (0.02, 0.95)],
-    NEGATIVE_BINOMIAL_LOGITS_MAP: [(0.2, 20.0), (-4.0, 3.0)],
+    POISSON_LAW: [(0.01, 300.0)],
+    BINOMIAL_PROBS_LAW: [(1.0, 200.0), (0.02, 0.98)],
+    BINOMIAL_LOGITS_LAW: [(1.0, 200.0), (-4.0, 4.0)],
+    NEGATIVE_BINOMIAL_PROBS_LAW: [(0.2, 20.0), (0.02, 0.95)],
+    NEGATIVE_BINOMIAL_LOGITS_LAW: [(0.2, 20.0), (-4.0, 3.0)],
 }
-each_map = pytest.mark.parametrize("map", CASES, ids=lambda map: map.name)
+each_law = pytest.mark.parametrize("law", CASES, ids=lambda law: law.name)
 
 
 def spread(shape, low, high, dtype, device, seed=0):
@@ -32,9 +32,9 @@ def spread(shape, low, high, dtype, device, seed=0):
     return (x.round() if high >= 200 and low == 1 else x).reshape(shape).to(device, dtype)
 
 
-def drawn(map, params, shape, dtype):
-    (ours,) = loop_kernels.forward(map, (packed(),), params, shape, dtype)
-    (expected,) = reference.forward(map, packed(), [p.cpu() for p in params], shape, dtype)
+def drawn(law, params, shape, dtype):
+    (ours,) = loop_kernels.forward(law, (packed(),), params, shape, dtype)
+    (expected,) = reference.forward(law, packed(), [p.cpu() for p in params], shape, dtype)
     return ours.cpu(), expected
 
 
@@ -50,47 +50,47 @@ def agree(ours, expected):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@each_map
-def test_samples(map, dtype, device):
+@each_law
+def test_samples(law, dtype, device):
     shape = (519,)
-    params = [spread(shape, *ends, dtype, device, seed) for seed, ends in enumerate(CASES[map])]
-    agree(*drawn(map, params, shape, dtype))
+    params = [spread(shape, *ends, dtype, device, seed) for seed, ends in enumerate(CASES[law])]
+    agree(*drawn(law, params, shape, dtype))
 
 
 # Dense, broadcast along either dimension, one number, strided; sizes that are odd, none and full tiles.
 @pytest.mark.parametrize("shape", [(7, 33), (0, 5), (1, 128)])
-@each_map
-def test_broadcast_parameters(map, shape, device):
-    dtype, ends = torch.float32, CASES[map]
+@each_law
+def test_broadcast_parameters(law, shape, device):
+    dtype, ends = torch.float32, CASES[law]
     rows, columns = shape
     column = spread((rows, 1), *ends[0], dtype, device)
     row = spread((columns, 2), *ends[-1], dtype, device)[:, 0]
     whole = spread(shape, *ends[-1], dtype, device)
     one = torch.tensor(12.0, device=device)
-    agree(*drawn(map, [column, row][: len(ends)], shape, dtype))
-    agree(*drawn(map, [one, whole][-len(ends) :], shape, dtype))
+    agree(*drawn(law, [column, row][: len(ends)], shape, dtype))
+    agree(*drawn(law, [one, whole][-len(ends) :], shape, dtype))
 
 
 def test_ends_of_the_parameters_range(device):
-    def draw(map, *params):
+    def draw(law, *params):
         given = [torch.tensor(p, device=device) for p in params]
-        return loop_kernels.forward(map, (packed(),), given, given[0].shape, torch.float32)[0].tolist()
+        return loop_kernels.forward(law, (packed(),), given, given[0].shape, torch.float32)[0].tolist()
 
     inf = float("inf")
     most = pytest.approx(torch.finfo(torch.float32).max)
-    assert draw(POISSON_MAP, [0.0, -1.0, 3e38, inf]) == [0, 0, pytest.approx(3e38), most]
+    assert draw(POISSON_LAW, [0.0, -1.0, 3e38, inf]) == [0, 0, pytest.approx(3e38), most]
     n, probs = [0.0, 0.0, 7.0, 7.0, 1e6, 1e6, 7.0], [0.3, 1.0, 0.0, 1.0, 0.0, 1.0, -0.5]
-    assert draw(BINOMIAL_PROBS_MAP, n, probs) == [0, 0, 0, 7, 0, 1e6, 0]
-    assert draw(BINOMIAL_LOGITS_MAP, n[1:6], [inf, -inf, inf, -200.0, 200.0]) == [0, 0, 7, 0, 1e6]
-    assert draw(NEGATIVE_BINOMIAL_PROBS_MAP, [0.0, 0.0, 3.0], [0.5, 0.0, 0.0]) == [0, 0, 0]
-    assert draw(NEGATIVE_BINOMIAL_LOGITS_MAP, [0.0, 3.0, 3.0], [200.0, -200.0, 200.0]) == [0, 0, most]
+    assert draw(BINOMIAL_PROBS_LAW, n, probs) == [0, 0, 0, 7, 0, 1e6, 0]
+    assert draw(BINOMIAL_LOGITS_LAW, n[1:6], [inf, -inf, inf, -200.0, 200.0]) == [0, 0, 7, 0, 1e6]
+    assert draw(NEGATIVE_BINOMIAL_PROBS_LAW, [0.0, 0.0, 3.0], [0.5, 0.0, 0.0]) == [0, 0, 0]
+    assert draw(NEGATIVE_BINOMIAL_LOGITS_LAW, [0.0, 3.0, 3.0], [200.0, -200.0, 200.0]) == [0, 0, most]
 
 
-@each_map
-def test_nan_ends_the_loop(map, device):
+@each_law
+def test_nan_ends_the_loop(law, device):
     nan, ones = torch.tensor([float("nan"), 0.5], device=device), torch.ones(2, device=device)
-    for j in range(len(map.parameters)):
-        params = [nan if i == j else ones * 0.5 for i in range(len(map.parameters))]
-        (x,) = loop_kernels.forward(map, (packed(),), params, (2,), torch.float32)
+    for j in range(len(law.parameters)):
+        params = [nan if i == j else ones * 0.5 for i in range(len(law.parameters))]
+        (x,) = loop_kernels.forward(law, (packed(),), params, (2,), torch.float32)
         assert torch.isnan(x[0])
         assert torch.isfinite(x[1])

@@ -12,9 +12,9 @@ from rsample.kernels.formula.derivatives import gradient_of, score_of
 from rsample.kernels.formula.elementary import OPERATIONS, VECTOR, operands_of
 from rsample.kernels.formula.special import sin_of_quarter
 from rsample.kernels.formula.trace import traced
-from rsample.kernels.laws.log_normal import LOG_NORMAL_MAP
-from rsample.kernels.laws.map import Map
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.law import Law
+from rsample.kernels.laws.log_normal import LOG_NORMAL_LAW
+from rsample.kernels.laws.normal import NORMAL_LAW
 from rsample.kernels.stream.noise import CENTERED
 
 N = 64
@@ -52,10 +52,10 @@ def test_gradients_are_autograds(name):
 @pytest.mark.parametrize("name", FORMULAS)
 def test_compiled_code_runs_the_same_operations(name):
     formula = FORMULAS[name]
-    map = Map(f"derived_{name.replace(' ', '_')}", ("x", "y"), CENTERED, formula, gradient_of(formula))
+    law = Law(f"derived_{name.replace(' ', '_')}", ("x", "y"), CENTERED, formula, gradient_of(formula))
     key, grad = torch.tensor([1, 2], dtype=torch.uint64), torch.linspace(0.5, 1.5, N, dtype=torch.float64)
-    ours = compiled.backward(map, key, (grad,), (X, Y), (True, True))
-    torch.testing.assert_close(ours, reference.backward(map, key, (grad,), (X, Y), (True, True)))
+    ours = compiled.backward(law, key, (grad,), (X, Y), (True, True))
+    torch.testing.assert_close(ours, reference.backward(law, key, (grad,), (X, Y), (True, True)))
 
 
 def test_derived_gradients_can_be_differentiated():
@@ -65,9 +65,9 @@ def test_derived_gradients_can_be_differentiated():
 
 
 def test_the_score_of_a_normal_law():
-    density = NORMAL_MAP.density
+    density = NORMAL_LAW.density
     noise, grad = torch.linspace(-3, 3, N, dtype=torch.float64), torch.linspace(0.5, 1.5, N, dtype=torch.float64)
-    derived = score_of(NORMAL_MAP.reference, density.reference)(noise, grad, X, Y)
+    derived = score_of(NORMAL_LAW.reference, density.reference)(noise, grad, X, Y)
     torch.testing.assert_close(derived, density.reference_score(noise, grad, X, Y))
 
 
@@ -80,7 +80,7 @@ def test_every_operation_has_a_derivative():
 def test_parameters_that_broadcast_get_a_number_for_each_element():
     noise = torch.linspace(-1, 1, 12).reshape(3, 4)
     params = torch.zeros(4), torch.ones(3, 1)
-    of_loc, of_scale = gradient_of(NORMAL_MAP.reference)(noise, torch.ones(3, 4), *params)
+    of_loc, of_scale = gradient_of(NORMAL_LAW.reference)(noise, torch.ones(3, 4), *params)
     assert of_loc.shape == of_scale.shape == (3, 4)
     assert torch.equal(of_scale, noise)
 
@@ -90,7 +90,7 @@ def test_what_a_formula_does_not_read_has_the_gradient_zero():
 
 
 def test_what_parameters_share_is_computed_once():
-    steps = traced(gradient_of(LOG_NORMAL_MAP.reference), 3, torch.float32)
+    steps = traced(gradient_of(LOG_NORMAL_LAW.reference), 3, torch.float32)
     assert [steps.steps[i].name for i in steps.used()].count("mul") == 2
 
 

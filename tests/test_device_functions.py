@@ -18,8 +18,8 @@ from rsample.kernels.engines.triton import elementwise
 from rsample.kernels.formula import device_functions
 from rsample.kernels.formula.device_functions import device_function, source
 from rsample.kernels.formula.special import sin_of_quarter
-from rsample.kernels.laws import known_maps
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws import known_laws
+from rsample.kernels.laws.law import Law
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.runtime.language import HAS_TRITON
 from rsample.kernels.stream.noise import UNIFORM
@@ -27,22 +27,22 @@ from rsample.kernels.stream.noise import UNIFORM
 if not HAS_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
-EVERY = known_maps()
-MAPS = {name: map for name, map in EVERY.items() if not isinstance(map.noise, LoopNoise)}
+EVERY = known_laws()
+LAWS = {name: law for name, law in EVERY.items() if not isinstance(law.noise, LoopNoise)}
 
 TEXTS = """
 import hashlib, sys, torch
 sys.path.append("bench")
-from rsample.kernels.laws import known_maps
+from rsample.kernels.laws import known_laws
 from rsample.kernels.formula.device_functions import source
 from rsample.kernels.laws.rejection import cpp_code, device
 from rsample.kernels.laws.rejection.noise import LoopNoise
-for name, map in known_maps().items():
+for name, law in known_laws().items():
     text = ""
-    if not isinstance(map.noise, LoopNoise):
-        text = source(name, map.reference, ("noise", *map.parameters), values=map.noise.values)
-    elif map.noise.parts:
-        text = device.source(map.noise, name) + cpp_code.laws([map.noise], torch.float64)
+    if not isinstance(law.noise, LoopNoise):
+        text = source(name, law.reference, ("noise", *law.parameters), values=law.noise.values)
+    elif law.noise.parts:
+        text = device.source(law.noise, name) + cpp_code.rejection_laws([law.noise], torch.float64)
     print(name, hashlib.sha256(text.encode()).hexdigest())
 """
 
@@ -163,10 +163,10 @@ FORMULAS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_every_operation(name, dtype, device):
-    map = Map(f"formula_{list(FORMULAS).index(name)}", ("x", "y"), UNIFORM, FORMULAS[name])
+    law = Law(f"formula_{list(FORMULAS).index(name)}", ("x", "y"), UNIFORM, FORMULAS[name])
     params = [values(700, dtype, device, seed=seed) for seed in (1, 2)]
-    ours = elementwise.forward(map, (packed(),), params, (700,), dtype)[0].cpu()
-    theirs = reference.forward(map, packed(), [p.cpu() for p in params], (700,), dtype)[0]
+    ours = elementwise.forward(law, (packed(),), params, (700,), dtype)[0].cpu()
+    theirs = reference.forward(law, packed(), [p.cpu() for p in params], (700,), dtype)[0]
     torch.testing.assert_close(ours, theirs, rtol=32 * torch.finfo(dtype).eps, atol=32 * torch.finfo(dtype).eps)
 
 
@@ -201,8 +201,8 @@ def test_what_is_made_of_a_law_can_be_seen(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["show", "weibull"])
     show.main()
     text = capsys.readouterr().out
-    assert inspect.getsource(MAPS["weibull"].reference) in text
-    assert source("weibull_transform", MAPS["weibull"].reference, ("noise", "scale", "concentration")) in text
+    assert inspect.getsource(LAWS["weibull"].reference) in text
+    assert source("weibull_transform", LAWS["weibull"].reference, ("noise", "scale", "concentration")) in text
     assert "struct weibull_score_steps {" in text
     assert re.search(r"forward, dense: [\d.]+ per sample, \d+ registers\n", text)
     monkeypatch.setattr(sys, "argv", ["show"])

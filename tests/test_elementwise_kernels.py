@@ -10,9 +10,9 @@ from kernel_cases import NOISE_BOUND, OFFSET, SEED, packed, values
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import elementwise, launch
 from rsample.kernels.engines.triton.launch import BROADCAST_CONFIGS, CONFIGS, Config
-from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_MAP, BERNOULLI_PROBS_MAP
-from rsample.kernels.laws.normal import NORMAL_MAP
-from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.laws.bernoulli import BERNOULLI_LOGITS_LAW, BERNOULLI_PROBS_LAW
+from rsample.kernels.laws.normal import NORMAL_LAW
+from rsample.kernels.laws.uniform import UNIFORM_LAW
 from rsample.kernels.runtime.language import tl, triton
 from rsample.kernels.stream import compatibility, layout
 from rsample.kernels.stream.layout import describe
@@ -20,7 +20,7 @@ from rsample.kernels.stream.noise import NATIVE_UNIFORM, NORMAL, UNIFORM, comput
 
 pytestmark = pytest.mark.kernel
 
-MAPS = [NORMAL_MAP, UNIFORM_MAP, BERNOULLI_PROBS_MAP, BERNOULLI_LOGITS_MAP]
+LAWS = [NORMAL_LAW, UNIFORM_LAW, BERNOULLI_PROBS_LAW, BERNOULLI_LOGITS_LAW]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 # The interpreter is slow, and its arithmetic is not a GPU's: it gets fewer samples.
@@ -32,18 +32,18 @@ def tolerance(dtype):
     return {"rtol": torch.finfo(dtype).eps, "atol": NOISE_BOUND[compute_dtype(dtype)]}
 
 
-def check(map, params, shape, dtype, key=None):
+def check(law, params, shape, dtype, key=None):
     """One draw against the reference; returns the sample."""
     key = packed() if key is None else key
-    ours = elementwise.forward(map, (key,), params, shape, dtype)[0]
+    ours = elementwise.forward(law, (key,), params, shape, dtype)[0]
     assert ours.shape == torch.Size(shape)
     assert ours.dtype == dtype
     assert ours.is_contiguous()
     cpu = [p.cpu() for p in params]
-    expected = reference.forward(map, key, cpu, shape, dtype)[0]
-    if map is NORMAL_MAP:
+    expected = reference.forward(law, key, cpu, shape, dtype)[0]
+    if law is NORMAL_LAW:
         torch.testing.assert_close(ours.cpu(), expected, **tolerance(dtype))
-    elif map is UNIFORM_MAP and launch.triton.knobs.runtime.interpret:
+    elif law is UNIFORM_LAW and launch.triton.knobs.runtime.interpret:
         # The interpreter truncates where the hardware rounds to a narrower dtype.
         torch.testing.assert_close(ours.cpu(), expected, rtol=2 * torch.finfo(dtype).eps, atol=0)
     else:
@@ -55,15 +55,15 @@ def check(map, params, shape, dtype, key=None):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("map", MAPS, ids=lambda m: m.name)
-def test_samples_with_scalar_and_dense_parameters(map, dtype, device):
+@pytest.mark.parametrize("law", LAWS, ids=lambda m: m.name)
+def test_samples_with_scalar_and_dense_parameters(law, dtype, device):
     n = 20_011  # hot passes, a carry, a tail
-    dense = [values(n, dtype, device, seed=j) for j in range(len(map.parameters))]
-    check(map, dense, (n,), dtype)
+    dense = [values(n, dtype, device, seed=j) for j in range(len(law.parameters))]
+    check(law, dense, (n,), dtype)
     scalar = [p[7] for p in dense]
-    check(map, scalar, (n,), dtype)
-    check(map, scalar, (n,), dtype, packed(5, 2**40))
-    check(map, scalar, (3,), dtype)
+    check(law, scalar, (n,), dtype)
+    check(law, scalar, (n,), dtype, packed(5, 2**40))
+    check(law, scalar, (3,), dtype)
 
 
 @pytest.mark.parametrize(
@@ -86,22 +86,22 @@ def test_every_layout(make, kinds, dtype, device):
     operand = make(lambda *s: values(s, dtype, device))
     group = launch.group_size(dtype)
     assert describe(torch.Size(shape), [operand], group).kinds == (kinds,)
-    check(NORMAL_MAP, [operand, values((), dtype, device)], shape, dtype, packed(1, 2**32 - 1500))
+    check(NORMAL_LAW, [operand, values((), dtype, device)], shape, dtype, packed(1, 2**32 - 1500))
 
 
 def test_channels_last_and_mixed_layouts(device):
     image = values((3, 5, 8, 8), torch.float32, device).to(memory_format=torch.channels_last)
     bias = values((5, 1, 1), torch.float32, device)
-    check(NORMAL_MAP, [image, bias], (2, 3, 5, 8, 8), torch.float32)
-    check(NORMAL_MAP, [bias, image], (3, 5, 8, 8), torch.float32)
+    check(NORMAL_LAW, [image, bias], (2, 3, 5, 8, 8), torch.float32)
+    check(NORMAL_LAW, [bias, image], (3, 5, 8, 8), torch.float32)
 
 
 def test_layouts_with_64_bit_indices(device, monkeypatch):
     monkeypatch.setattr(layout, "INT31", 1)
     row, column = values((24,), torch.float32, device), values((40, 1), torch.float32, device)
     assert describe(torch.Size((11, 40, 24)), [row], 4).wide
-    check(NORMAL_MAP, [row, column], (11, 40, 24), torch.float32)
-    check(NORMAL_MAP, [values((23,), torch.float32, device), column], (11, 40, 23), torch.float32)
+    check(NORMAL_LAW, [row, column], (11, 40, 24), torch.float32)
+    check(NORMAL_LAW, [values((23,), torch.float32, device), column], (11, 40, 23), torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_layouts_with_64_bit_indices(device, monkeypatch):
 )
 def test_dtypes_of_parameters_and_sample_may_differ(out, loc, scale, device):
     params = [values((5000,), loc, device), values((), scale, device)]
-    check(NORMAL_MAP, params, (5000,), out)
+    check(NORMAL_LAW, params, (5000,), out)
 
 
 def test_nothing_is_launched_for_an_empty_sample(device, monkeypatch):
@@ -123,8 +123,8 @@ def test_nothing_is_launched_for_an_empty_sample(device, monkeypatch):
 
     monkeypatch.setattr(elementwise, "launch_elements", refuse)
     params = [torch.zeros(0, 3, device=device), torch.ones(3, device=device)]
-    assert elementwise.forward(NORMAL_MAP, (packed(),), params, (4, 0, 3), torch.float32)[0].shape == (4, 0, 3)
-    grads = elementwise.backward(NORMAL_MAP, (packed(),), (torch.zeros(4, 0, 3, device=device),), params, [True, True])
+    assert elementwise.forward(NORMAL_LAW, (packed(),), params, (4, 0, 3), torch.float32)[0].shape == (4, 0, 3)
+    grads = elementwise.backward(NORMAL_LAW, (packed(),), (torch.zeros(4, 0, 3, device=device),), params, [True, True])
     assert [g.tolist() for g in grads] == [[], [0.0, 0.0, 0.0]]
 
 
@@ -137,7 +137,7 @@ def test_the_sample_does_not_depend_on_the_configuration(device, monkeypatch):
         for programs in (1, 10**9)[: 1 + (config is CONFIGS[0])]:
             monkeypatch.setattr(launch, "configs", lambda layout, config=config: (config,))
             monkeypatch.setattr(launch, "PROGRAMS", programs)
-            samples.append(elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), torch.float32)[0])
+            samples.append(elementwise.forward(NORMAL_LAW, (packed(),), params, (n,), torch.float32)[0])
     assert all(torch.equal(samples[0], s) for s in samples[1:])
 
 
@@ -154,7 +154,7 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     params = [values((9000,), torch.float32, device), values((), torch.float32, device)]
 
     def draw(*key):
-        return elementwise.forward(NORMAL_MAP, key, params, (9000,), torch.float32)[0]
+        return elementwise.forward(NORMAL_LAW, key, params, (9000,), torch.float32)[0]
 
     expected = draw(packed())
     words = np.array([SEED, 4 * OFFSET - 8], np.uint64).view(np.int64)
@@ -162,13 +162,13 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
     intragraph = torch.tensor([8])
     assert torch.equal(draw(seed.cpu(), offset.cpu(), intragraph), expected)
     grad = torch.ones(9000, device=device)
-    by_value = elementwise.backward(NORMAL_MAP, (packed(),), (grad,), params, [False, True])
+    by_value = elementwise.backward(NORMAL_LAW, (packed(),), (grad,), params, [False, True])
     monkeypatch.setattr(launch, "on_device", lambda tensor: True)
     compiled = compilations()
     assert torch.equal(draw(seed, offset, intragraph), expected)
     assert compilations() == compiled  # what a graph captures was loaded by the draws before
     assert torch.equal(draw(packed().to(device)), expected)
-    by_pointer = elementwise.backward(NORMAL_MAP, (seed, offset, intragraph), (grad,), params, [False, True])
+    by_pointer = elementwise.backward(NORMAL_LAW, (seed, offset, intragraph), (grad,), params, [False, True])
     assert torch.equal(by_pointer[0], by_value[0])
 
 
@@ -176,7 +176,7 @@ def test_a_key_in_device_memory_draws_the_same(device, monkeypatch):
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**64 - 1])
 def test_any_64_bit_seed_and_offset(seed, offset, device):
     zero, one = torch.zeros((), device=device), torch.ones((), device=device)
-    u = elementwise.forward(UNIFORM_MAP, (packed(seed, offset),), [zero, one], (5000,), torch.float32)[0]
+    u = elementwise.forward(UNIFORM_LAW, (packed(seed, offset),), [zero, one], (5000,), torch.float32)[0]
     assert (u.cpu().double().numpy() == oracle.uniform(oracle.words(seed, offset, 1250), 24)).all()
 
 
@@ -192,9 +192,9 @@ def test_all_full_tiles_are_accessed_16_bytes_at_a_time(dtype, device, runner, m
     full = n // (128 * group) * 128 * group
     params = [values(n, dtype, device, seed=j) for j in range(2)]
     with gpu_emulator.activate(memory_stats=True):
-        elementwise.forward(NORMAL_MAP, (packed(),), params, (n,), dtype)[0]
+        elementwise.forward(NORMAL_LAW, (packed(),), params, (n,), dtype)[0]
         draw = gpu_emulator.last_launch()
-        elementwise.backward(NORMAL_MAP, (packed(),), (params[0],), params, (False, True))
+        elementwise.backward(NORMAL_LAW, (packed(),), (params[0],), params, (False, True))
         gradient = gpu_emulator.last_launch()
     for record, reads in ((draw, 2), (gradient, 1)):
         # Four registers of 4 bytes; the rest of the sample goes one element at a time.
@@ -209,8 +209,8 @@ def test_one_compilation_for_all_seeds_offsets_sizes_and_alignments(device, runn
     buffer = values((70_000,), torch.float32, device)
 
     def draw(key, n, scalar, inner):
-        elementwise.forward(UNIFORM_MAP, (key,), [buffer[:n], scalar], (n,), torch.float32)[0]
-        elementwise.forward(UNIFORM_MAP, (key,), [buffer[:inner], scalar], (n // inner, inner), torch.float32)[0]
+        elementwise.forward(UNIFORM_LAW, (key,), [buffer[:n], scalar], (n,), torch.float32)[0]
+        elementwise.forward(UNIFORM_LAW, (key,), [buffer[:inner], scalar], (n // inner, inner), torch.float32)[0]
 
     draw(packed(1, 1), 1, buffer[0], 4)
     draw(packed(7, 9), 24, buffer[0], 12)
@@ -250,7 +250,7 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
         n,
         group,
         (key,),
-        {**NORMAL_MAP.device_constants(), **elementwise.bound_constants(NORMAL_MAP, dtype)},
+        {**NORMAL_LAW.device_constants(), **elementwise.bound_constants(NORMAL_LAW, dtype)},
         device=torch.device(device),
         tune=False,
         config=config,
@@ -263,7 +263,7 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
     assert int(index[0]) % 4 == 0
     later = torch.tensor([3, 2**34 - 77 + int(index[0]) // 4], dtype=torch.uint64)
     loc, scale = row.cpu().float()[index % inner], column.cpu()[index // inner, 0]
-    expected = reference.forward(NORMAL_MAP, later, [loc, scale], (drawn,), dtype)[0]
+    expected = reference.forward(NORMAL_LAW, later, [loc, scale], (drawn,), dtype)[0]
     torch.testing.assert_close(tail[-drawn:].cpu(), expected, **tolerance(dtype))
 
 
@@ -273,7 +273,7 @@ def test_more_than_2_to_the_31_elements(device, runner, monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_uniform_equals_torch_bit_for_bit(dtype, device):
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
-    ours = elementwise.forward(UNIFORM_MAP, (packed(),), [zero, one], (30_001,), dtype)[0]
+    ours = elementwise.forward(UNIFORM_LAW, (packed(),), [zero, one], (30_001,), dtype)[0]
     theirs = stateless.uniform(packed(), 30_001, dtype=dtype)
     if launch.triton.knobs.runtime.interpret and dtype.itemsize == 2:
         # The bound below 1 is one that rounds to the largest number below 1; the interpreter truncates it.
@@ -286,7 +286,7 @@ def test_uniform_equals_torch_bit_for_bit(dtype, device):
 def test_normal_noise_against_torch(dtype, n, device, record_property):
     n //= SLOWDOWN
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
-    ours = elementwise.forward(NORMAL_MAP, (packed(),), [zero, one], (n,), dtype)[0].cpu()
+    ours = elementwise.forward(NORMAL_LAW, (packed(),), [zero, one], (n,), dtype)[0].cpu()
     error = (ours - stateless.normal(packed(), n, dtype=dtype)).abs().max().item()
     print(f"standard normal, {dtype}, {n} samples: {error:.2g} from torch.func._random.normal")
     record_property("worst", error)
@@ -298,7 +298,7 @@ def test_normal_noise_against_torch(dtype, n, device, record_property):
 def test_halves_of_normal_noise_are_within_one_ulp_of_torch(dtype, device):
     zero, one = torch.zeros((), dtype=dtype, device=device), torch.ones((), dtype=dtype, device=device)
     n = 2**17
-    ours = elementwise.forward(NORMAL_MAP, (packed(),), [zero, one], (n,), dtype)[0].cpu().double()
+    ours = elementwise.forward(NORMAL_LAW, (packed(),), [zero, one], (n,), dtype)[0].cpu().double()
     theirs = stateless.normal(packed(), n, dtype=dtype).double()
     ulp = torch.finfo(dtype).eps * 2 ** torch.floor(torch.log2(theirs.abs())).clamp(min=-14)
     # Next to 0 the float32 noise itself differs by more than an ulp.
@@ -368,7 +368,7 @@ def test_uniform_noise_of_extreme_words(dtype, bits, device):
 def test_a_million_bernoulli_draws_from_logits(device):
     n = 10**6 // SLOWDOWN
     logits = torch.randn(n, generator=torch.Generator().manual_seed(1)) * 4
-    ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits.to(device)], (n,), torch.float32)[0]
+    ours = elementwise.forward(BERNOULLI_LOGITS_LAW, (packed(),), [logits.to(device)], (n,), torch.float32)[0]
     u = stateless.uniform(packed(), n).double()
     flipped = (ours.cpu() == 1) != (u < torch.sigmoid(logits.double()))
     assert flipped.sum() <= (2 if torch.cuda.is_available() else 0)  # hardware's exp: about one in ten million
@@ -379,7 +379,7 @@ def test_bernoulli_logits_out_of_the_range_of_exp(device):
     n = 4096
     for logit, expected in [(float("inf"), 1), (200.0, 1), (-200.0, 0), (-float("inf"), 0)]:
         logits = torch.tensor(logit, device=device)
-        ours = elementwise.forward(BERNOULLI_LOGITS_MAP, (packed(),), [logits], (n,), torch.float32)[0]
+        ours = elementwise.forward(BERNOULLI_LOGITS_LAW, (packed(),), [logits], (n,), torch.float32)[0]
         assert (ours == expected).all()
     words = np.zeros((128, 4), np.uint64)
     assert (device_noise(UNIFORM, words, torch.float32, device) == 0).all()
@@ -397,7 +397,7 @@ def test_replays_of_a_captured_graph_draw_their_own_keys(device):
 
     def draw():
         key = compatibility.philox_state(generator, 4 * blocks)
-        return elementwise.forward(NORMAL_MAP, key, [zero, one], (n,), torch.float32)[0]
+        return elementwise.forward(NORMAL_LAW, key, [zero, one], (n,), torch.float32)[0]
 
     torch.cuda.manual_seed(11)
     draw()  # compiles and loads the kernel, which a capture cannot
@@ -432,7 +432,7 @@ def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner,
     zero, one = torch.zeros(n, device=device), torch.ones((), device=device)
 
     def draw(n):
-        return elementwise.forward(NORMAL_MAP, (packed(),), [zero[:n], one], (n,), torch.float32)[0]
+        return elementwise.forward(NORMAL_LAW, (packed(),), [zero[:n], one], (n,), torch.float32)[0]
 
     small, sample = draw(2**14), draw(n)
     assert len(tuned) == 1
@@ -440,9 +440,9 @@ def test_tuning_is_done_once_for_all_sizes_and_changes_no_sample(device, runner,
     assert torch.equal(draw(n - 4), sample[: n - 4])
     assert torch.equal(small, sample[: 2**14])
     assert len(tuned) == 1
-    elementwise.backward(NORMAL_MAP, (packed(),), (sample,), [zero, one], [False, True])
+    elementwise.backward(NORMAL_LAW, (packed(),), (sample,), [zero, one], [False, True])
     assert len(tuned) == 1  # a sum is never tuned: its rounding depends on the split
-    elementwise.backward(NORMAL_MAP, (packed(),), (sample,), [zero, zero], [False, True])
+    elementwise.backward(NORMAL_LAW, (packed(),), (sample,), [zero, zero], [False, True])
     assert len(tuned) == 2
     monkeypatch.setattr(launch, "_timing_works", lambda device: False)  # as in a graph capture: takes what was tuned
     assert torch.equal(draw(n), sample)

@@ -39,7 +39,7 @@ KINDS[constraints.nonnegative] = positive
 def kinds(cls):
     """Which values each parameter takes, None where it is none of the kinds."""
     d = make(cls, cls._examples[0], params((1,)))
-    return [KINDS.get(d.arg_constraints.get(name)) for name in d._draw_with()[0].map.parameters]
+    return [KINDS.get(d.arg_constraints.get(name)) for name in d._draw_with()[0].law.parameters]
 
 
 # The law's, not the class', as zeros and subnormal numbers turn up in programs.

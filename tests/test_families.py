@@ -16,7 +16,7 @@ PATHWISE = [e for e in EXAMPLES if e.make(*e.values()).has_rsample]
 HARD = [e for e in PATHWISE if e.family == "BernoulliStraightThrough"]
 SMOOTH = [e for e in PATHWISE if e not in HARD]
 # Gradients are those of the distribution function, beside which the sample moves by other ways.
-IMPLICIT = [e for e in SMOOTH if getattr(e.map.noise, "slopes", None) is not None]
+IMPLICIT = [e for e in SMOOTH if getattr(e.law.noise, "slopes", None) is not None]
 WITH_TWIN = [e for e in EXAMPLES if e.has_twin]
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
@@ -209,7 +209,10 @@ METHODS = ("log_prob", "cdf", "icdf", "mean", "variance", "entropy")
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.example.scipy is not None], ids=str)
 def test_functions_are_scipys(example):
     numbers = {name: (low + high) / 2 + 0.1 for name, (low, high) in example.ranges.items()}
-    d, law = example.make(*(torch.tensor(v, dtype=torch.float64) for v in numbers.values())), example.law(**numbers)
+    d, law = (
+        example.make(*(torch.tensor(v, dtype=torch.float64) for v in numbers.values())),
+        example.scipy_law(**numbers),
+    )
     x, level = d.sample((50,), key=KEY), torch.linspace(0.01, 0.99, 9, dtype=torch.float64)
     discrete = example.family in DISCRETE
     theirs = {"log_prob": law.logpmf if discrete else law.logpdf, "cdf": law.cdf, "icdf": law.ppf}
@@ -257,7 +260,7 @@ def test_gradients_inside_vmap(example):
     torch.testing.assert_close(mapped, tuple(torch.stack(g) for g in zip(*each, strict=True)))
 
 
-@pytest.mark.parametrize("example", [e for e in PATHWISE if e.map.density is not None], ids=str)
+@pytest.mark.parametrize("example", [e for e in PATHWISE if e.law.density is not None], ids=str)
 def test_only_key_parameters_and_outputs_are_kept_for_backward(example):
     params = leaves(example, [*[()] * (len(example.ranges) - 1), (3000,)], torch.float32)
     d = example.make(*params)
@@ -290,7 +293,7 @@ def test_every_family_traces_in_one_graph():
             d = example.make(*values, validate_args=False)
             out += [d.sample((2,), key=key), *([d.rsample(key=key)] if d.has_rsample else [])]
             # An older torch.compile traces no log_prob after a draw.
-            if example.map.density is not None or FILLS_ON_CPU:
+            if example.law.density is not None or FILLS_ON_CPU:
                 out += d.sample_with_log_prob(key=key)
                 out += d.rsample_with_log_prob(key=key) if d.has_rsample else ()
         return out

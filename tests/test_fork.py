@@ -15,7 +15,7 @@ SETUP = """
     import rsample.distributions as dist
     from rsample.kernels.engines.cpu import elementwise as compiled, cpp
     from rsample.kernels import use_backend
-    from rsample.kernels.laws.normal import NORMAL_MAP
+    from rsample.kernels.laws.normal import NORMAL_LAW
 
     def in_child(name, work):
         sys.stdout.flush()
@@ -67,12 +67,12 @@ BUILDING = """
         return run(*args, **options)
 
     cpp._run = slow_run
-    builder = threading.Thread(target=compiled.available, args=(NORMAL_MAP, torch.float32))
+    builder = threading.Thread(target=compiled.available, args=(NORMAL_LAW, torch.float32))
     builder.start()
     begun.wait()
-    in_child("same", lambda: compiled.available(NORMAL_MAP, torch.float32))
+    in_child("same", lambda: compiled.available(NORMAL_LAW, torch.float32))
     cpp._run = run
-    in_child("other", lambda: compiled.available(NORMAL_MAP, torch.float64))
+    in_child("other", lambda: compiled.available(NORMAL_LAW, torch.float64))
     builder.join()
 """
 

@@ -3,7 +3,7 @@
 import pytest
 from examples import EXAMPLES
 
-LAWS = [e.map.name for e in EXAMPLES]
+LAWS = [e.law.name for e in EXAMPLES]
 # Laws that share a process: its start takes longer than a law does.
 PARTS = 6
 

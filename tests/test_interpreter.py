@@ -1,4 +1,4 @@
-"""The interpreter of maps: the bits of the compiled loops, for every elementwise map, and each operation by itself."""
+"""The interpreter of laws: the bits of the compiled loops, for every elementwise law, and each operation by itself."""
 
 import logging
 import math
@@ -15,11 +15,11 @@ from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.formula import schedule
 from rsample.kernels.formula.elementary import OPERATIONS, VECTOR, operands_of
 from rsample.kernels.formula.trace import Function, Operation
-from rsample.kernels.laws import known_maps
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws import known_laws
+from rsample.kernels.laws.law import Law
 from rsample.kernels.stream.noise import UNIFORM
 
-MAPS = known_maps()
+LAWS = known_laws()
 # Tiles that are whole, and a part of one.
 NUMEL = 777
 
@@ -28,10 +28,10 @@ def key_of(seed, offset=0):
     return torch.tensor([seed, offset], dtype=torch.uint64)
 
 
-def parameters(map, dtype, scalar=()):
+def parameters(law, dtype, scalar=()):
     generator = torch.Generator().manual_seed(1)
     params = []
-    for i, name in enumerate(map.parameters):
+    for i, name in enumerate(law.parameters):
         u = torch.rand(() if i in scalar else NUMEL, generator=generator, dtype=torch.float64)
         ranges = {"loc": u * 4 - 2, "logits": u * 4 - 2, "low": u - 2, "high": u + 1, "concentration": u * 4 + 0.1}
         ranges |= {"total_count": (u * 60).floor(), "rate": u * 30}
@@ -39,32 +39,32 @@ def parameters(map, dtype, scalar=()):
     return params
 
 
-def outputs(map, dtype, params):
-    given = [torch.linspace(0.5, 1.5, NUMEL, dtype=dtype) for _ in map.cotangents]
-    drawn = list(compiled.forward(map, key_of(3, 2**64 - 3), params, (NUMEL,), dtype))
-    if map.cotangents:
-        drawn += compiled.backward(map, key_of(3, 2**64 - 3), given, params, [True] * len(params))
+def outputs(law, dtype, params):
+    given = [torch.linspace(0.5, 1.5, NUMEL, dtype=dtype) for _ in law.cotangents]
+    drawn = list(compiled.forward(law, key_of(3, 2**64 - 3), params, (NUMEL,), dtype))
+    if law.cotangents:
+        drawn += compiled.backward(law, key_of(3, 2**64 - 3), given, params, [True] * len(params))
     return drawn
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", LAWS)
 def test_bits_are_those_of_the_compiled_loop(name, dtype, monkeypatch):
-    map = MAPS[name]
-    functions = compiled._interpret(map, dtype)
+    law = LAWS[name]
+    functions = compiled._interpret(law, dtype)
     assert functions is not None
     for scalar in ((), (0,)):
-        params = parameters(map, dtype, scalar)
+        params = parameters(law, dtype, scalar)
         results = []
-        for run in (functions, compiled._library(map, dtype)):
-            monkeypatch.setitem(compiled._libraries, (map.name, dtype), run)
-            results.append(outputs(map, dtype, params))
+        for run in (functions, compiled._library(law, dtype)):
+            monkeypatch.setitem(compiled._libraries, (law.name, dtype), run)
+            results.append(outputs(law, dtype, params))
         for ours, loops in zip(*results, strict=True):
             assert torch.equal(ours.reshape(-1).view(torch.uint8), loops.reshape(-1).view(torch.uint8))
         assert not any(torch.isnan(x).any() for x in results[0])
 
 
-# Parameters of each of the cases that a map's formula has: elements of one case skip what counts in others only.
+# Parameters of each of the cases that a law's formula has: elements of one case skip what counts in others only.
 OF_CASES = {
     "truncated_normal": [
         (0.0, 1.0, -0.1, 0.11),  # a narrow interval
@@ -83,22 +83,22 @@ OF_CASES = {
 @pytest.mark.parametrize("name", OF_CASES)
 def test_what_counts_in_no_lane_is_left_out(name, least, dtype, monkeypatch):
     """Elements of one case together, and of all cases side by side."""
-    map, cases = MAPS[name], OF_CASES[name]
+    law, cases = LAWS[name], OF_CASES[name]
     monkeypatch.setattr(schedule, "_WORTH_A_JUMP", least)
     apart = NUMEL // 2 // len(cases)
     chosen = [i // apart for i in range(apart * len(cases))]
     chosen += [(7 * i + i // 5) % len(cases) for i in range(NUMEL - len(chosen))]
-    params = [torch.tensor([cases[c][j] for c in chosen], dtype=dtype) for j in range(len(map.parameters))]
+    params = [torch.tensor([cases[c][j] for c in chosen], dtype=dtype) for j in range(len(law.parameters))]
     # The cases of generalized Pareto are too cheap to be worth a jump.
-    jumps = "if (rsample::vectors" in compiled._source(map, dtype)
+    jumps = "if (rsample::vectors" in compiled._source(law, dtype)
     assert jumps == (least == 1 or name != "generalized_pareto")
-    runs = [compiled._interpret(map, dtype), compiled._build(map, dtype)]
+    runs = [compiled._interpret(law, dtype), compiled._build(law, dtype)]
     monkeypatch.setattr(schedule, "_WORTH_A_JUMP", 10**9)
-    runs.append(compiled._interpret(map, dtype))
+    runs.append(compiled._interpret(law, dtype))
     results = []
     for run in runs:
-        monkeypatch.setitem(compiled._libraries, (map.name, dtype), run)
-        results.append(outputs(map, dtype, params))
+        monkeypatch.setitem(compiled._libraries, (law.name, dtype), run)
+        results.append(outputs(law, dtype, params))
     for drawn in zip(*results, strict=True):
         interpreted, compiled_loop, whole = (x.reshape(-1).view(torch.uint8) for x in drawn)
         assert torch.equal(interpreted, whole)
@@ -124,7 +124,7 @@ def test_every_operation(name, dtype):
     if expected.dtype == torch.bool:
         steps.append(Operation("where", (result, 1.0, 0.0)))
         result, expected = len(steps) - 1, expected.to(dtype)
-    run = interpreter.interpreted(Function(steps, [result], 3), UNIFORM.name, dtype)
+    run = interpreter.interpreted(Function(steps, [result], 3), UNIFORM, dtype)
     out = torch.full_like(x, math.nan)
     fields = [field for t in (x, y, z) for field in (t.data_ptr(), 1)] + [out.data_ptr(), 0]
     run(compiled._packer(len(fields))(1, 0, 24, 0, x.numel(), 0, *fields))
@@ -137,11 +137,11 @@ def test_what_has_no_room_is_compiled():
         return sum(p * (i + 0.1) for i, p in enumerate(params)) + u
 
     names = tuple(f"p{i}" for i in range(20))
-    map = Map("many_inputs", names, UNIFORM, many)
-    assert compiled._interpret(map, torch.float32) is None
+    law = Law("many_inputs", names, UNIFORM, many)
+    assert compiled._interpret(law, torch.float32) is None
     params = [torch.full((), float(i)) for i in range(20)]
-    ours = compiled.forward(map, key_of(1), params, (9,), torch.float32)[0]
-    torch.testing.assert_close(ours, reference.forward(map, key_of(1), params, (9,), torch.float32)[0])
+    ours = compiled.forward(law, key_of(1), params, (9,), torch.float32)[0]
+    torch.testing.assert_close(ours, reference.forward(law, key_of(1), params, (9,), torch.float32)[0])
 
 
 # -------------------------------------------------------------------------------------------------- what is kept of it

@@ -11,14 +11,14 @@ from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import loop_kernels
 from rsample.kernels.formula.elementary import OPERATIONS
 from rsample.kernels.formula.special import cotangent, fused_polynomial
-from rsample.kernels.laws import known_maps
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws import known_laws
+from rsample.kernels.laws.law import Law
 from rsample.kernels.laws.rejection import cpp_code, device
 from rsample.kernels.laws.rejection.law import (
     Arrivals,
-    Law,
     Once,
     Part,
+    RejectionLaw,
     centered_candidates,
     first_of,
     noise_of,
@@ -55,7 +55,7 @@ def arrive(e, time, count, a, root, b):
     return time, count, time <= b
 
 
-ALL = Law(
+ALL = RejectionLaw(
     name="all",
     parameters=2,
     setup=setup,
@@ -66,7 +66,7 @@ ALL = Law(
     arrivals=Arrivals(few=lambda a, root, b: b > 3, step=arrive),
     once=Once(some=lambda a, root, b: a < 0.5, finish=lambda e, value, a, root, b: (e - torch.log(a), value + root)),
 )
-LEAST = Law("least", 1, lambda scale: (scale,), normal_candidates, lambda z, u, scale: (scale * z, u > 0.9))
+LEAST = RejectionLaw("least", 1, lambda scale: (scale,), normal_candidates, lambda z, u, scale: (scale * z, u > 0.9))
 
 
 def sum_of(noise, a, b):
@@ -75,11 +75,11 @@ def sum_of(noise, a, b):
 
 # The second law's parameter is a result of the first, and only the last ones of all results are kept.
 BOTH = (Part(ALL, lambda _, a, b: (a, 2 * b)), Part(LEAST, lambda made, a, b: (made[0] + b,), stream=2))
-LAWS_MAP = Map("laws", ("a", "b"), noise_of("laws", 2, *BOTH, values=3), sum_of)
-LAST_MAP = Map("last_of_laws", ("a", "b"), noise_of("last_of_laws", 2, *BOTH, values=1), lambda noise, a, b: noise + a)
-SHIFT_MAP = Map("shifted", ("a", "b"), noise_of("shifted", 2, Part(LEAST, first_of), values=1), lambda x, a, b: x * b)
-MAPS = {map.name: map for map in (LAWS_MAP, LAST_MAP, SHIFT_MAP)}
-LAWS = {part.law.name: part.law for map in known_maps().values() for part in getattr(map.noise, "parts", ())}
+BOTH_LAW = Law("laws", ("a", "b"), noise_of("laws", 2, *BOTH, values=3), sum_of)
+LAST_LAW = Law("last_of_laws", ("a", "b"), noise_of("last_of_laws", 2, *BOTH, values=1), lambda noise, a, b: noise + a)
+SHIFT_LAW = Law("shifted", ("a", "b"), noise_of("shifted", 2, Part(LEAST, first_of), values=1), lambda x, a, b: x * b)
+LAWS = {law.name: law for law in (BOTH_LAW, LAST_LAW, SHIFT_LAW)}
+REJECTION_LAWS = {part.law.name: part.law for law in known_laws().values() for part in getattr(law.noise, "parts", ())}
 
 
 def parameters(n, dtype, device="cpu"):
@@ -97,29 +97,29 @@ def agree(ours, expected):
 # A part of a tile, and many tiles.
 @pytest.mark.parametrize("n", [7, 4003])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
-def test_compiled_draws_are_the_reference(map, dtype, n):
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_compiled_draws_are_the_reference(law, dtype, n):
     params = parameters(n, dtype)
-    assert compiled.available(map, dtype)
-    (ours,) = compiled.forward(map, packed(), params, (n,), dtype)
-    (expected,) = reference.forward(map, packed(), params, (n,), dtype)
+    assert compiled.available(law, dtype)
+    (ours,) = compiled.forward(law, packed(), params, (n,), dtype)
+    (expected,) = reference.forward(law, packed(), params, (n,), dtype)
     agree(ours, expected)
 
 
 @pytest.mark.kernel
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
-def test_kernels_are_the_reference(map, dtype, device):
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_kernels_are_the_reference(law, dtype, device):
     params = parameters(519, dtype, device)
-    (ours,) = loop_kernels.forward(map, (packed(),), params, (519,), dtype)
-    (expected,) = reference.forward(map, packed(), [p.cpu() for p in params], (519,), dtype)
+    (ours,) = loop_kernels.forward(law, (packed(),), params, (519,), dtype)
+    (expected,) = reference.forward(law, packed(), [p.cpu() for p in params], (519,), dtype)
     agree(ours, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_law_above_has_every_operation(dtype):
-    text = cpp_code.laws([LAWS_MAP.noise], dtype)
+    text = cpp_code.rejection_laws([BOTH_LAW.noise], dtype)
     for operation in (o.number for o in OPERATIONS.values() if o.number):
         pattern = re.escape(operation).replace(r"\{1\}", "{}").replace(r"\{2\}", "{}").replace(r"\{0\}", "{}")
         pattern = pattern.replace(r"\{\}", "{}").replace("{}", r"[-\w():<>.+]+")
@@ -135,7 +135,9 @@ def test_elements_of_both_ways_and_both_ends_are_drawn():
     assert 0.1 < ALL.attempt(x, u, *given)[1].double().mean() < 0.9
 
 
-@pytest.mark.parametrize("law", [law for law in (ALL, *LAWS.values()) if law.squeeze], ids=lambda law: law.name)
+@pytest.mark.parametrize(
+    "law", [law for law in (ALL, *REJECTION_LAWS.values()) if law.squeeze], ids=lambda law: law.name
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_squeeze_doubts_all_that_an_attempt_rejects(law, dtype):
     n = 200_000
@@ -153,18 +155,18 @@ def test_a_squeeze_doubts_all_that_an_attempt_rejects(law, dtype):
 
 
 def test_what_has_no_translation_is_refused():
-    law = Law("bad", 1, lambda a: (a,), centered_candidates, lambda x, u, a: (torch.erf(x), u > a))
+    law = RejectionLaw("bad", 1, lambda a: (a,), centered_candidates, lambda x, u, a: (torch.erf(x), u > a))
     noise = noise_of("bad", 1, Part(law, first_of), values=1)
     with pytest.raises(NotImplementedError, match="erf"):
-        cpp_code.laws([noise], torch.float32)
+        cpp_code.rejection_laws([noise], torch.float32)
     if HAS_TRITON:
         with pytest.raises(NotImplementedError, match="erf"):
             device.source(noise, "bad")
 
 
 def test_noises_of_a_law_have_it_once():
-    noises = [map.noise for map in known_maps().values() if isinstance(map.noise, LoopNoise)]
-    text = cpp_code.laws(noises, torch.float32)
-    for name in LAWS:
+    noises = [law.noise for law in known_laws().values() if isinstance(law.noise, LoopNoise)]
+    text = cpp_code.rejection_laws(noises, torch.float32)
+    for name in REJECTION_LAWS:
         assert text.count(f"struct {name}_law {{") == 1
     assert text.count("static constexpr int VALUES") == len({noise.name for noise in noises if noise.parts})

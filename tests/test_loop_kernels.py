@@ -8,23 +8,23 @@ from rsample.kernels import use_backend
 from rsample.kernels.draws.rows.dirichlet import DIRICHLET
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import loop_kernels
-from rsample.kernels.laws.beta import BETA_MAP
-from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_MAP
-from rsample.kernels.laws.gamma import GAMMA_MAP, INVERSE_GAMMA_MAP
-from rsample.kernels.laws.von_mises import VON_MISES_MAP
+from rsample.kernels.laws.beta import BETA_LAW
+from rsample.kernels.laws.fisher_snedecor import FISHER_SNEDECOR_LAW
+from rsample.kernels.laws.gamma import GAMMA_LAW, INVERSE_GAMMA_LAW
+from rsample.kernels.laws.von_mises import VON_MISES_LAW
 
 pytestmark = pytest.mark.kernel
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-# Of the positive parameters of a map; below 1, and to where a block's first attempt is nearly always accepted.
+# Of the positive parameters of a law; below 1, and to where a block's first attempt is nearly always accepted.
 RANGES = {"small": (0.05, 0.9), "mixed": (0.3, 3.0), "large": (5.0, 1e6)}
-MAPS = {map.name: map for map in (GAMMA_MAP, INVERSE_GAMMA_MAP, BETA_MAP, FISHER_SNEDECOR_MAP, VON_MISES_MAP)}
-# Both narrow dtypes compute in float32: of float16, whose range is small, the map whose gradients overflow, and Gamma.
+LAWS = {law.name: law for law in (GAMMA_LAW, INVERSE_GAMMA_LAW, BETA_LAW, FISHER_SNEDECOR_LAW, VON_MISES_LAW)}
+# Both narrow dtypes compute in float32: of float16, whose range is small, the law whose gradients overflow, and Gamma.
 CASES = [
-    pytest.param(map, dtype, id=f"{name}-{dtype}".replace("torch.", ""))
-    for name, map in MAPS.items()
+    pytest.param(law, dtype, id=f"{name}-{dtype}".replace("torch.", ""))
+    for name, law in LAWS.items()
     for dtype in DTYPES
-    if dtype != torch.float16 or map in (GAMMA_MAP, INVERSE_GAMMA_MAP)
+    if dtype != torch.float16 or law in (GAMMA_LAW, INVERSE_GAMMA_LAW)
 ]
 
 
@@ -35,10 +35,10 @@ def spread(shape, low, high, dtype, device, seed=0):
     return (low * (high / low) ** u).reshape(shape).to(device, dtype)
 
 
-def parameters(map, shape, kind, dtype, device):
+def parameters(law, shape, kind, dtype, device):
     low, high = RANGES[kind]
     high = min(high, torch.finfo(dtype).max / 4)
-    return [spread(shape, low, high, dtype, device, seed) for seed in range(len(map.parameters))]
+    return [spread(shape, low, high, dtype, device, seed) for seed in range(len(law.parameters))]
 
 
 def agree(ours, expected, dtype, slack=2e-5):
@@ -57,43 +57,43 @@ def agree(ours, expected, dtype, slack=2e-5):
     assert off.sum() <= 2e-3 * off.numel(), (ours[off], expected[off])
 
 
-def drawn(map, params, shape, dtype, key):
-    (ours,) = loop_kernels.forward(map, (key,), params, shape, dtype)
-    (expected,) = reference.forward(map, key, [p.cpu() for p in params], shape, dtype)
+def drawn(law, params, shape, dtype, key):
+    (ours,) = loop_kernels.forward(law, (key,), params, shape, dtype)
+    (expected,) = reference.forward(law, key, [p.cpu() for p in params], shape, dtype)
     return ours, expected
 
 
 @pytest.mark.parametrize("kind", RANGES)
-@pytest.mark.parametrize(("map", "dtype"), CASES)
-def test_samples(map, dtype, kind, device):
+@pytest.mark.parametrize(("law", "dtype"), CASES)
+def test_samples(law, dtype, kind, device):
     # A log of up to |log(1e-38)| rounded in float32 makes as many roundings of the sample.
     shape = (1039,)
-    agree(*drawn(map, parameters(map, shape, kind, dtype, device), shape, dtype, packed()), dtype, slack=4e-5)
+    agree(*drawn(law, parameters(law, shape, kind, dtype, device), shape, dtype, packed()), dtype, slack=4e-5)
 
 
 # One number, dense, broadcast along either dimension, strided.
 @pytest.mark.parametrize("shape", [(7, 33), (1, 1), (0, 5), (3, 128)])
-@pytest.mark.parametrize("map", MAPS.values(), ids=MAPS)
-def test_broadcast_parameters_and_their_gradients(map, shape, device):
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_broadcast_parameters_and_their_gradients(law, shape, device):
     dtype = torch.float32
     rows, columns = shape
     first = spread((rows, 1), 0.4, 4.0, dtype, device)
     second = spread((columns, 2), 0.5, 2.0, dtype, device)[:, 0]
-    others = [torch.tensor(1.5, device=device)] * (len(map.parameters) - 2)
+    others = [torch.tensor(1.5, device=device)] * (len(law.parameters) - 2)
     for params in (
         [first, second, *others],
         [torch.tensor(0.7, device=device), spread(shape, 0.5, 2.0, dtype, device), *others],
     ):
-        agree(*drawn(map, params, shape, dtype, packed()), dtype)
-        check_gradients(map, params, shape, dtype, slack=1e-3)
+        agree(*drawn(law, params, shape, dtype, packed()), dtype)
+        check_gradients(law, params, shape, dtype, slack=1e-3)
 
 
-def check_gradients(map, params, shape, dtype, slack):
+def check_gradients(law, params, shape, dtype, slack):
     grad = spread(shape, 0.5, 2.0, dtype, params[0].device, seed=9)
     needs = [True] * len(params)
-    ours = loop_kernels.backward(map, (packed(),), (grad,), params, needs)
-    again = loop_kernels.backward(map, (packed(),), (grad,), params, needs)
-    expected = reference.backward(map, packed(), (grad.cpu(),), [p.cpu() for p in params], needs)
+    ours = loop_kernels.backward(law, (packed(),), (grad,), params, needs)
+    again = loop_kernels.backward(law, (packed(),), (grad,), params, needs)
+    expected = reference.backward(law, packed(), (grad.cpu(),), [p.cpu() for p in params], needs)
     for g, g2, e, p in zip(ours, again, expected, params, strict=True):
         assert g.shape == p.shape
         assert torch.equal(g, g2)
@@ -101,12 +101,12 @@ def check_gradients(map, params, shape, dtype, slack):
 
 
 @pytest.mark.parametrize("kind", RANGES)
-@pytest.mark.parametrize(("map", "dtype"), CASES)
-def test_gradients(map, dtype, kind, device, runner):
+@pytest.mark.parametrize(("law", "dtype"), CASES)
+def test_gradients(law, dtype, kind, device, runner):
     if runner == "interpreter" and dtype.itemsize == 2 and kind != "mixed":
         pytest.skip("narrow dtypes compute as float32 does; the emulator runs them in every range")
     shape = (519,)
-    check_gradients(map, parameters(map, shape, kind, dtype, device), shape, dtype, slack=2e-4)
+    check_gradients(law, parameters(law, shape, kind, dtype, device), shape, dtype, slack=2e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -128,7 +128,7 @@ def test_dirichlet_and_its_gradient(dtype, device):
 def test_invalid_parameters_end_the_loop(device):
     concentration = torch.tensor([float("nan"), -1.0, 0.0, float("inf"), 2.0], device=device)
     (x,) = loop_kernels.forward(
-        GAMMA_MAP, (packed(),), [concentration, torch.ones(5, device=device)], (5,), torch.float32
+        GAMMA_LAW, (packed(),), [concentration, torch.ones(5, device=device)], (5,), torch.float32
     )
     assert torch.isnan(x[0])
     assert torch.isfinite(x[4])

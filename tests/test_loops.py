@@ -16,12 +16,12 @@ from scipy import integrate, stats
 import rsample.distributions as dist
 from rsample.kernels import use_backend
 from rsample.kernels.draws.rows.dirichlet import DIRICHLET
-from rsample.kernels.laws import known_maps
+from rsample.kernels.laws import known_laws
 from rsample.kernels.laws.rejection.gamma import GAMMA
 from rsample.kernels.laws.rejection.noise import Blocks, LoopNoise, loop_noise
 
 KEY = torch.tensor([20261128, 5], dtype=torch.uint64)
-LOOPS = [map for map in known_maps().values() if isinstance(map.noise, LoopNoise)]
+LOOPS = [law for law in known_laws().values() if isinstance(law.noise, LoopNoise)]
 N = 20_000
 # Of 90 goodness-of-fit tests at fixed keys; one as bad as this is expected in 11 tables like this one.
 LEAST_P = 1e-3
@@ -166,28 +166,28 @@ def test_von_mises_gradient_is_that_of_the_sample(k):
     assert of_loc == 12
 
 
-@pytest.mark.parametrize("map", [m for m in LOOPS if m.cotangents], ids=lambda map: map.name)
-def test_float32_gradients_are_those_of_float64_on_the_same_noise(map):
+@pytest.mark.parametrize("law", [m for m in LOOPS if m.cotangents], ids=lambda law: law.name)
+def test_float32_gradients_are_those_of_float64_on_the_same_noise(law):
     """Concentrations and degrees of freedom from 1e-2 to 1e6, in all combinations; noise rounded to float32 counts as
     exact. Of the sample's logarithm, relative to the gradient or, if that is more, to the median of 64 elements of the
     same parameters: a gradient of either sign passes through 0.
     """
     values = torch.logspace(-2, 6, 33)
     shape = (33, 33, 64)
-    params = [torch.full(shape, 0.7) for _ in map.parameters]
+    params = [torch.full(shape, 0.7) for _ in law.parameters]
     params[0] = values[:, None, None].expand(shape).contiguous()
-    if map.name in ("beta", "fisher_snedecor"):
+    if law.name in ("beta", "fisher_snedecor"):
         params[1] = values[:, None].expand(shape).contiguous()
-    if map.name == "von_mises":
+    if law.name == "von_mises":
         params.reverse()
-    noise = loop_noise(map.noise, KEY.view(torch.int64), params, shape, torch.float32)
+    noise = loop_noise(law.noise, KEY.view(torch.int64), params, shape, torch.float32)
     wide = tuple(x.double() for x in noise) if isinstance(noise, tuple) else noise.double()
-    exact_sample = map.reference(wide, *(p.double() for p in params))
+    exact_sample = law.reference(wide, *(p.double() for p in params))
     inside = (exact_sample.abs() > 1e-30) & (exact_sample.abs() < 1e30)
     grad = torch.where(inside, 1 / exact_sample, 0.0).float()
-    ours = map.reference_grad(noise, grad, *params)
-    exact = map.reference_grad(wide, grad.double(), *(p.double() for p in params))
-    for name, x, expected in zip(map.parameters, ours, exact, strict=True):
+    ours = law.reference_grad(noise, grad, *params)
+    exact = law.reference_grad(wide, grad.double(), *(p.double() for p in params))
+    for name, x, expected in zip(law.parameters, ours, exact, strict=True):
         expected = expected.expand(shape)
         counts = inside & (expected.abs() > 1e-30)
         usual = torch.where(counts, expected.abs(), torch.nan).nanmedian(-1, keepdim=True).values
@@ -395,18 +395,18 @@ def test_attempts_at_a_gamma_number_are_accepted_as_often_as_they_should_be(a):
 
 # Gamma numbers on a logarithmic scale are drawn as a part of Dirichlet's draw alone, whose rows are whole.
 @pytest.mark.parametrize(
-    "map", [DIRICHLET.map if map.name == "log_gamma" else map for map in LOOPS], ids=lambda map: map.name
+    "law", [DIRICHLET.law if law.name == "log_gamma" else law for law in LOOPS], ids=lambda law: law.name
 )
-def test_opcheck(map):
+def test_opcheck(law):
     params = [
-        torch.full((3, 4 if map is DIRICHLET.map else 1), 2.0 - 1.5 * (name in ("probs", "logits")))
-        for name in map.parameters
+        torch.full((3, 4 if law is DIRICHLET.law else 1), 2.0 - 1.5 * (name in ("probs", "logits")))
+        for name in law.parameters
     ]
-    forward = getattr(torch.ops.rsample, map.name).default
-    for requires_grad in (False, *([True] if map.cotangents else [])):
+    forward = getattr(torch.ops.rsample, law.name).default
+    for requires_grad in (False, *([True] if law.cotangents else [])):
         given = [p.clone().requires_grad_(requires_grad) for p in params]
         torch.library.opcheck(forward, ([KEY], *given, (2, 3, 4), torch.float32))
-    if map.cotangents:
-        backward = getattr(torch.ops.rsample, f"{map.name}_backward").default
+    if law.cotangents:
+        backward = getattr(torch.ops.rsample, f"{law.name}_backward").default
         needs = [True, *(False for _ in params[1:])]
         torch.library.opcheck(backward, ([KEY], torch.ones(2, 3, 4), *params, needs))

@@ -25,7 +25,7 @@ from rsample.kernels.engines.matrix_product import (
 )
 from rsample.kernels.engines.product_layout import describe_batch
 from rsample.kernels.engines.triton import launch
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.normal import NORMAL_LAW
 from rsample.kernels.runtime.language import HAS_TRITON
 
 if HAS_TRITON:
@@ -89,7 +89,7 @@ LAYOUTS = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
 def test_values_are_the_oracles(dtype, backend):
-    if backend == "compiled" and not compiled.available(NORMAL_MAP, dtype):
+    if backend == "compiled" and not compiled.available(NORMAL_LAW, dtype):
         pytest.skip("no C++ compiler")
     eps = torch.finfo(dtype).eps
     for shape, of_factor, of_loc in LAYOUTS:

@@ -9,15 +9,15 @@ from rsample.kernels.draws.autograd import _standard
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import elementwise
-from rsample.kernels.laws.inverse_gaussian import INVERSE_GAUSSIAN_MAP
-from rsample.kernels.laws.map import Map
-from rsample.kernels.laws.standard_noise import standard_pair_map
+from rsample.kernels.laws.inverse_gaussian import INVERSE_GAUSSIAN_LAW
+from rsample.kernels.laws.law import Law
+from rsample.kernels.laws.standard_noise import standard_pair_law
 from rsample.kernels.stream.noise import CENTERED, NORMAL, NoisePair, compute_dtype
 from rsample.kernels.stream.philox_key import Key
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # The sum of x times one noise and y times the other.
-MAP = Map(
+LAW = Law(
     name="weighted_pair",
     parameters=("x", "y"),
     noise=NoisePair(NORMAL, CENTERED),
@@ -39,18 +39,18 @@ def test_the_second_noise_is_that_of_stream_1(dtype, bits):
     one, zero = torch.ones((), dtype=dtype), torch.zeros((), dtype=dtype)
     blocks = n * bits // 128
     expected = oracle.centered(of_stream(1, blocks).astype("uint64"), bits)
-    (ours,) = reference.forward(MAP, packed(), [zero, one], (n,), dtype)
+    (ours,) = reference.forward(LAW, packed(), [zero, one], (n,), dtype)
     torch.testing.assert_close(ours.double(), torch.from_numpy(expected), rtol=2 * torch.finfo(dtype).eps, atol=0)
-    (first,) = reference.forward(MAP, packed(), [one, zero], (n,), dtype)
+    (first,) = reference.forward(LAW, packed(), [one, zero], (n,), dtype)
     expected = reference.noise(NORMAL, packed().view(torch.int64), n, dtype)
     torch.testing.assert_close(first, expected, rtol=0, atol=1e-14 if dtype == torch.float64 else 4e-6)
-    assert torch.equal(_standard(standard_pair_map(MAP.noise, 1)).forward((packed(),), [zero], (n,), dtype), ours)
+    assert torch.equal(_standard(standard_pair_law(LAW.noise, 1)).forward((packed(),), [zero], (n,), dtype), ours)
 
 
-def test_maps_with_the_same_noise_share_its_draws():
+def test_laws_with_the_same_noise_share_its_draws():
     """Even where they say differently how it moves: the draw of the noise alone does not depend on that."""
     for number in range(2):
-        ours, theirs = (standard_pair_map(noise, number) for noise in (MAP.noise, INVERSE_GAUSSIAN_MAP.noise))
+        ours, theirs = (standard_pair_law(noise, number) for noise in (LAW.noise, INVERSE_GAUSSIAN_LAW.noise))
         assert _standard(ours) is _standard(theirs)
 
 
@@ -58,13 +58,13 @@ def test_maps_with_the_same_noise_share_its_draws():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_compiled_draws_are_the_references(dtype, n):
     params = [values(n, dtype, "cpu", seed=j) for j in range(2)]
-    (ours,) = compiled.forward(MAP, packed(), params, (n,), dtype)
-    (expected,) = reference.forward(MAP, packed(), params, (n,), dtype)
+    (ours,) = compiled.forward(LAW, packed(), params, (n,), dtype)
+    (expected,) = reference.forward(LAW, packed(), params, (n,), dtype)
     tolerance = {"rtol": torch.finfo(dtype).eps, "atol": 1e-14 if dtype == torch.float64 else 4e-6}
     torch.testing.assert_close(ours, expected, **tolerance)
     grad = values(n, dtype, "cpu", seed=5)
-    grads = compiled.backward(MAP, Key((packed(),))[0], (grad,), params, (True, True))
-    for g, e in zip(grads, reference.backward(MAP, packed(), (grad,), params, (True, True)), strict=True):
+    grads = compiled.backward(LAW, Key((packed(),))[0], (grad,), params, (True, True))
+    for g, e in zip(grads, reference.backward(LAW, packed(), (grad,), params, (True, True)), strict=True):
         torch.testing.assert_close(g, e, **tolerance)
 
 
@@ -75,11 +75,11 @@ def test_kernels_draw_both(shape, first, second, dtype, device):
     """Hot passes, a tail, and sums over broadcast dimensions whose rows begin in the middle of a block, or do not."""
     params = [values(s, dtype, device, seed=j) for j, s in enumerate((first, second))]
     grad = values(shape, dtype, device, low=-1, high=2, seed=5)
-    ours = elementwise.forward(MAP, (packed(),), params, shape, dtype)[0]
+    ours = elementwise.forward(LAW, (packed(),), params, shape, dtype)[0]
     cpu = [p.cpu() for p in params]
     eps, noise = torch.finfo(dtype).eps, NOISE_BOUND[compute_dtype(dtype)]
-    expected = reference.forward(MAP, packed(), cpu, shape, dtype)[0]
+    expected = reference.forward(LAW, packed(), cpu, shape, dtype)[0]
     torch.testing.assert_close(ours.cpu(), expected, rtol=2 * eps, atol=2 * noise)
-    grads = elementwise.backward(MAP, (packed(),), (grad,), params, (True, True))
-    for g, e in zip(grads, reference.backward(MAP, packed(), (grad.cpu(),), cpu, (True, True)), strict=True):
+    grads = elementwise.backward(LAW, (packed(),), (grad,), params, (True, True))
+    for g, e in zip(grads, reference.backward(LAW, packed(), (grad.cpu(),), cpu, (True, True)), strict=True):
         torch.testing.assert_close(g.cpu(), e, rtol=4 * eps, atol=1e-3 * (dtype != torch.float64) + 1e-11)

@@ -10,45 +10,45 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import rsample.distributions as dist
 from rsample.kernels.draws.rows.dirichlet import DIRICHLET
-from rsample.kernels.laws import known_maps
+from rsample.kernels.laws import known_laws
 from rsample.kernels.laws.rejection.noise import LoopNoise
 
 KEY = torch.tensor([11, 13], dtype=torch.uint64)
 OPS = torch.ops.rsample
 
-# The maps of all families, and of both choices of parameters where there are two.
-MAPS = {e.map.name: e for e in EXAMPLES}
+# The laws of all families, and of both choices of parameters where there are two.
+LAWS = {e.law.name: e for e in EXAMPLES}
 
 
 def operator_names():
     return {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("rsample::")}
 
 
-def forward_maps(example):
-    """The maps of a sample, and of a sample with its log-density."""
-    map = example.map
+def forward_laws(example):
+    """The laws of a sample, and of a sample with its log-density."""
+    law = example.law
     joint = []
-    if map.density is not None:
-        joint = [map.with_score(), *([map.with_log_prob()] if map.reference_grad is not None else [])]
-    tangent = [replace(map, name=f"{map.name}_tangent")] if map.linear and map.support is not None else []
-    return [map, *joint, *tangent]
+    if law.density is not None:
+        joint = [law.with_score(), *([law.with_log_prob()] if law.reference_grad is not None else [])]
+    tangent = [replace(law, name=f"{law.name}_tangent")] if law.linear and law.support is not None else []
+    return [law, *joint, *tangent]
 
 
 def test_every_operator_is_checked():
-    maps = [map for example in EXAMPLES for map in forward_maps(example)]
-    forward = {map.name for map in maps}
-    backward = {f"{map.name}_backward" for map in maps if map.cotangents}
+    laws = [law for example in EXAMPLES for law in forward_laws(example)]
+    forward = {law.name for law in laws}
+    backward = {f"{law.name}_backward" for law in laws if law.cotangents}
     # Made for second derivatives, when one is first asked for.
     standard = {name for name in operator_names() if name.startswith("standard_")}
     # tests/test_categorical.py, tests/test_relaxed_categorical.py, tests/test_multivariate_normal.py and
-    # tests/test_low_rank_and_logistic_normal.py check theirs, tests/test_loops.py those of the maps that loop.
+    # tests/test_low_rank_and_logistic_normal.py check theirs, tests/test_loops.py those of the laws that loop.
     # tests/test_tracing.py runs draw_as, which calls the others.
     others = {"reserve_key", "draw_as", "categorical", "relaxed_categorical"}
     matrices = {"multivariate_normal", "multivariate_normal_with_norm", "low_rank_multivariate_normal"}
-    loops = [map for map in known_maps().values() if isinstance(map.noise, LoopNoise)]
+    loops = [law for law in known_laws().values() if isinstance(law.noise, LoopNoise)]
     # Gamma numbers on a logarithmic scale are drawn as a part of Dirichlet's draw alone.
-    loops = [DIRICHLET.map if map.name == "log_gamma" else map for map in loops]
-    others |= {map.name for map in loops} | {f"{map.name}_backward" for map in loops if map.cotangents}
+    loops = [DIRICHLET.law if law.name == "log_gamma" else law for law in loops]
+    others |= {law.name for law in loops} | {f"{law.name}_backward" for law in loops if law.cotangents}
     others |= matrices | {f"{name}_backward" for name in matrices}
     assert operator_names() - standard == {*forward, *backward, *others}
 
@@ -56,20 +56,20 @@ def test_every_operator_is_checked():
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_opcheck_forward(example, requires_grad):
-    for map in forward_maps(example):
+    for law in forward_laws(example):
         params = [p.requires_grad_(requires_grad) for p in example.values((4,), torch.float32)]
         params[0] = params[0].detach().reshape(4)[:1].requires_grad_(requires_grad)
-        torch.library.opcheck(getattr(OPS, map.name).default, ([KEY], *params, (2, 3, 4), torch.float32))
+        torch.library.opcheck(getattr(OPS, law.name).default, ([KEY], *params, (2, 3, 4), torch.float32))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_opcheck_backward(example):
-    for map in forward_maps(example):
-        if map.cotangents:
+    for law in forward_laws(example):
+        if law.cotangents:
             params = example.values((4,), torch.float32)
-            grads = [torch.ones(2, 3, 4) for _ in map.cotangents]
+            grads = [torch.ones(2, 3, 4) for _ in law.cotangents]
             for needs in {(True,) * len(params), (True, *(False,) * (len(params) - 1))}:
-                op = getattr(OPS, f"{map.name}_backward").default
+                op = getattr(OPS, f"{law.name}_backward").default
                 torch.library.opcheck(op, ([KEY], *grads, *params, list(needs)))
 
 

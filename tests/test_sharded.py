@@ -33,12 +33,12 @@ def test_any_box_is_part_of_the_sample(family, dtype, backend):
         starts = tuple(choose.randint(0, size - 1) for size in shape)
         sizes = tuple(choose.randint(1, size - start) for size, start in zip(shape, starts, strict=True))
         cut = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
-        params = [values(*shape, dtype=dtype, seed=i) for i in range(len(sampler.map.parameters))]
+        params = [values(*shape, dtype=dtype, seed=i) for i in range(len(sampler.law.parameters))]
 
         def draw_part(key, params, shape):
             return (sampler.operators.from_key(key, params, shape, dtype, False),)
 
-        per_block = sampler.map.noise.elements_per_block(dtype)
+        per_block = sampler.law.noise.elements_per_block(dtype)
         group = 1 if looping else group_size(dtype)
         with use_backend(backend):
             whole = sampler(params, shape, key=KEY)

@@ -15,7 +15,7 @@ from rsample.distributions.truncated_normal import TruncatedNormal
 from rsample.kernels.engines.cpu import elementwise as compiled
 from rsample.kernels.engines.eager import elementwise as reference
 from rsample.kernels.engines.triton import elementwise
-from rsample.kernels.laws.truncated_normal import TRUNCATED_NORMAL_MAP, truncated_normal_reference
+from rsample.kernels.laws.truncated_normal import TRUNCATED_NORMAL_LAW, truncated_normal_reference
 
 INF = math.inf
 KEY = torch.tensor([1, 2], dtype=torch.uint64)
@@ -185,9 +185,9 @@ def hard_params(n: int, dtype: torch.dtype) -> list[torch.Tensor]:
 def test_compiled_draws_equal_the_reference(dtype):
     n = 5000
     params = hard_params(n, dtype)
-    for map in (TRUNCATED_NORMAL_MAP, TRUNCATED_NORMAL_MAP.with_log_prob()):
-        ours = compiled.forward(map, packed(), params, (n,), dtype)
-        theirs = reference.forward(map, packed(), params, (n,), dtype)
+    for law in (TRUNCATED_NORMAL_LAW, TRUNCATED_NORMAL_LAW.with_log_prob()):
+        ours = compiled.forward(law, packed(), params, (n,), dtype)
+        theirs = reference.forward(law, packed(), params, (n,), dtype)
         torch.testing.assert_close(ours, theirs, rtol=1e3 * torch.finfo(dtype).eps, atol=10 * torch.finfo(dtype).eps)
 
 
@@ -197,18 +197,18 @@ def test_kernel_draws_equal_the_reference(dtype, device):
     n = 600
     params = hard_params(n, dtype)
     on_device = [p.to(device) for p in params]
-    map = TRUNCATED_NORMAL_MAP
-    ours = elementwise.forward(map, (packed(),), on_device, (n,), dtype)[0].cpu()
-    theirs = reference.forward(map, packed(), params, (n,), dtype)[0]
+    law = TRUNCATED_NORMAL_LAW
+    ours = elementwise.forward(law, (packed(),), on_device, (n,), dtype)[0].cpu()
+    theirs = reference.forward(law, packed(), params, (n,), dtype)[0]
     deviation = torch.minimum(params[3] - params[2], params[1])
     bound = torch.finfo(dtype).eps * (2 * theirs.abs() + 16 * deviation)
     assert ((ours - theirs).abs() <= bound).all()
     if dtype == torch.float64:
         return
     grad = torch.ones(n, dtype=dtype)
-    ours = elementwise.backward(map, (packed(),), (grad.to(device),), on_device, [True] * 4)
-    theirs = reference.backward(map, packed(), (grad,), params, [True] * 4)
-    z = (reference.forward(map, packed(), params, (n,), dtype)[0] - params[0]) / params[1]
+    ours = elementwise.backward(law, (packed(),), (grad.to(device),), on_device, [True] * 4)
+    theirs = reference.backward(law, packed(), (grad,), params, [True] * 4)
+    z = (reference.forward(law, packed(), params, (n,), dtype)[0] - params[0]) / params[1]
     # That of scale is z times a difference of numbers near 1.
     for a, b in zip(ours, theirs, strict=True):
         assert ((a.cpu() - b).abs() <= 64 * torch.finfo(dtype).eps * (1 + z.abs())).all()

@@ -15,12 +15,12 @@ BOX = tuple(slice(start, start + size) for start, size in zip(STARTS, SIZES, str
 FIRST = sum(start * stride for start, stride in zip(STARTS, row_major_strides(SHAPE), strict=True))
 # Noise by ATen's fill, by words of each element, by loops, and two of an element.
 SAMPLERS = [Normal._samplers[0], Exponential._samplers[0], Gamma._samplers[0], StudentT._samplers[0]]
-every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.map.name)
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.law.name)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 
 
-def key_of_box(map, dtype):
-    block = FIRST // map.noise.elements_per_block(dtype)
+def key_of_box(law, dtype):
+    block = FIRST // law.noise.elements_per_block(dtype)
     return windowed_key(Key((packed(offset=2**32 - 100 + block),)), 6 * 5 * 48, row_major_strides(SHAPE))
 
 
@@ -31,17 +31,17 @@ def box_of(tensor):
 
 def check_window(sampler, dtype, device="cpu", shapes=((1, 1, 1), (1, 5, 1), (6, 1, 48), SHAPE)):
     """Compares forward and backward of a box with those of the whole draw, for parameters of every shape."""
-    operators, map = sampler.operators, sampler.map
-    params = [values(SHAPE, dtype, device, 0.5, 2.0, seed=i) for i in range(len(map.parameters))]
+    operators, law = sampler.operators, sampler.law
+    params = [values(SHAPE, dtype, device, 0.5, 2.0, seed=i) for i in range(len(law.parameters))]
     whole = operators.forward((packed(),), params, SHAPE, dtype)
-    key = key_of_box(map, dtype)
+    key = key_of_box(law, dtype)
     for local in ([box_of(p) for p in params], [box_of(p).contiguous() for p in params]):
         part = operators.forward(key, local, SIZES, dtype)
-        for x, of_whole in zip(part, whole, strict=True) if map.joint else [(part, whole)]:
+        for x, of_whole in zip(part, whole, strict=True) if law.joint else [(part, whole)]:
             assert torch.equal(x, of_whole[BOX])
-    if not map.cotangents:
+    if not law.cotangents:
         return
-    grads = [torch.zeros(SHAPE, dtype=dtype, device=device) for _ in map.cotangents]
+    grads = [torch.zeros(SHAPE, dtype=dtype, device=device) for _ in law.cotangents]
     for i, grad in enumerate(grads):
         grad[BOX] = values(SIZES, dtype, device, -1.0, 1.0, seed=i + 10)
     for j in range(len(params)):

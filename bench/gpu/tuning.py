@@ -23,13 +23,13 @@ from gpu.plan import Plan
 from gpu.pool import results_of
 from rsample.kernels.engines.triton import elementwise, launch
 from rsample.kernels.engines.triton.launch import Config
-from rsample.kernels.laws.bernoulli import BERNOULLI_PROBS_MAP
-from rsample.kernels.laws.normal import NORMAL_MAP
-from rsample.kernels.laws.uniform import UNIFORM_MAP
+from rsample.kernels.laws.bernoulli import BERNOULLI_PROBS_LAW
+from rsample.kernels.laws.normal import NORMAL_LAW
+from rsample.kernels.laws.uniform import UNIFORM_LAW
 from rsample.kernels.stream.layout import describe
 
 COMPILE_LIMIT = 35.0
-MAPS = {map.name: map for map in (NORMAL_MAP, BERNOULLI_PROBS_MAP, UNIFORM_MAP)}
+LAWS = {law.name: law for law in (NORMAL_LAW, BERNOULLI_PROBS_LAW, UNIFORM_LAW)}
 KEY = torch.tensor([2026, 0], dtype=torch.uint64)
 ROUNDS = 7
 
@@ -80,12 +80,12 @@ class Kept:
 
 
 class Launch:
-    """Launches of one map's forward kernel into the same output, with dense parameters."""
+    """Launches of one law's forward kernel into the same output, with dense parameters."""
 
     def __init__(self, draw: str, dtype: torch.dtype, n: int) -> None:
-        self.map, self.n = MAPS[draw], n
+        self.law, self.n = LAWS[draw], n
         self.out = torch.empty(n, dtype=dtype, device=DEVICE)
-        self._params = [torch.rand(n, device=DEVICE).to(dtype) for _ in self.map.parameters]
+        self._params = [torch.rand(n, device=DEVICE).to(dtype) for _ in self.law.parameters]
         self.kernel = Kept(elementwise.elementwise_forward_kernel)
 
     @property
@@ -101,7 +101,7 @@ class Launch:
             self.n,
             group,
             (KEY,),
-            {**self.map.device_constants(), **elementwise.bound_constants(self.map, self.out.dtype)},
+            {**self.law.device_constants(), **elementwise.bound_constants(self.law, self.out.dtype)},
             device=DEVICE,
             tune=False,
             config=config,
@@ -156,7 +156,7 @@ def measured(draw: str, dtype: torch.dtype, plan: Plan, bandwidth: float) -> Ite
 def main() -> None:
     options = part_options(__doc__)
     plan, table, failed = options.plan, options.table("tuning", Tuned), 0
-    kinds = list(itertools.product(MAPS, plan.dtypes))[: plan.draws]
+    kinds = list(itertools.product(LAWS, plan.dtypes))[: plan.draws]
     codes = list(dict.fromkeys((config.warps, config.unroll) for config in configurations(plan)))
     tasks = [(draw, dtype, *code) for draw, dtype in kinds for code in codes]
     limit = COMPILE_LIMIT * (10 if options.rehearsing else 1)

@@ -1,8 +1,8 @@
-"""The most instructions per sample that a map may compile to, on the machine code of sm_90."""
+"""The most instructions per sample that a law may compile to, on the machine code of sm_90."""
 
 from __future__ import annotations
 
-# (map, dtype, layout of the parameters): of the forward kernel's hot loop, in the default launch configuration.
+# (law, dtype, layout of the parameters): of the forward kernel's hot loop, in the default launch configuration.
 FORWARD = {
     ("normal", "float32", "dense"): 20,
     ("normal", "float32", "scalar"): 19,
@@ -43,7 +43,7 @@ RACE = {
     ("float32", "logits", "joint"): 30,
 }
 
-# (map, dtype): a sample of dense parameters whose first round is accepted at once.
+# (law, dtype): a sample of dense parameters whose first round is accepted at once.
 LOOPS = {("gamma", "float32"): 140}
 # A float32 number of a function for other people's kernels, drawn and stored.
 DEVICE = {"bits": 13, "uniform": 14.5, "normal": 20, "exponential": 23, "gumbel": 25, "rademacher": 17.5}

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from rsample.kernels.engines.triton.inlined import noise_of_tile, sample
-from rsample.kernels.laws.normal import NORMAL_MAP
+from rsample.kernels.laws.normal import NORMAL_LAW
 
 from .elementwise import TRITON_NAMES
 from .sass import Sass, compile_for
@@ -54,8 +54,8 @@ def generated_code(target: str, dtype: torch.dtype = torch.float32) -> Any:
         "out_ptr": f"*{name}",
         "BLOCK": BLOCK,
         "DTYPE": tl.dtype(name),
-        "NOISE": NORMAL_MAP.noise.device,
-        "TRANSFORM": NORMAL_MAP.device_function("transform"),
+        "NOISE": NORMAL_LAW.noise.device,
+        "TRANSFORM": NORMAL_LAW.device_function("transform"),
         "HARDWARE": target.startswith("sm_"),
     }
     pointers = [name for name in arguments if name.endswith("_ptr")]

@@ -1,4 +1,4 @@
-"""The elementwise kernels of a map as a launch compiles them, and what their hot loop costs."""
+"""The elementwise kernels of a law as a launch compiles them, and what their hot loop costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from rsample.kernels.engines.triton import elementwise, launch
 from rsample.kernels.engines.triton.elementwise import elementwise_backward_kernel, elementwise_forward_kernel
 from rsample.kernels.engines.triton.launch import Config
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.law import Law
 from rsample.kernels.stream.layout import DENSE, SCALAR
 
 from .sass import Sass, compile_for
@@ -41,7 +41,7 @@ def partial_sums(dtype: torch.dtype) -> str:
 
 
 def forward_code(
-    map: Map,
+    law: Law,
     dtype: torch.dtype,
     kinds: Sequence[str],
     target: str = "sm_90",
@@ -55,7 +55,7 @@ def forward_code(
     name = TRITON_NAMES[dtype]
     rank = 2 * any(kind not in (SCALAR, DENSE) for kind in kinds)
     arguments = {
-        **pointers(("out_ptr", "log_prob_ptr"), [name] * map.outputs),
+        **pointers(("out_ptr", "log_prob_ptr"), [name] * law.outputs),
         **pointers(("a_ptr", "b_ptr", "c_ptr", "d_ptr"), [name] * len(kinds)),
         "sizes": ("i32",) * rank,
         "strides": ("i32",) * (rank * len(kinds)),
@@ -63,8 +63,8 @@ def forward_code(
         "first_program": "i64",
         "run": "i32",
         **KEY,
-        **map.device_constants(),
-        **elementwise.bound_constants(map, dtype),
+        **law.device_constants(),
+        **elementwise.bound_constants(law, dtype),
         "KINDS": tuple(kinds),
         "WIDE": False,
         "WINDOW": False,
@@ -76,7 +76,7 @@ def forward_code(
 
 
 def backward_code(
-    map: Map,
+    law: Law,
     dtype: torch.dtype,
     outputs: Sequence[str],
     target: str = "sm_90",
@@ -87,7 +87,7 @@ def backward_code(
     Args:
         outputs: for each parameter "elements", "sum" or "none", as the kernel takes them.
     """
-    operands = len(map.cotangents) + (0 if map.linear else len(map.parameters))
+    operands = len(law.cotangents) + (0 if law.linear else len(law.parameters))
     name = TRITON_NAMES[dtype]
     stored = [{"elements": name, "sum": partial_sums(dtype), "none": None}[output] for output in outputs]
     arguments = {
@@ -99,7 +99,7 @@ def backward_code(
         "first_program": "i64",
         "run": "i32",
         **KEY,
-        **map.device_grad_constants(),
+        **law.device_grad_constants(),
         "OUTPUTS": tuple(outputs),
         "KINDS": (DENSE,) * operands,
         "WIDE": False,

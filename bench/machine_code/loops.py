@@ -10,7 +10,7 @@ import torch
 
 from rsample.kernels.engines.triton import elementwise
 from rsample.kernels.engines.triton.loop_kernels import CONFIG, loop_backward_kernel, loop_forward_kernel
-from rsample.kernels.laws.map import Map
+from rsample.kernels.laws.law import Law
 from rsample.kernels.laws.rejection.noise import LoopNoise
 from rsample.kernels.stream.layout import DENSE
 
@@ -18,33 +18,33 @@ from .elementwise import KEY, TRITON_NAMES, partial_sums, pointers
 from .sass import Instruction, Sass, compile_for
 
 
-def loop_forward_code(map: Map, dtype: torch.dtype, kinds: Sequence[str], target: str = "sm_90") -> Any:
+def loop_forward_code(law: Law, dtype: torch.dtype, kinds: Sequence[str], target: str = "sm_90") -> Any:
     """The forward kernel; `kinds` are the layouts of the parameters."""
-    assert isinstance(map.noise, LoopNoise)
+    assert isinstance(law.noise, LoopNoise)
     name = TRITON_NAMES[dtype]
     arguments = {
         **pointers(("out_ptr",), [name]),
         **pointers(("a_ptr", "b_ptr", "c_ptr", "d_ptr"), [name] * len(kinds)),
         **_common(target),
-        "NOISE": map.noise.device,
-        "TRANSFORM": map.device_function("transform"),
-        **elementwise.bound_constants(map, dtype),
+        "NOISE": law.noise.device,
+        "TRANSFORM": law.device_function("transform"),
+        **elementwise.bound_constants(law, dtype),
         "KINDS": tuple(kinds),
     }
     return compile_for(loop_forward_kernel, arguments, target, CONFIG.warps)
 
 
-def loop_backward_code(map: Map, dtype: torch.dtype, outputs: Sequence[str], target: str = "sm_90") -> Any:
+def loop_backward_code(law: Law, dtype: torch.dtype, outputs: Sequence[str], target: str = "sm_90") -> Any:
     """The backward kernel for dense gradients and parameters; `outputs` as the kernel takes them."""
-    assert isinstance(map.noise, LoopNoise)
-    name, operands = TRITON_NAMES[dtype], 1 + len(map.parameters)
+    assert isinstance(law.noise, LoopNoise)
+    name, operands = TRITON_NAMES[dtype], 1 + len(law.parameters)
     stored = [{"elements": name, "sum": partial_sums(dtype), "none": None}[output] for output in outputs]
     arguments = {
         **pointers(("a_out_ptr", "b_out_ptr", "c_out_ptr", "d_out_ptr"), stored),
         **pointers(("grad_ptr", "p_ptr", "q_ptr", "r_ptr", "s_ptr"), [name] * operands),
         **_common(target),
-        "NOISE": map.noise.device,
-        "TRANSFORM_GRAD": map.device_function("transform_grad"),
+        "NOISE": law.noise.device,
+        "TRANSFORM_GRAD": law.device_function("transform_grad"),
         "OUTPUTS": tuple(outputs),
         "KINDS": (DENSE,) * operands,
     }

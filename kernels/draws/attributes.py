@@ -61,7 +61,7 @@ class AttributedDraw(Function):
             if hasattr(ctx, "like"):
                 inner.like = [_like(seen[i]) if i in seen else like for i, like in enumerate(ctx.like)]
             else:
-                first = len(saved) - len(ctx.operators.map.parameters)
+                first = len(saved) - len(ctx.operators.law.parameters)
                 for i, attribute in seen.items():
                     saved[first + i] = attribute
             inner.saved_tensors = tuple(saved)

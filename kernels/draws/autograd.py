@@ -4,7 +4,7 @@
 again, `PathwiseDrawBackward`, and what lies beyond first derivatives is put together from torch operations;
 `MovingNoise` is how noise whose law depends on parameters takes part in that.
 
-`AffineDraw` is for maps that are affine in their parameters, jointly (location-scale families, Uniform): with the noise
+`AffineDraw` is for laws that are affine in their parameters, jointly (location-scale families, Uniform): with the noise
 fixed the draw is a linear map F of the parameters. Its transpose is `AffineDrawBackward`, the transpose of that is F
 again, and the tangent of each is itself; so every order of derivative is one of two kernels, and only the key is kept
 for them.
@@ -26,13 +26,13 @@ from torch.autograd import Function
 
 from ..engines.eager.elementwise import reduced
 from ..engines.outputs import Outputs, as_tuple
-from ..laws.map import Map
+from ..laws.law import Law
 from ..laws.rejection.noise import LoopNoise
-from ..laws.standard_noise import STANDARD_MAPS, standard_loop_map, standard_pair_map
+from ..laws.standard_noise import STANDARD_LAWS, standard_loop_law, standard_pair_law
 from ..stream.noise import NoisePair, compute_dtype
 from .lean_function import LeanFunction, or_zeros, stand_ins, wants_derivative
 from .operators import Operators
-from .ops import MapOperators
+from .ops import LawOperators
 from .vmapping import vmapped_backward, vmapped_draw
 
 
@@ -81,7 +81,7 @@ class PathwiseDraw(LeanFunction):
     @staticmethod
     def keep(ctx: Any, key: Sequence[Tensor], marker: Tensor | None, params: Sequence[Tensor], output: Outputs) -> None:
         """Saves what backward needs."""
-        constants = [x for i, x in enumerate(as_tuple(output)) if i not in ctx.operators.map.cotangents]
+        constants = [x for i, x in enumerate(as_tuple(output)) if i not in ctx.operators.law.cotangents]
         ctx.mark_non_differentiable(*constants)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*key, marker, *params)
@@ -89,16 +89,16 @@ class PathwiseDraw(LeanFunction):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         operators = ctx.operators
-        key, marker, params = _split(ctx.saved_tensors, len(operators.map.parameters))
-        given = [grads[i] for i in operators.map.cotangents]
+        key, marker, params = _split(ctx.saved_tensors, len(operators.law.parameters))
+        given = [grads[i] for i in operators.law.cotangents]
         needs = tuple(ctx.needs_input_grad[-len(params) :])
         if all(g is None for g in given) or not any(needs):
             return (None,) * (5 + len(params))
         given = [_zero(ctx).expand(ctx.shape) if g is None else g for g in given]
         derivative = torch._C._are_functorch_transforms_active() or wants_derivative((*given, *params))
-        if derivative and len(operators.map.cotangents) < operators.map.outputs:
+        if derivative and len(operators.law.cotangents) < operators.law.outputs:
             sample = _constant_sample(ctx, key, marker, params)
-            vjp: Any = torch.func.vjp(lambda *params: operators.map.density.at(sample, *params), *params)[1]
+            vjp: Any = torch.func.vjp(lambda *params: operators.law.density.at(sample, *params), *params)[1]
             return None, None, None, None, None, *vjp(given[0])
         if derivative:
             computed = PathwiseDrawBackward.apply(operators, key, marker, needs, *given, *params)
@@ -109,28 +109,28 @@ class PathwiseDraw(LeanFunction):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        map = ctx.operators.map
-        key, marker, params = _split(ctx.saved_tensors, len(map.parameters))
+        law = ctx.operators.law
+        key, marker, params = _split(ctx.saved_tensors, len(law.parameters))
         tangents = tangents[-len(params) :]
-        if len(map.cotangents) < map.outputs:
+        if len(law.cotangents) < law.outputs:
             sample = _constant_sample(ctx, key, marker, params)
             tangents = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(params, tangents, strict=True))
-            return None, _push_forward(lambda *params: map.density.at(sample, *params), params, tangents)
+            return None, _push_forward(lambda *params: law.density.at(sample, *params), params, tangents)
         compute = compute_dtype(ctx.dtype)
         noise = _noise(ctx.operators, key, marker, ctx.shape, ctx.dtype, params)
         params = [p.to(compute) for p in params]
-        if map.tangent is not None:
-            return map.tangent(noise, *params, *(t.to(compute) for t in tangents)).to(ctx.dtype)
-        noise = _moving(map.noise, noise, params)
+        if law.tangent is not None:
+            return law.tangent(noise, *params, *(t.to(compute) for t in tangents)).to(ctx.dtype)
+        noise = _moving(law.noise, noise, params)
         like = noise[0] if isinstance(noise, tuple) else noise
-        outputs: list[Tensor | None] = [None] * map.outputs
-        for i in map.cotangents:
+        outputs: list[Tensor | None] = [None] * law.outputs
+        for i in law.cotangents:
             # The derivatives of output i, element by element.
-            given = [torch.full((), float(i == k), dtype=compute, device=like.device) for k in map.cotangents]
-            derivatives = zip(map.gradients(noise, *given, *params), tangents, strict=True)
+            given = [torch.full((), float(i == k), dtype=compute, device=like.device) for k in law.cotangents]
+            derivatives = zip(law.gradients(noise, *given, *params), tangents, strict=True)
             terms = [d * t.to(compute) for d, t in derivatives if t is not None]
             outputs[i] = sum(terms, start=torch.zeros_like(like)).to(ctx.dtype)
-        return tuple(outputs) if map.joint else outputs[0]
+        return tuple(outputs) if law.joint else outputs[0]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
@@ -140,14 +140,14 @@ class PathwiseDraw(LeanFunction):
 class PathwiseDrawBackward(LeanFunction):
     """The gradients that `needs` marks: apply(operators, key, marker, needs, *given, *params).
 
-    `given` are the gradients of the outputs that the map's cotangents name.
+    `given` are the gradients of the outputs that the law's cotangents name.
     """
 
     @staticmethod
     def forward(
-        operators: MapOperators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
+        operators: LawOperators, key: tuple[Tensor, ...], marker: Tensor | None, needs: Sequence[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        number = len(operators.map.cotangents)
+        number = len(operators.law.cotangents)
         return tuple(operators.backward(key, tensors[:number], tensors[number:], needs))
 
     @staticmethod
@@ -171,7 +171,7 @@ class PathwiseDrawBackward(LeanFunction):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        number = len(args[0].map.cotangents)
+        number = len(args[0].law.cotangents)
         return vmapped_backward(PathwiseDrawBackward, info, in_dims, number, *args)
 
 
@@ -357,63 +357,63 @@ def _zero(ctx: Any) -> Tensor:
 
 
 def _noise(
-    operators: MapOperators,
+    operators: LawOperators,
     key: tuple[Tensor, ...],
     marker: Tensor | None,
     shape: Sequence[int],
     dtype: torch.dtype,
     params: Sequence[Tensor],
 ) -> Any:
-    """The noise of a draw as its map takes it, of its compute dtype."""
-    kind = operators.map.noise
+    """The noise of a draw as its law takes it, of its compute dtype."""
+    kind = operators.law.noise
     compute = compute_dtype(dtype)
     if isinstance(kind, LoopNoise):
         params = [p.detach().to(compute) for p in params]
-        maps = [standard_loop_map(kind, operators.map.parameters, i) for i in range(kind.values)]
-        values = [Draw.apply(_standard(map), key, marker, tuple(shape), compute, *params) for map in maps]
+        laws = [standard_loop_law(kind, operators.law.parameters, i) for i in range(kind.values)]
+        values = [Draw.apply(_standard(law), key, marker, tuple(shape), compute, *params) for law in laws]
         return tuple(values) if len(values) > 1 else values[0]
     if isinstance(kind, NoisePair):
         like = torch.zeros((), dtype=compute, device=params[0].device)
-        maps = [standard_pair_map(kind, i) for i in range(kind.values)]
-        return tuple(Draw.apply(_standard(map), key, marker, tuple(shape), compute, like) for map in maps)
+        laws = [standard_pair_law(kind, i) for i in range(kind.values)]
+        return tuple(Draw.apply(_standard(law), key, marker, tuple(shape), compute, like) for law in laws)
     drawn = dtype if kind.native_resolution else compute
     like = torch.zeros((), dtype=drawn, device=params[0].device)
-    noise: Tensor = Draw.apply(_standard(STANDARD_MAPS[kind.name]), key, marker, tuple(shape), drawn, like)
+    noise: Tensor = Draw.apply(_standard(STANDARD_LAWS[kind.name]), key, marker, tuple(shape), drawn, like)
     return noise.to(compute)
 
 
-def operators_of(map: Map, kind: type[MapOperators] = MapOperators) -> MapOperators:
-    """A map's operators, which know the Function of its draws."""
-    operators = kind(map)
-    operators.function = AffineDraw if map.linear else PathwiseDraw if map.cotangents else Draw
+def operators_of(law: Law, kind: type[LawOperators] = LawOperators) -> LawOperators:
+    """A law's operators, which know the Function of its draws."""
+    operators = kind(law)
+    operators.function = AffineDraw if law.linear else PathwiseDraw if law.cotangents else Draw
     return operators
 
 
-_STANDARD: dict[str, MapOperators] = {}
+_STANDARD: dict[str, LawOperators] = {}
 _STANDARD_LOCK = threading.Lock()
 
 
-def _standard(map: Map) -> MapOperators:
-    """The operators of a map that draws the noise itself, by name: maps of different laws may share a noise."""
+def _standard(law: Law) -> LawOperators:
+    """The operators of a law that draws the noise itself, by name: laws of different laws may share a noise."""
     with _STANDARD_LOCK:  # an operator can be defined once
-        if map.name not in _STANDARD:
-            _STANDARD[map.name] = operators_of(map)
-        return _STANDARD[map.name]
+        if law.name not in _STANDARD:
+            _STANDARD[law.name] = operators_of(law)
+        return _STANDARD[law.name]
 
 
 def _differentiable_backward(ctx: Any) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
     """`PathwiseDrawBackward` as torch operations, and the tensors that it is a function of."""
-    map = ctx.operators.map
-    number = len(map.cotangents)
-    key, marker, tensors = _split(ctx.saved_tensors, number + len(map.parameters))
+    law = ctx.operators.law
+    number = len(law.cotangents)
+    key, marker, tensors = _split(ctx.saved_tensors, number + len(law.parameters))
     grad = tensors[0]
     compute = compute_dtype(grad.dtype)
     noise = _noise(ctx.operators, key, marker, grad.shape, grad.dtype, tensors[number:])
 
     def function(*tensors: Tensor) -> tuple[Tensor, ...]:
         given, params = tensors[:number], [p.to(compute) for p in tensors[number:]]
-        moving = _moving(map.noise, noise, params)
-        grads = map.gradients(moving, *(t.to(compute) for t in given), *params)
+        moving = _moving(law.noise, noise, params)
+        grads = law.gradients(moving, *(t.to(compute) for t in given), *params)
         return tuple(reduced(grads, tensors[number:], grad.shape, ctx.needs))
 
     return function, tensors

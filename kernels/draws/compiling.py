@@ -46,7 +46,7 @@ def _digest() -> str:
 
 
 def announce(operators: Any) -> None:
-    """Has the lowerings of a map's operators registered as soon as a compiler records a call that Inductor may get.
+    """Has the lowerings of a law's operators registered as soon as a compiler records a call that Inductor may get.
 
     Where Inductor is not loaded then, another compiler records it.
     """
@@ -64,12 +64,12 @@ def _announce(operators: Any, operator: Any) -> None:
 
 
 def prepare(operators: Any) -> None:
-    """Registers the lowerings of a map's operators, once, where Inductor is loaded and known."""
+    """Registers the lowerings of a law's operators, once, where Inductor is loaded and known."""
     if operators.fusable and not operators.is_lowered and _is_loaded() and known():
         operators.is_lowered = True
         from . import lowerings
 
-        lowerings.register(operators.map, operators.forward_op, operators.backward_op, version())
+        lowerings.register(operators.law, operators.forward_op, operators.backward_op, version())
 
 
 def prepare_reservations() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..laws.map import Map
+from ..laws.law import Law
 from ..runtime.dtensor import any_dtensor
 from ..stream.philox_key import Key
 from . import attributes as attributed
@@ -19,7 +19,7 @@ from .attributes import Attributes
 from .autograd import operators_of
 from .lean_function import wants_derivative
 from .operators import Operators, are_plain
-from .ops import MapOperators
+from .ops import LawOperators
 from .planned import PLANNED
 from .promotion import reconciled
 from .recording import record
@@ -92,34 +92,34 @@ def draw(
 
 
 class Sampler:
-    """Draws of one map. Create one per map and process: it defines the map's operators, of the type it is told.
+    """Draws of one law. Create one per law and process: it defines the law's operators, of the type it is told.
 
     Args:
-        law: how the native core knows the draws of these operators; None where it does not.
+        native: how the native core knows the draws of these operators; None where it does not.
     """
 
     def __init__(
         self,
-        map: Map,
-        operators: type[MapOperators] = MapOperators,
-        law: Callable[[MapOperators], native_core.Law] | None = None,
+        law: Law,
+        operators: type[LawOperators] = LawOperators,
+        native: Callable[[LawOperators], native_core.NativeLaw] | None = None,
     ) -> None:
-        self.map = map
-        self.operators = operators_of(map, operators)
+        self.law = law
+        self.operators = operators_of(law, operators)
         self._planned = PLANNED.get(self.operators.function)
-        # What other operators make of a map's draws the native core does not know by itself.
-        law = native_core.Law if operators is MapOperators else law
-        self._law = None if law is None else law(self.operators)
-        if map.linear and map.support is not None:
-            unbounded = replace(map, name=f"{map.name}_tangent", support=None, density=None)
+        # What other operators make of a law's draws the native core does not know by itself.
+        native = native_core.NativeLaw if operators is LawOperators else native
+        self._native = None if native is None else native(self.operators)
+        if law.linear and law.support is not None:
+            unbounded = replace(law, name=f"{law.name}_tangent", support=None, density=None)
             self.operators.tangent = Sampler(unbounded).operators
         # The draws of a sample with its log-density, pathwise and at a constant sample; None where there is no density.
         self.with_log_prob: Sampler | None = None
         self.with_score: Sampler | None = None
-        if map.density is not None and map.joint is None:
-            self.with_score = Sampler(map.with_score())
-            if map.density.reference_grad is not None:
-                self.with_log_prob = Sampler(map.with_log_prob())
+        if law.density is not None and law.joint is None:
+            self.with_score = Sampler(law.with_score())
+            if law.density.reference_grad is not None:
+                self.with_log_prob = Sampler(law.with_log_prob())
 
     def __call__(
         self,
@@ -134,7 +134,7 @@ class Sampler:
         """Draw one sample; arguments and errors are those of :func:`draw`.
 
         Returns:
-            The sample; of a joint map two tensors, the sample and its log-density.
+            The sample; of a joint law two tensors, the sample and its log-density.
         """
         is_short = key is None and generator is None and not attributes
         if is_short:
@@ -166,9 +166,9 @@ class Sampler:
 
         It is the first that a call asks: what it draws passes all checks.
         """
-        if self._law is None or torch.compiler.is_compiling():
+        if self._native is None or torch.compiler.is_compiling():
             return None
-        return self._law.draw(params, shape, differentiable)
+        return self._native.draw(params, shape, differentiable)
 
 
 def _with_attributes(params: Sequence[Tensor], attributes: Attributes | None) -> Sequence[Tensor]:

@@ -86,7 +86,7 @@ Like = Sequence[tuple[torch.Size, torch.dtype, torch.device]]
 
 
 def stand_ins(like: Like, grad: Tensor) -> list[Tensor]:
-    """Tensors with these shapes, dtypes and devices, which is all that a linear map's gradient reads.
+    """Tensors with these shapes, dtypes and devices, which is all that a linear law's gradient reads.
 
     Args:
         grad: stands in where it is such a tensor.

@@ -1,8 +1,8 @@
 """Draws as code of the kernels that Inductor generates for GPUs: fused with what makes their parameters and reads them.
 
-An operator of :class:`draws.ops.MapOperators` becomes pointwise operations on the numbers of the sample's elements, of
+An operator of :class:`draws.ops.LawOperators` becomes pointwise operations on the numbers of the sample's elements, of
 two kinds that are added to Inductor's own: `rsample_noise`, the noise of an element from key and number, and
-`rsample_apply`, a function of the map of noise and parameters. Both are calls of the device functions that our kernels
+`rsample_apply`, a function of the law of noise and parameters. Both are calls of the device functions that our kernels
 are made of, through :mod:`engines.triton.inlined`, so a fused draw has the numbers of an eager one. Sums over broadcast
 dimensions are left to Inductor.
 
@@ -32,8 +32,8 @@ from torch._inductor.virtualized import V
 from torch._inductor.virtualized import ops as operations
 
 from ..engines.triton.elementwise import bound_constants
-from ..formula.device_functions import imported
-from ..laws.map import Map
+from ..formula.device_functions import imported, inlined
+from ..laws.law import Law
 from ..stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
 from ..stream.philox_key import Key
 
@@ -46,7 +46,7 @@ _INLINED = "from rsample.kernels.engines.triton.inlined import noise_of_tile, sa
 
 
 class Applied(NamedTuple):
-    """A function of a map as generated code calls it.
+    """A function of a law as generated code calls it.
 
     Attributes:
         texts: what has to stand before the kernel.
@@ -179,11 +179,11 @@ def install() -> None:
 # -------------------------------------------------------------------------------------------------------- the lowerings
 
 
-def register(map: Map, forward_op: Any, backward_op: Any, current: str) -> None:
-    """Registers the lowerings of a map's operators; calls that were recorded with another version stay calls."""
+def register(law: Law, forward_op: Any, backward_op: Any, current: str) -> None:
+    """Registers the lowerings of a law's operators; calls that were recorded with another version stay calls."""
     for operator, lower in ((forward_op, _draw), (backward_op, _gradients)):
         if operator is not None:
-            lowered = functools.partial(_lowered, operator, functools.partial(lower, map), current)
+            lowered = functools.partial(_lowered, operator, functools.partial(lower, law), current)
             lowering.register_lowering(operator, type_promotion_kind=None)(lowered)
 
 
@@ -241,7 +241,7 @@ class _Reservation(ir.ExternKernelAlloc):  # type: ignore[misc]
 class _Numbers(NamedTuple):
     """The noise of a draw's elements."""
 
-    map: Map
+    law: Law
     key: str
     shape: Sequence[Any]
     dtype: torch.dtype
@@ -253,7 +253,7 @@ class _Numbers(NamedTuple):
             number = number * size + i
         small = V.graph.sizevars.statically_known_lt(sympy_product(self.shape), 2**31)
         at = ops.index_expr(number, torch.int32 if small else torch.int64)
-        kind = self.map.noise
+        kind = self.law.noise
         noises = (kind.first, kind.second) if isinstance(kind, NoisePair) else (kind,)
         seed, offset = ops.load_seed(self.key, 0), ops.load_seed(self.key, 1)
         found = []
@@ -265,7 +265,7 @@ class _Numbers(NamedTuple):
 
     def apply(self, name: str, texts: Sequence[str], call: str, dtype: torch.dtype, values: Sequence[Any]) -> Any:
         """A pointwise loop of a function of noise and `values`."""
-        number = self.map.noise.values
+        number = self.law.noise.values
         name = f"{name} {dtype}"
         _APPLIED[name] = Applied(tuple(texts), call, number, dtype)
         loaders = [x.make_loader() for x in values]
@@ -283,7 +283,7 @@ def sympy_product(sizes: Sequence[Any]) -> Any:
 
 
 def _numbers(
-    map: Map, key: Sequence[Any], tensors: Sequence[Any], shape: Sequence[Any], dtype: torch.dtype
+    law: Law, key: Sequence[Any], tensors: Sequence[Any], shape: Sequence[Any], dtype: torch.dtype
 ) -> _Numbers | None:
     """The noise of a draw, or None where generated code cannot make it."""
     device = tensors[0].get_device_or_error()
@@ -297,7 +297,7 @@ def _numbers(
         or any(t.get_device_or_error() != device for t in (*key, *tensors))
     ):
         return None
-    return _Numbers(map, _buffer(key[0]), [sympy.sympify(s) for s in shape], dtype)
+    return _Numbers(law, _buffer(key[0]), [sympy.sympify(s) for s in shape], dtype)
 
 
 def _buffer(key: Any) -> str:
@@ -309,57 +309,56 @@ def _buffer(key: Any) -> str:
     return name
 
 
-def _draw(map: Map, key: Sequence[Any], *args: Any) -> Any:
+def _draw(law: Law, key: Sequence[Any], *args: Any) -> Any:
     """What a forward operator becomes."""
     *params, shape, dtype = args
-    numbers = _numbers(map, key, params, shape, dtype)
+    numbers = _numbers(law, key, params, shape, dtype)
     if numbers is None:
         return None
     params = [lowering.expand(p, list(shape)) for p in params]
-    bounds = bound_constants(map, dtype)
-    transform, text = map.device_text("transform")
-    texts, end, end_text = [text], "None", map.end_text(dtype)
-    if end_text is not None:
-        end, text = end_text
-        texts.append(text)
-    limits = f"{bounds['LOWER']!r}, {bounds['UPPER']!r}, {end}"
+    bounds = bound_constants(law, dtype)
+    transform, end = law.definition("transform"), law.definition_of_end(dtype)
+    texts = [inlined(*definition) for definition in (transform, end) if definition is not None]
+    limits = f"{bounds['LOWER']!r}, {bounds['UPPER']!r}, {None if end is None else end.name}"
     rest = f"{_triton_type(dtype)}, {{}}, {_hardware()})"
-    drawn = [numbers.apply(map.name, texts, f"sample({{}}, {{}}, {transform}, {limits}, {rest}", dtype, params)]
-    if map.joint:
-        density, text = map.device_text("log_prob")
+    drawn = [numbers.apply(law.name, texts, f"sample({{}}, {{}}, {transform.name}, {limits}, {rest}", dtype, params)]
+    if law.joint:
+        density = law.definition("log_prob")
         drawn.append(
-            numbers.apply(f"{map.name} log_prob", [text], f"log_prob({{}}, {{}}, {density}, {rest}", dtype, params)
+            numbers.apply(
+                f"{law.name} log_prob",
+                [inlined(*density)],
+                f"log_prob({{}}, {{}}, {density.name}, {rest}",
+                dtype,
+                params,
+            )
         )
     # Noise is dear: it is made once for all that reads a sample, in the kernel of those that can be fused with it.
     for x in drawn:
         x.realize()
-    return tuple(drawn) if map.joint else drawn[0]
+    return tuple(drawn) if law.joint else drawn[0]
 
 
-def _gradients(map: Map, key: Sequence[Any], *args: Any) -> Any:
+def _gradients(law: Law, key: Sequence[Any], *args: Any) -> Any:
     """What a backward operator becomes."""
-    number = len(map.cotangents)
+    number = len(law.cotangents)
     given, params, needs = args[:number], args[number:-1], args[-1]
     shape, dtype = list(given[0].get_size()), given[0].get_dtype()
-    numbers = _numbers(map, key, (*given, *params), shape, dtype)
+    numbers = _numbers(law, key, (*given, *params), shape, dtype)
     axes = [_summed(shape, list(p.get_size())) for p in params]
     if numbers is None or any(needed and of is None for needed, of in zip(needs, axes, strict=True)):
         return None
-    # An affine map's gradient does not depend on the parameters.
-    values = [*given] if map.linear else [*given, *(lowering.expand(p, shape) for p in params)]
-    names, texts = ["None", "None"], []
-    if map.joint != "score":
-        names[0], text = map.device_text("transform_grad")
-        texts.append(text)
-    if map.joint:
-        names[1], text = map.device_text("score" if map.joint == "score" else "log_prob_grad")
-        texts.append(text)
+    # An affine law's gradient does not depend on the parameters.
+    values = [*given] if law.linear else [*given, *(lowering.expand(p, shape) for p in params)]
+    definitions = [what and law.definition(what) for what in law.gradient_formulas]
+    names = ", ".join(definition.name if definition else "None" for definition in definitions)
+    texts = [inlined(*definition) for definition in definitions if definition]
     grads = []
     for j, (p, needed, of) in enumerate(zip(params, needs, axes, strict=True)):
         if not needed:
             continue
-        call = f"gradient({{}}, {{}}, {', '.join(names)}, {map.affine}, {j}, {_hardware()})"
-        grad = numbers.apply(f"{map.name} gradient {j}", texts, call, compute_dtype(dtype), values)
+        call = f"gradient({{}}, {{}}, {names}, {law.affine}, {j}, {_hardware()})"
+        grad = numbers.apply(f"{law.name} gradient {j}", texts, call, compute_dtype(dtype), values)
         if of:
             grad = lowering.lowerings[torch.ops.aten.sum.dim_IntList](grad, of, True)
         grad = lowering.to_dtype(lowering.view(grad, list(p.get_size())), p.get_dtype())

@@ -35,7 +35,7 @@ from ..runtime import backend
 from ..runtime.language import HAS_TRITON, triton
 from . import keys, plans
 from .lean_function import stand_ins
-from .ops import MapOperators, kernels_of
+from .ops import LawOperators, kernels_of
 from .plans import TritonDraw
 from .rows.autograd import COPIED
 
@@ -46,10 +46,10 @@ _NAME = "rsample_native_core"
 _SOURCE = Path(__file__).with_name("native") / "core.cpp"
 
 
-class Law:
-    """A map as the core knows it."""
+class NativeLaw:
+    """A law as the core knows it."""
 
-    def __init__(self, operators: MapOperators) -> None:
+    def __init__(self, operators: LawOperators) -> None:
         self.operators = operators
         self._handle: int | None = None
 
@@ -68,23 +68,23 @@ class Law:
         return CORE.draw(handle, params, shape, differentiable)
 
     def _introduced(self) -> int:
-        map = self.operators.map
+        law = self.operators.law
         # As compiled.bounds has them, but without a tensor: a mode may see what is made here.
         bounds = [
-            () if map.support is None else (*map.support.limits(dtype), map.support.step(dtype))
+            () if law.support is None else (*law.support.limits(dtype), law.support.step(dtype))
             for dtype in (torch.float32, torch.float64)
         ]
-        location = -1 if map.location is None else map.parameters.index(map.location)
-        elements = tuple(map.noise.elements_per_block(t) for t in (torch.bfloat16, torch.float32, torch.float64))
-        name = "".join(map.name.title().split("_")) + "DrawBackward"
+        location = -1 if law.location is None else law.parameters.index(law.location)
+        elements = tuple(law.noise.elements_per_block(t) for t in (torch.bfloat16, torch.float32, torch.float64))
+        name = "".join(law.name.title().split("_")) + "DrawBackward"
         handle: int = CORE.law(
-            self, name, len(map.parameters), map.outputs, map.cotangents, location, map.linear, elements, *bounds
+            self, name, len(law.parameters), law.outputs, law.cotangents, location, law.linear, elements, *bounds
         )
         return handle
 
     def _learn_engine(self, handle: int, dtype: torch.dtype, numel: int) -> None:
         """Tells the core what runs draws of so many numbers on the CPU."""
-        functions = compiled.functions(self.operators.map, dtype, numel)
+        functions = compiled.functions(self.operators.law, dtype, numel)
         given = (None, None) if functions is None else functions
         numbers = [number for function in given for number in addresses(function)]
         CORE.learn(handle, dtype == torch.float64, numel >= compiled.INTERPRETED_NUMEL, *numbers)
@@ -114,12 +114,12 @@ class Law:
         Args:
             words: seed and offset as signed integers, on the CPU.
             grads: of the outputs.
-            params: those of a map that is not linear in them.
+            params: those of a law that is not linear in them.
             sizes: the parameters' shapes.
             teaches: whether nobody watches and the core could do it, had it seen a launch of the kind.
         """
-        map = self.operators.map
-        given = [grads[i] for i in map.cotangents]
+        law = self.operators.law
+        given = [grads[i] for i in law.cotangents]
         defined = [g for g in given if g is not None]
         some = defined[0]
         key: tuple[Tensor, ...] = (words.view(torch.uint64),)
@@ -145,10 +145,10 @@ class Law:
         self, key: Sequence[Tensor], given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor]:
         """The gradients that `needs` marks, by a launch on a GPU that the core then knows."""
-        map = self.operators.map
-        grads, outputs, launched = kernels_of(map).launched_backward(map, key, given, params, needs)
+        law = self.operators.law
+        grads, outputs, launched = kernels_of(law).launched_backward(law, key, given, params, needs)
         if launched is not None:
-            operands = given if map.linear else (*given, *params)
+            operands = given if law.linear else (*given, *params)
             sizes = [tuple(p.shape) for p in params]
             CORE.learn_launch(self._handle, operands, needs, sizes, *parts(launched, given[0].device), outputs)
         return grads

@@ -42,12 +42,12 @@ class Plan(NamedTuple):
     backend: str | None
 
 
-# Kinds of draws that one map keeps: more than a program has that does not draw another shape each time.
+# Kinds of draws that one law keeps: more than a program has that does not draw another shape each time.
 MOST = 512
 
 
 class Plans:
-    """The plans of one map's draws."""
+    """The plans of one law's draws."""
 
     def __init__(self, planner: Planner, elements_per_block: Callable[[torch.dtype], int]) -> None:
         self._planner, self._per_block = planner, elements_per_block

@@ -56,11 +56,7 @@ class RowLoops:
             return None
         if backend_for(first.device, first.numel(), tensors) != "compiled":
             return None
-        if dtype not in self._built:
-            with cpp.BUILDING:
-                if dtype not in self._built:
-                    self._built[dtype] = self._build(dtype)
-        functions = self._built[dtype]
+        functions = cpp.once(self._built, dtype, self._build, dtype)
         return None if functions is None else functools.partial(_run, functions)
 
     def _source(self, dtype: torch.dtype) -> str:

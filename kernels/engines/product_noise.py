@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from ..runtime.hugepages import empty
-from ..stream.noise import NORMAL, compute_dtype, elements_per_block
-from ..stream.philox import philox_blocks
+from ..stream.noise import NORMAL, compute_dtype
 from .cpu import product_library as library
-from .eager.elementwise import eager_noise
-
-# Philox blocks made at a time: the words of one are 64-bit integers in some twenty temporaries.
-CHUNK = 2**14
+from .eager.elementwise import eager_noise, noise
 
 
 def normal_noise(
@@ -37,19 +33,5 @@ def normal_noise(
         built.stream_normal(out.data_ptr(), out.numel(), seed, offset, stream)
         return out
     if stream != 0:
-        return stream_noise(key.to(like.device), shape, dtype, stream)
+        return noise(NORMAL, key.to(like.device).view(torch.int64), math.prod(shape), dtype, stream).view(*shape)
     return eager_noise(NORMAL, key, shape, compute, like)
-
-
-def stream_noise(key: Tensor, shape: Sequence[int], dtype: torch.dtype, stream: int) -> Tensor:
-    """Standard normal noise from the blocks with counter word 3 = `stream`, as torch code."""
-    seed, offset = key.view(torch.int64)
-    numel = math.prod(shape)
-    out = torch.empty(numel, dtype=compute_dtype(dtype), device=key.device)
-    per_block = elements_per_block(dtype)
-    for first in range(0, -(-numel // per_block), CHUNK):
-        part = out[first * per_block : (first + CHUNK) * per_block]
-        block = offset + first + torch.arange(-(-part.numel() // per_block), device=key.device)
-        noise = torch.stack(NORMAL.from_words(philox_blocks(seed, block, c3=stream), dtype), -1)
-        part.copy_(noise.view(-1)[: part.numel()])
-    return out.view(torch.Size(shape))

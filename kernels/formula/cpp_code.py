@@ -11,10 +11,10 @@ from .trace import LOADED, Choice, Function, Operation
 
 
 def printed(name: str, function: Function, parameters_at: int = 0) -> str:
-    """A C++ type `name`, a map for the loop of elementwise.h.
+    """A C++ type `name`, a formula for the loop of elementwise.h.
 
     Args:
-        parameters_at: the number of the input that is the map's first parameter.
+        parameters_at: the number of the input that is the law's first parameter.
     """
     if function.choice is None:
         return _struct(f"{name}_steps", function) + f"using {name} = rsample::Printed<{parameters_at}, {name}_steps>;\n"

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,6 +27,16 @@ from .trace import Function, Operation, flattened, traced, with_cotangents
 
 # The functions of devicemath.py that are called.
 _FUNCTIONS = set(re.findall(r"(?<![.\w])(\w+)\(", " ".join(o.device for o in OPERATIONS.values() if o.device)))
+
+
+class Definition(NamedTuple):
+    """What a Triton function is made of, the arguments of `device_function`."""
+
+    name: str
+    reference: Callable[..., Any]
+    arguments: tuple[str, ...]
+    read: int | None = None
+    values: int = 1
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """A formula as a list of operations, by running its torch code on symbols.
 
-The reference of a map is straight-line elementwise torch code, so calling it with a `Symbol` for every tensor visits
+The reference of a law is straight-line elementwise torch code, so calling it with a `Symbol` for every tensor visits
 each operation once.
 """
 
@@ -90,7 +90,7 @@ class Trace:
             return value.step
         if isinstance(value, (bool, int, float)):
             return float(value)
-        raise NotImplementedError(f"a map may use its noise, its parameters and numbers; got {value!r}")
+        raise NotImplementedError(f"a formula may use its noise, its parameters and numbers; got {value!r}")
 
     def apply(self, name: str, args: Sequence[Any], **kwargs: Any) -> Any:
         name = _SAME.get(name, name)
@@ -110,7 +110,7 @@ class Trace:
     ) -> tuple[Symbol, ...]:
         """What :func:`formula.cases.by_case` gives of functions and operands, and of all masks but the last."""
         if self.choice is not None:
-            raise NotImplementedError("a map may choose between cases once")
+            raise NotImplementedError("a formula may choose between cases once")
         code: Any = float(len(masks))
         for i, mask in reversed(list(enumerate(masks))):
             code = self.apply("where", (mask, float(i), code))
@@ -123,7 +123,7 @@ class Trace:
             return symbol
         if symbol.dtype == torch.bool and dtype == self.dtype:
             return self.symbol("where", (symbol.step, 1.0, 0.0), dtype)
-        raise NotImplementedError(f"no conversion from {symbol.dtype} to {dtype} inside a map")
+        raise NotImplementedError(f"no conversion from {symbol.dtype} to {dtype} inside a formula")
 
 
 class Choice(NamedTuple):

@@ -1,4 +1,4 @@
-"""One file a distribution: the map of its draw, as torch code and as device functions."""
+"""One file a distribution: the law of its draw, as torch code of which all else is made."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .map import Map
+    from .law import Law
 
 
-def known_maps() -> dict[str, Map]:
-    """The maps that the files here hold, by their names, in alphabetical order."""
-    from .map import Map
+def known_laws() -> dict[str, Law]:
+    """The laws that the files here hold, by their names, in alphabetical order."""
+    from .law import Law
 
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    found = {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Map)}
+    found = {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Law)}
     return dict(sorted(found.items()))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..formula.special import uniforms
 from ..stream.noise import CENTERED
-from .map import Density, Map
+from .law import Density, Law
 from .support import Support
 
 
@@ -44,7 +44,7 @@ def asymmetric_laplace_log_prob(x: Tensor, loc: Tensor, scale: Tensor, asymmetry
     return -e - torch.log(scale) - torch.log(asymmetry + 1 / asymmetry)
 
 
-ASYMMETRIC_LAPLACE_MAP = Map(
+ASYMMETRIC_LAPLACE_LAW = Law(
     name="asymmetric_laplace",
     parameters=("loc", "scale", "asymmetry"),
     noise=CENTERED,

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..formula.special import log_chances
 from ..stream.noise import UNIFORM
-from .map import Density, Map
+from .law import Density, Law
 
 
 def bernoulli_probs_reference(u: Tensor, probs: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ BERNOULLI_PROBS_DENSITY = Density(
     reference=bernoulli_probs_log_prob_reference,
     reference_score=bernoulli_probs_reference_score,
 )
-BERNOULLI_PROBS_MAP = Map(
+BERNOULLI_PROBS_LAW = Law(
     name="bernoulli_probs",
     parameters=("probs",),
     noise=UNIFORM,
@@ -71,7 +71,7 @@ BERNOULLI_LOGITS_DENSITY = Density(
     reference=bernoulli_logits_log_prob_reference,
     reference_score=bernoulli_logits_reference_score,
 )
-BERNOULLI_LOGITS_MAP = Map(
+BERNOULLI_LOGITS_LAW = Law(
     name="bernoulli_logits",
     parameters=("logits",),
     noise=UNIFORM,

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from .bernoulli import (
     BERNOULLI_LOGITS_DENSITY,
-    BERNOULLI_LOGITS_MAP,
+    BERNOULLI_LOGITS_LAW,
     BERNOULLI_PROBS_DENSITY,
-    BERNOULLI_PROBS_MAP,
+    BERNOULLI_PROBS_LAW,
     bernoulli_logits_reference,
     bernoulli_probs_reference,
 )
@@ -42,8 +42,8 @@ def straight_through_logits_log_prob_reference_grad(u: Tensor, grad: Tensor, log
     return (grad * (x - p) + logits * straight_through_logits_reference_grad(u, grad, logits)[0],)
 
 
-BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP = replace(
-    BERNOULLI_PROBS_MAP,
+BERNOULLI_STRAIGHT_THROUGH_PROBS_LAW = replace(
+    BERNOULLI_PROBS_LAW,
     name="bernoulli_straight_through_probs",
     reference_grad=straight_through_probs_reference_grad,
     density=replace(
@@ -51,8 +51,8 @@ BERNOULLI_STRAIGHT_THROUGH_PROBS_MAP = replace(
         reference_grad=straight_through_probs_log_prob_reference_grad,
     ),
 )
-BERNOULLI_STRAIGHT_THROUGH_LOGITS_MAP = replace(
-    BERNOULLI_LOGITS_MAP,
+BERNOULLI_STRAIGHT_THROUGH_LOGITS_LAW = replace(
+    BERNOULLI_LOGITS_LAW,
     name="bernoulli_straight_through_logits",
     reference_grad=straight_through_logits_reference_grad,
     density=replace(

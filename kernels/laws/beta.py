@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.beta_gradient import beta_gradients, beta_range
 from .rejection.gamma import GAMMA, floored
 from .rejection.law import Part, first_of, noise_of, second_of
@@ -77,7 +77,7 @@ def beta_reference_grad(
     return weighted * of_first, -weighted * of_second
 
 
-BETA_MAP = Map(
+BETA_LAW = Law(
     name="beta",
     parameters=("concentration1", "concentration0"),
     noise=noise_of("two_gammas", 2, Part(GAMMA, first_of), Part(GAMMA, second_of, stream=2), values=4, slopes=_slopes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.binomial import BINOMIAL, rarer_of_logits, rarer_of_probs
 from .rejection.law import Part, noise_of
 from .support import FINITE
@@ -22,14 +22,14 @@ def binomial_logits_reference(count: Tensor, total_count: Tensor, logits: Tensor
     return torch.where(logits > 0, total_count - count, count)
 
 
-BINOMIAL_PROBS_MAP = Map(
+BINOMIAL_PROBS_LAW = Law(
     name="binomial_probs",
     parameters=("total_count", "probs"),
     noise=noise_of("binomial_probs", 2, _PROBS, values=1),
     reference=binomial_probs_reference,
     support=FINITE,
 )
-BINOMIAL_LOGITS_MAP = Map(
+BINOMIAL_LOGITS_LAW = Law(
     name="binomial_logits",
     parameters=("total_count", "logits"),
     noise=noise_of("binomial_logits", 2, _LOGITS, values=1),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..formula.special import cotangent, log1p_of_square
 from ..stream.noise import CENTERED
-from .location_scale import Standard, location_scale_map, scale_map
+from .location_scale import Standard, location_scale_law, scale_law
 from .support import HALF_LINE, REAL_LINE
 
 
@@ -49,7 +49,7 @@ def half_cauchy_log_prob(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(x < 0, -math.inf, -math.log(math.pi / 2) - torch.log(scale) - log1p_of_square(x / scale))
 
 
-CAUCHY_MAP = location_scale_map(
+CAUCHY_LAW = location_scale_law(
     "cauchy",
     Standard(
         noise=CENTERED,
@@ -76,7 +76,7 @@ def standard_half_cauchy_slope(t: Tensor) -> Tensor:
     return -torch.abs(standard_cauchy_slope(t))
 
 
-HALF_CAUCHY_MAP = scale_map(
+HALF_CAUCHY_LAW = scale_law(
     "half_cauchy",
     Standard(
         noise=CENTERED,

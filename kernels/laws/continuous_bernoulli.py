@@ -18,7 +18,7 @@ from torch import Tensor
 from ..formula.polynomial import polynomial
 from ..formula.special import uniforms
 from ..stream.noise import CENTERED
-from .map import Density, Map
+from .law import Density, Law
 from .support import UNIT_INTERVAL
 
 # Beyond this |l| the nearer end alone decides, to the precision of float64: exp(-80) is 2e-35, and u is never so small.
@@ -228,7 +228,7 @@ def _of_probs(function: Callable[..., tuple[Tensor]]) -> Callable[..., tuple[Ten
     return gradient
 
 
-CONTINUOUS_BERNOULLI_LOGITS_MAP = Map(
+CONTINUOUS_BERNOULLI_LOGITS_LAW = Law(
     name="continuous_bernoulli_logits",
     parameters=("logits",),
     noise=CENTERED,
@@ -244,7 +244,7 @@ CONTINUOUS_BERNOULLI_LOGITS_MAP = Map(
         score=_from_logits_device_score,
     ),
 )
-CONTINUOUS_BERNOULLI_PROBS_MAP = Map(
+CONTINUOUS_BERNOULLI_PROBS_LAW = Law(
     name="continuous_bernoulli_probs",
     parameters=("probs",),
     noise=CENTERED,

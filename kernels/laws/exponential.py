@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import COARSE_EXPONENTIAL
-from .map import Density, Map
+from .law import Density, Law
 from .support import Support
 
 
@@ -24,7 +24,7 @@ def exponential_reference_score(x: Tensor, grad: Tensor, rate: Tensor) -> tuple[
     return (grad * (1 - x) / rate,)
 
 
-EXPONENTIAL_MAP = Map(
+EXPONENTIAL_LAW = Law(
     name="exponential",
     parameters=("rate",),
     noise=COARSE_EXPONENTIAL,

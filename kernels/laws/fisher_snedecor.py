@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.gamma import GAMMA
 from .rejection.gamma_gradient import quotient_gradient, ratio_slope
 from .rejection.law import Part, noise_of
@@ -41,7 +41,7 @@ def fisher_snedecor_reference_grad(noise: Noise, grad: Tensor, df1: Tensor, df2:
     )
 
 
-FISHER_SNEDECOR_MAP = Map(
+FISHER_SNEDECOR_LAW = Law(
     name="fisher_snedecor",
     parameters=("df1", "df2"),
     noise=noise_of("two_half_gammas", 2, _FIRST, _SECOND, values=4, slopes=_slopes),

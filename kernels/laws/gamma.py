@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.gamma import GAMMA, floored
 from .rejection.gamma_gradient import gamma_gradient, ratio_slope
 from .rejection.law import Part, first_of, noise_of
@@ -57,7 +57,7 @@ def inverse_gamma_reference_grad(
     return -weighted * gamma_gradient(*noise, concentration), weighted / rate
 
 
-GAMMA_MAP = Map(
+GAMMA_LAW = Law(
     name="gamma",
     parameters=("concentration", "rate"),
     noise=NOISE,
@@ -66,7 +66,7 @@ GAMMA_MAP = Map(
     support=POSITIVE,
     transform=_device_sample,
 )
-INVERSE_GAMMA_MAP = Map(
+INVERSE_GAMMA_LAW = Law(
     name="inverse_gamma",
     parameters=("concentration", "rate"),
     noise=NOISE,

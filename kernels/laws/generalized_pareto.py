@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..formula.polynomial import polynomial
 from ..stream.noise import EXPONENTIAL
-from .map import Density, Map
+from .law import Density, Law
 from .support import End, Support, below
 
 # Where c is nearer to 0 than this, c E is beside 1 nothing that float64 holds.
@@ -80,7 +80,8 @@ def _device_sample(x: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor)
 def generalized_pareto_reference_grad(
     x: Tensor, grad: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    # Derived, terms cancel next to a concentration of 0: in float32 4e-4 of the gradient at 1e-3.
+    # Derived, terms cancel next to a concentration of 0: in float32 4e-4 of the gradient at 1e-3. Derived of a formula
+    # with `_growth`, which is as exact as this, it has a sixth more instructions.
     s = concentration * x
     unit = grad * x
     # In an order that neither overflows nor underflows before the product does.
@@ -128,7 +129,7 @@ def generalized_pareto_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor, concen
     return (1 + concentration) * survival - torch.log(scale)
 
 
-GENERALIZED_PARETO_MAP = Map(
+GENERALIZED_PARETO_LAW = Law(
     name="generalized_pareto",
     parameters=("loc", "scale", "concentration"),
     noise=EXPONENTIAL,

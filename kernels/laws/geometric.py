@@ -17,7 +17,7 @@ from ..formula.devicemath import log2, negative
 from ..formula.special import log_chances, log_chances_of_logits
 from ..runtime.language import tl, triton
 from ..stream.noise import EXPONENTIAL, open_unit_device
-from .map import Density, Map
+from .law import Density, Law
 from .support import HALF_LINE
 
 # A rate from logits is greater by this, so that no sample overflows; more changes no other rate.
@@ -145,7 +145,7 @@ def _device_logits_log_mass(failures: Tensor, logits: Tensor) -> Tensor:
     return torch.where(logits < 0, logits, 0.0) - softplus - torch.where(failures > 0, failures * rate, 0.0)
 
 
-def _map(
+def _law(
     parameter: str,
     at: Callable[..., Tensor],
     sample: Callable[..., Tensor],
@@ -153,8 +153,8 @@ def _map(
     score: Callable[..., tuple[Tensor]],
     device_sample: Callable[..., Tensor],
     device_log_mass: Callable[..., Tensor],
-) -> Map:
-    return Map(
+) -> Law:
+    return Law(
         name=f"geometric_{parameter}",
         parameters=(parameter,),
         noise=replace(EXPONENTIAL, device=_noise_device),
@@ -172,7 +172,7 @@ def _map(
     )
 
 
-GEOMETRIC_PROBS_MAP = _map(
+GEOMETRIC_PROBS_LAW = _law(
     "probs",
     geometric_probs_log_prob,
     _probs_sample,
@@ -181,7 +181,7 @@ GEOMETRIC_PROBS_MAP = _map(
     _device_probs_sample,
     _probs_log_mass,
 )
-GEOMETRIC_LOGITS_MAP = _map(
+GEOMETRIC_LOGITS_LAW = _law(
     "logits",
     geometric_logits_log_prob,
     _logits_sample,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import COARSE_EXPONENTIAL
-from .location_scale import Standard, location_scale_map
+from .location_scale import Standard, location_scale_law
 from .support import REAL_LINE
 
 
@@ -29,7 +29,7 @@ def gumbel_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return torch.clamp(y, max=greatest) - torch.exp(y) - torch.log(scale)
 
 
-GUMBEL_MAP = location_scale_map(
+GUMBEL_LAW = location_scale_law(
     "gumbel",
     Standard(
         noise=COARSE_EXPONENTIAL,

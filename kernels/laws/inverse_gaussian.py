@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..formula.polynomial import polynomial
 from ..stream.noise import CENTERED, NORMAL, NoisePair
-from .map import Map
+from .law import Law
 from .normal import HALF_LOG_2_PI
 from .normal_tail import scaled_tail
 from .support import POSITIVE
@@ -87,7 +87,7 @@ def inverse_gaussian_cdf(x: Tensor, loc: Tensor, concentration: Tensor) -> Tenso
     return torch.special.ndtr(a) + scaled_tail(b) * torch.exp(-0.5 * a * a)
 
 
-INVERSE_GAUSSIAN_MAP = Map(
+INVERSE_GAUSSIAN_LAW = Law(
     name="inverse_gaussian",
     parameters=("loc", "concentration"),
     noise=NoisePair(NORMAL, CENTERED, _slopes),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..formula.special import log1p_of_square
 from ..stream.noise import NORMAL
-from .map import Density, Map
+from .law import Density, Law
 from .normal import HALF_LOG_2_PI
 from .support import Support
 
@@ -33,7 +33,7 @@ def johnson_su_log_prob(x: Tensor, skewness: Tensor, tailweight: Tensor, loc: Te
     return torch.log(tailweight) - torch.log(scale) - HALF_LOG_2_PI - 0.5 * z * z - 0.5 * log1p_of_square(u)
 
 
-JOHNSON_SU_MAP = Map(
+JOHNSON_SU_LAW = Law(
     name="johnson_su",
     parameters=("skewness", "tailweight", "loc", "scale"),
     noise=NORMAL,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import EXPONENTIAL
-from .map import Density, Map
+from .law import Density, Law
 from .support import UNIT_INTERVAL
 
 
@@ -81,7 +81,7 @@ def kumaraswamy_icdf(u: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (-torch.expm1(torch.log1p(-u) / b)) ** (1 / a)
 
 
-KUMARASWAMY_MAP = Map(
+KUMARASWAMY_LAW = Law(
     name="kumaraswamy",
     parameters=("concentration1", "concentration0"),
     noise=EXPONENTIAL,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import CENTERED
-from .location_scale import Standard, location_scale_map
+from .location_scale import Standard, location_scale_law
 from .support import REAL_LINE
 
 
@@ -24,7 +24,7 @@ def standard_laplace_slope(t: Tensor) -> Tensor:
     return torch.where(t > 0, -1.0, 1.0).to(t.dtype)
 
 
-LAPLACE_MAP = location_scale_map(
+LAPLACE_LAW = location_scale_law(
     "laplace",
     Standard(
         noise=CENTERED,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import Noise
-from .map import Density, Map
+from .law import Density, Law
 from .support import Support
 
 
@@ -32,19 +32,19 @@ class Standard:
     device_log_density: Callable[[Tensor], Tensor] | None = None
 
 
-def location_scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Map:
-    """The map loc + scale * e; its log-density is log f(e) - log(scale), and `at(sample, loc, scale)`."""
-    return _map(name, ("loc", "scale"), standard, at, support)
+def location_scale_law(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Law:
+    """The law loc + scale * e; its log-density is log f(e) - log(scale), and `at(sample, loc, scale)`."""
+    return _law(name, ("loc", "scale"), standard, at, support)
 
 
-def scale_map(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Map:
-    """The map scale * e; its log-density is log f(e) - log(scale), and `at(sample, scale)`."""
-    return _map(name, ("scale",), standard, at, support)
+def scale_law(name: str, standard: Standard, at: Callable[..., Tensor], support: Support | None = None) -> Law:
+    """The law scale * e; its log-density is log f(e) - log(scale), and `at(sample, scale)`."""
+    return _law(name, ("scale",), standard, at, support)
 
 
-def _map(
+def _law(
     name: str, parameters: tuple[str, ...], standard: Standard, at: Callable[..., Tensor], support: Support | None
-) -> Map:
+) -> Law:
     def reference(noise: Tensor, *params: Tensor) -> Tensor:
         *loc, scale = params
         e = standard.reference(noise)
@@ -60,7 +60,7 @@ def _map(
     def log_prob_of(log_density: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
         return lambda noise, *params: log_density(noise) - torch.log(params[-1])
 
-    return Map(
+    return Law(
         name=name,
         parameters=parameters,
         noise=standard.noise,

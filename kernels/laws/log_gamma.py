@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.gamma import GAMMA, floored
 from .rejection.law import Part, first_of, noise_of
 
@@ -17,7 +17,7 @@ def log_gamma_reference(noise: Noise, concentration: Tensor) -> Tensor:
     return torch.log(floored(concentration) * noise[0]) + noise[1]
 
 
-LOG_GAMMA_MAP = Map(
+LOG_GAMMA_LAW = Law(
     name="log_gamma",
     parameters=("concentration",),
     noise=noise_of("gamma", 1, Part(GAMMA, first_of), values=2),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import NORMAL
-from .map import Density, Map
+from .law import Density, Law
 from .normal import HALF_LOG_2_PI, normal_log_prob
 from .support import POSITIVE
 
@@ -29,7 +29,7 @@ def log_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return normal_log_prob(y, loc, scale) - y
 
 
-LOG_NORMAL_MAP = Map(
+LOG_NORMAL_LAW = Law(
     name="log_normal",
     parameters=("loc", "scale"),
     noise=NORMAL,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import CENTERED
-from .location_scale import Standard, location_scale_map
+from .location_scale import Standard, location_scale_law
 from .support import REAL_LINE
 
 
@@ -40,7 +40,7 @@ def logistic_cdf(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return torch.sigmoid((x - loc) / scale)
 
 
-LOGISTIC_MAP = location_scale_map(
+LOGISTIC_LAW = location_scale_law(
     "logistic",
     Standard(
         noise=CENTERED,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.gamma import GAMMA
 from .rejection.law import Part, first_of, noise_of
 from .rejection.noise import LoopNoise
@@ -40,14 +40,14 @@ def negative_binomial_reference(count: Tensor, total_count: Tensor, chances: Ten
     return count
 
 
-NEGATIVE_BINOMIAL_PROBS_MAP = Map(
+NEGATIVE_BINOMIAL_PROBS_LAW = Law(
     name="negative_binomial_probs",
     parameters=("total_count", "probs"),
     noise=_noise("negative_binomial_probs", probs_scaled_odds),
     reference=negative_binomial_reference,
     support=FINITE,
 )
-NEGATIVE_BINOMIAL_LOGITS_MAP = Map(
+NEGATIVE_BINOMIAL_LOGITS_LAW = Law(
     name="negative_binomial_logits",
     parameters=("total_count", "logits"),
     noise=_noise("negative_binomial_logits", logits_scaled_odds),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import NORMAL
-from .location_scale import Standard, location_scale_map, scale_map
+from .location_scale import Standard, location_scale_law, scale_law
 from .support import HALF_LINE
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
@@ -38,7 +38,7 @@ def half_normal_log_prob(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(x < 0, -math.inf, -0.5 * z * z - torch.log(scale) + HALF_LOG_2_OVER_PI)
 
 
-NORMAL_MAP = location_scale_map(
+NORMAL_LAW = location_scale_law(
     "normal",
     Standard(
         noise=NORMAL,
@@ -62,7 +62,7 @@ def standard_half_normal_slope(eps: Tensor) -> Tensor:
     return -torch.abs(eps)
 
 
-HALF_NORMAL_MAP = scale_map(
+HALF_NORMAL_LAW = scale_law(
     "half_normal",
     Standard(
         noise=NORMAL,

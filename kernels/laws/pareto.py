@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import COARSE_EXPONENTIAL
-from .map import Density, Map
+from .law import Density, Law
 from .support import Support
 
 
@@ -38,7 +38,7 @@ def pareto_reference_score(x: Tensor, grad: Tensor, scale: Tensor, alpha: Tensor
     return grad * alpha / scale, grad * (1 - x) / alpha
 
 
-PARETO_MAP = Map(
+PARETO_LAW = Law(
     name="pareto",
     parameters=("scale", "alpha"),
     noise=COARSE_EXPONENTIAL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .map import Map
+from .law import Law
 from .rejection.law import Part, first_of, noise_of
 from .rejection.poisson import POISSON
 from .support import FINITE
@@ -14,7 +14,7 @@ def poisson_reference(count: Tensor, rate: Tensor) -> Tensor:
     return count
 
 
-POISSON_MAP = Map(
+POISSON_LAW = Law(
     name="poisson",
     parameters=("rate",),
     noise=noise_of("poisson", 1, Part(POISSON, first_of), values=1),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import EXPONENTIAL
-from .location_scale import Standard, scale_map
+from .location_scale import Standard, scale_law
 from .support import POSITIVE
 
 
@@ -18,7 +18,7 @@ def rayleigh_log_prob(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where((x < 0) | (z == math.inf), -math.inf, log_prob)
 
 
-RAYLEIGH_MAP = scale_map(
+RAYLEIGH_LAW = scale_law(
     "rayleigh",
     Standard(
         noise=EXPONENTIAL,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import CENTERED
+from .law import Density, Law
 from .logistic import logistic_log_prob, standard_logistic, standard_logistic_log_density, standard_logistic_slope
-from .map import Density, Map
 from .support import REAL_LINE, UNIT_INTERVAL
 
 
@@ -34,14 +34,14 @@ def one(logits: Tensor) -> Tensor:
     return torch.ones_like(logits)
 
 
-def _relaxed_bernoulli_map(
+def _relaxed_bernoulli_law(
     name: str,
     parameter: str,
     logits_of: Callable[[Tensor], Tensor],
     slope_of: Callable[[Tensor], Tensor],
     squashed: bool,
-) -> Map:
-    """The map of one parameter, whose log-odds and their slope are given, to y or to sigmoid(y)."""
+) -> Law:
+    """The law of one parameter, whose log-odds and their slope are given, to y or to sigmoid(y)."""
 
     def logit(t: Tensor, temperature: Tensor, p: Tensor) -> Tensor:
         return (logits_of(p) + standard_logistic(t)) / temperature
@@ -79,7 +79,7 @@ def _relaxed_bernoulli_map(
         of_logit = torch.log(temperature) + logistic_log_prob(temperature * y - logits_of(p))
         return of_logit - torch.log(x) - torch.log1p(-x) if squashed else of_logit
 
-    return Map(
+    return Law(
         name=name,
         parameters=("temperature", parameter),
         noise=CENTERED,
@@ -97,7 +97,7 @@ def _relaxed_bernoulli_map(
 _PROBS = ("probs", log_odds, log_odds_slope)
 _LOGITS = ("logits", identity, one)
 
-RELAXED_BERNOULLI_PROBS_MAP = _relaxed_bernoulli_map("relaxed_bernoulli_probs", *_PROBS, squashed=True)
-RELAXED_BERNOULLI_LOGITS_MAP = _relaxed_bernoulli_map("relaxed_bernoulli_logits", *_LOGITS, squashed=True)
-LOGIT_RELAXED_BERNOULLI_PROBS_MAP = _relaxed_bernoulli_map("logit_relaxed_bernoulli_probs", *_PROBS, squashed=False)
-LOGIT_RELAXED_BERNOULLI_LOGITS_MAP = _relaxed_bernoulli_map("logit_relaxed_bernoulli_logits", *_LOGITS, squashed=False)
+RELAXED_BERNOULLI_PROBS_LAW = _relaxed_bernoulli_law("relaxed_bernoulli_probs", *_PROBS, squashed=True)
+RELAXED_BERNOULLI_LOGITS_LAW = _relaxed_bernoulli_law("relaxed_bernoulli_logits", *_LOGITS, squashed=True)
+LOGIT_RELAXED_BERNOULLI_PROBS_LAW = _relaxed_bernoulli_law("logit_relaxed_bernoulli_probs", *_PROBS, squashed=False)
+LOGIT_RELAXED_BERNOULLI_LOGITS_LAW = _relaxed_bernoulli_law("logit_relaxed_bernoulli_logits", *_LOGITS, squashed=False)

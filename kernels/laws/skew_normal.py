@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import NORMAL, NoisePair
-from .map import Map
+from .law import Law
 from .normal import normal_log_prob
 from .support import Support
 
@@ -29,7 +29,7 @@ def skew_normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor, alpha: Tensor) -
     return normal_log_prob(x, loc, scale) + skewed + math.log(2)
 
 
-SKEW_NORMAL_MAP = Map(
+SKEW_NORMAL_LAW = Law(
     name="skew_normal",
     parameters=("loc", "scale", "alpha"),
     noise=NoisePair(NORMAL, NORMAL),

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..stream.noise import CENTERED, EXPONENTIAL, NATIVE_UNIFORM, NORMAL, UNIFORM, NoisePair
-from .map import Map
+from .law import Law
 from .rejection.noise import LoopNoise
 
 
@@ -17,8 +17,8 @@ def standard_reference(noise: Tensor, like: Tensor) -> Tensor:
 
 
 # `like`, of any shape that broadcasts to the sample's, gives the device.
-STANDARD_MAPS = {
-    noise.name: Map(
+STANDARD_LAWS = {
+    noise.name: Law(
         name=f"standard_{noise.name}",
         parameters=("like",),
         noise=noise,
@@ -29,7 +29,7 @@ STANDARD_MAPS = {
 }
 
 
-def standard_pair_map(noise: NoisePair, number: int) -> Map:
+def standard_pair_law(noise: NoisePair, number: int) -> Law:
     """The draw of one of two noises."""
 
     def reference(noises: Any, like: Tensor) -> Tensor:
@@ -38,10 +38,10 @@ def standard_pair_map(noise: NoisePair, number: int) -> Map:
 
     name = f"standard_{noise.name}_{number}"
     noise = replace(noise, slopes=None)
-    return Map(name=name, parameters=("like",), noise=noise, reference=reference, reference_grad=None)
+    return Law(name=name, parameters=("like",), noise=noise, reference=reference, reference_grad=None)
 
 
-def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int) -> Map:
+def standard_loop_law(noise: LoopNoise, parameters: tuple[str, ...], number: int) -> Law:
     """The draw of one of the values of a noise that loops."""
 
     def reference(values: Any, *params: Tensor) -> Tensor:
@@ -49,4 +49,4 @@ def standard_loop_map(noise: LoopNoise, parameters: tuple[str, ...], number: int
         return value
 
     name = f"standard_{noise.name}_of_{len(parameters)}_{number}"
-    return Map(name=name, parameters=parameters, noise=noise, reference=reference)
+    return Law(name=name, parameters=parameters, noise=noise, reference=reference)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..formula.polynomial import polynomial
 from ..formula.special import half_step_slope, log1p_of_square, log_half_step
 from ..stream.noise import NORMAL, NoisePair
-from .map import Map
+from .law import Law
 from .support import Support, finite
 
 # 1 + q / (exp(-q) - 1) = -q / 2 - q**2 / 12 + q**4 / 720 - ..., over q, next to 0.
@@ -71,7 +71,7 @@ def student_t_reference_grad(
     return grad * scale * (0.5 * standard * moved), grad, grad * standard
 
 
-STUDENT_T_MAP = Map(
+STUDENT_T_LAW = Law(
     name="student_t",
     parameters=("df", "loc", "scale"),
     noise=NoisePair(NORMAL, NORMAL),

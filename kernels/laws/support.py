@@ -73,6 +73,14 @@ class Support:
         """
         return 0.6 * torch.finfo(dtype).eps if self.ends(dtype) else 0.0
 
+    @functools.cache  # noqa: B019
+    def greatest(self, dtype: torch.dtype) -> Callable[..., Tensor] | None:
+        """`(sample, *parameters) -> ` the greatest sample of `dtype`, where it depends on the parameters."""
+        if self.end is None or not self.ends(dtype):
+            return None
+        end, step = self.end.reference, self.step(dtype)
+        return lambda _, *params: end(step, *params)
+
     def bounded(self, sample: Tensor, params: Sequence[Tensor], lower: Any, upper: Any, step: Any) -> Tensor:
         """The sample kept inside, NaN apart; the last three are `limits` and `step`."""
         if self.end is not None:

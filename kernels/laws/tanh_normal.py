@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import NORMAL
-from .map import Density, Map
+from .law import Density, Law
 from .normal import HALF_LOG_2_PI, normal_log_prob
 from .support import Support
 
@@ -40,7 +40,7 @@ def tanh_normal_log_prob_at(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return normal_log_prob(z, loc, scale) + 2 * (magnitude + torch.log1p(torch.exp(-2 * magnitude))) - LOG_4
 
 
-TANH_NORMAL_MAP = Map(
+TANH_NORMAL_LAW = Law(
     name="tanh_normal",
     parameters=("loc", "scale"),
     noise=NORMAL,

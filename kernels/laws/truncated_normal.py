@@ -32,7 +32,7 @@ from torch import Tensor
 
 from ..formula.special import uniforms
 from ..stream.noise import CENTERED
-from .map import Density, Map
+from .law import Density, Law
 from .normal_tail import scaled_tail, tail_start
 from .support import REAL_LINE
 
@@ -347,7 +347,7 @@ def truncated_normal_icdf(u: Tensor, loc: Tensor, scale: Tensor, low: Tensor, hi
     return sample_at(solve(cut, u, 1 - u), cut, loc, scale, low, high)
 
 
-TRUNCATED_NORMAL_MAP = Map(
+TRUNCATED_NORMAL_LAW = Law(
     name="truncated_normal",
     parameters=("loc", "scale", "low", "high"),
     noise=CENTERED,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import NATIVE_UNIFORM, doubled_native_uniform_device
-from .map import Density, Map
+from .law import Density, Law
 from .support import End, Support, below
 
 # Halves of all, as high - low may overflow where both are finite.
@@ -61,7 +61,7 @@ def _uniform_of_twice_log_prob(twice: Tensor, low: Tensor, high: Tensor) -> Tens
     return -math.log(2) - torch.log(_half_width(low, high))
 
 
-UNIFORM_MAP = Map(
+UNIFORM_LAW = Law(
     name="uniform",
     parameters=("low", "high"),
     noise=replace(NATIVE_UNIFORM, device=doubled_native_uniform_device),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..formula.polynomial import polynomial
 from ..formula.special import sin_of_quarter
-from .map import Map
+from .law import Law
 from .rejection.law import Part, noise_of, second_of
 from .rejection.quadrature import CUTOFF, CUTOFF64, RULE, RULE64
 from .rejection.von_mises import VON_MISES
@@ -94,7 +94,7 @@ def von_mises_reference_grad(q: Tensor, grad: Tensor, loc: Tensor, concentration
     return grad, grad * _sensitivity(q, concentration)
 
 
-VON_MISES_MAP = Map(
+VON_MISES_LAW = Law(
     name="von_mises",
     parameters=("loc", "concentration"),
     noise=noise_of("von_mises", 2, Part(VON_MISES, second_of), values=1, slopes=_slopes),

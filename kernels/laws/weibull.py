@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..stream.noise import EXPONENTIAL
-from .map import Density, Map
+from .law import Density, Law
 from .support import POSITIVE
 
 
@@ -48,7 +48,7 @@ def weibull_log_prob_at(x: Tensor, scale: Tensor, k: Tensor) -> Tensor:
     return torch.log(k) - torch.log(scale) + (k - 1) * log_z - torch.exp(k * log_z)
 
 
-WEIBULL_MAP = Map(
+WEIBULL_LAW = Law(
     name="weibull",
     parameters=("scale", "concentration"),
     noise=EXPONENTIAL,

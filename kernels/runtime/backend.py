@@ -69,7 +69,7 @@ def use_backend(name: str) -> Iterator[None]:
 
     Args:
         name: "triton" (the kernels; on CPU tensors only under Triton's interpreter or an emulating driver),
-            "compiled" (the map translated to a C++ loop; CPU tensors only) or "reference" (plain torch).
+            "compiled" (the law translated to a C++ loop; CPU tensors only) or "reference" (plain torch).
 
     The environment variable RSAMPLE_BACKEND sets the default for the whole process.
 

@@ -28,7 +28,7 @@ SIGNIFICAND_BITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, tor
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype a map computes in for samples of `dtype`: float64 for float64, else float32."""
+    """The dtype a law computes in for samples of `dtype`: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -65,12 +65,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class NoisePair:
-    """Two noises of each element, which a map takes as a tuple.
+    """Two noises of each element, which a law takes as a tuple.
 
     The first is that of the draw's blocks. The second is made in the same way of the blocks with the same numbers and 1
     as the last counter word, so that all words of both are used.
 
-    `slopes(values, *params)` says how they move with parameters at a fixed probability, where the map's gradients are
+    `slopes(values, *params)` says how they move with parameters at a fixed probability, where the law's gradients are
     those of such a draw; as in :class:`laws.rejection.noise.LoopNoise`.
     """
 
@@ -85,6 +85,11 @@ class NoisePair:
 
     def elements_per_block(self, dtype: torch.dtype) -> int:
         return elements_per_block(dtype)
+
+
+def singles(noise: Any) -> tuple[Any, ...]:
+    """The one or two noises of an element."""
+    return (noise.first, noise.second) if isinstance(noise, NoisePair) else (noise,)
 
 
 def _uniform_bits(words: Words, bits: int) -> tuple[Tensor, ...]:
@@ -312,5 +317,5 @@ CENTERED = Noise("centered", _from_words(centered_of_element), of_element=center
 EXPONENTIAL = Noise(
     "exponential", _from_words(exponential_of_element), of_element=exponential_of_element, device=_exponential_device
 )
-# The same numbers, at fewer instructions on a GPU, for maps that need only a small absolute error.
+# The same numbers, at fewer instructions on a GPU, for laws that need only a small absolute error.
 COARSE_EXPONENTIAL = replace(EXPONENTIAL, device=_coarse_exponential_device)

@@ -37,21 +37,21 @@ def torchrl(_validation):
 
 
 @pytest.fixture
-def maps(monkeypatch):
-    """How often each map has been drawn."""
+def laws(monkeypatch):
+    """How often each law has been drawn."""
     counts: collections.Counter[str] = collections.Counter()
     call, by_core = Sampler.__call__, Sampler.by_core
 
     # What is accelerated asks the native core first, and so does a call.
     def counted_by_core(self, *args):
         drawn = by_core(self, *args)
-        counts[self.map.name] += drawn is not None
+        counts[self.law.name] += drawn is not None
         return drawn
 
     def counted(self, *args, **options):
-        before = counts[self.map.name]
+        before = counts[self.law.name]
         drawn = call(self, *args, **options)
-        counts[self.map.name] = before + 1
+        counts[self.law.name] = before + 1
         return drawn
 
     monkeypatch.setattr(Sampler, "__call__", counted)

@@ -46,22 +46,22 @@ START = td.kl_divergence(td.Beta(15.0, 15.0), POSTERIOR).item()
     [(None, 1.5), ({"use_decaying_avg_baseline": True, "baseline_beta": 0.9}, 50)],
     ids=["no baseline", "decaying average"],
 )
-def test_score_function_inference_finds_the_posterior(pyro, maps, baseline, factor):
+def test_score_function_inference_finds_the_posterior(pyro, laws, baseline, factor):
     class NonreparameterizedBeta(pyro.distributions.Beta):
         has_rsample = False  # Pyro then calls sample() and weighs the score by the ELBO
 
     with dist.accelerate():
         assert not NonreparameterizedBeta(torch.tensor(2.0, requires_grad=True), 3.0)().requires_grad
-        maps.clear()
+        laws.clear()
         found = divergence_after(pyro, NonreparameterizedBeta, pyro.infer.TraceGraph_ELBO(), baseline, 150, 0.08)
-    assert maps == {"beta": 150}  # the guide's draw of each step
+    assert laws == {"beta": 150}  # the guide's draw of each step
     assert found < START / factor
 
 
-def test_reparameterised_inference_finds_the_posterior(pyro, maps):
+def test_reparameterised_inference_finds_the_posterior(pyro, laws):
     with dist.accelerate():
         found = divergence_after(pyro, pyro.distributions.Beta, pyro.infer.Trace_ELBO(), None, 150, 0.05)
-    assert maps == {"beta": 150}
+    assert laws == {"beta": 150}
     assert found < START / 20  # by 44 to 428 at five seeds
 
 
@@ -131,7 +131,7 @@ class Encoder(torch.nn.Module):
         return self.loc(hidden), self.log_scale(hidden).exp()
 
 
-def test_a_vae_learns(pyro, maps):
+def test_a_vae_learns(pyro, laws):
     """Binary images of 16 pixels made from 2 latent numbers; the ELBO rises over that of independent fair pixels."""
     latent, observed, batch = 2, 16, 64
     pyro.clear_param_store()
@@ -154,6 +154,6 @@ def test_a_vae_learns(pyro, maps):
     svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss=pyro.infer.Trace_ELBO())
     with dist.accelerate():
         losses = [svi.step(images) / batch for _ in range(200)]
-    assert maps == {"normal": 200}  # the guide's, which the model replays
+    assert laws == {"normal": 200}  # the guide's, which the model replays
     # Nats per image: fair pixels have 16 log 2 = 11.1; at six seeds it ended at 3.9 to 4.3.
     assert sum(losses[-10:]) / 10 < 6 < 11 < losses[0]

@@ -43,7 +43,7 @@ def explores():
 
 
 @pytest.mark.parametrize("policy", ["TanhNormal", "IndependentNormal"])
-def test_an_actor_learns_by_the_pathwise_gradient(modules, maps, policy):
+def test_an_actor_learns_by_the_pathwise_gradient(modules, laws, policy):
     policy = actor(modules, policy)
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.05)
     rewards = []
@@ -54,12 +54,12 @@ def test_an_actor_learns_by_the_pathwise_gradient(modules, maps, policy):
             optimizer.zero_grad()
             (-score).backward()
             optimizer.step()
-    assert maps == {"normal": 120}
+    assert laws == {"normal": 120}
     # The best that a policy without a scale could get is 0.
     assert sum(rewards[-10:]) / 10 > -0.1 > -0.2 > sum(rewards[:3]) / 3
 
 
-def test_an_actor_learns_by_the_score_function(modules, maps):
+def test_an_actor_learns_by_the_score_function(modules, laws):
     policy = actor(modules, "IndependentNormal")
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.05)
     rewards = []
@@ -73,7 +73,7 @@ def test_an_actor_learns_by_the_score_function(modules, maps):
             optimizer.zero_grad()
             (-(score - score.mean()) * log_prob).mean().backward()
             optimizer.step()
-    assert maps == {"normal": 150}
+    assert laws == {"normal": 150}
     assert sum(rewards[-10:]) / 10 > -0.15 > -0.2 > sum(rewards[:3]) / 3
 
 

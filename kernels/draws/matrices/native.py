@@ -68,7 +68,7 @@ class Product:
         needs: tuple[bool, ...],
         teaches: bool,
     ) -> tuple[Tensor | None, ...]:
-        """The gradients of a draw of the core, where its own do not do; as those of native_core.Law."""
+        """The gradients of a draw of the core, where its own do not do; as those of native_core.NativeLaw."""
         some = next(g for g in grads if g is not None)
         ctx = SimpleNamespace(
             operators=OPERATORS[self.kind],

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ...engines.cpu import elementwise as compiled
-from ...laws.gamma import GAMMA_MAP
-from ...laws.normal import NORMAL_MAP
+from ...laws.gamma import GAMMA_LAW
+from ...laws.normal import NORMAL_LAW
 from ..constants import constant, one_half, zero_and_one
 from .bartlett import bartlett, bartlett_backward, reads
 
@@ -55,7 +55,7 @@ class WishartDraw(Function):
             return None, None, None, None, *(next(computed) if needed else None for needed in needs)
         squares, normals, params = _parts(ctx.shape, key, other_key, df, factor)
         of_squares, of_factor = bartlett_backward(grad, squares, normals, factor)
-        (of_half_df,) = compiled.backward(GAMMA_MAP, key, (of_squares,), params, (True, False))
+        (of_half_df,) = compiled.backward(GAMMA_LAW, key, (of_squares,), params, (True, False))
         of_df = (0.5 * of_half_df.sum(-1)).sum_to_size(df.shape)
         return None, None, None, None, of_df, of_factor
 
@@ -71,6 +71,6 @@ def _parts(
     """The chi-squared and normal numbers of a draw, and the parameters of the former's gamma law."""
     p, dtype = factor.shape[-1], factor.dtype
     params = half_degrees(df, factor), constant(one_half, factor)
-    (squares,) = compiled.forward(GAMMA_MAP, key, params, (*shape, p), dtype)
-    (normals,) = compiled.forward(NORMAL_MAP, other_key, constant(zero_and_one, factor), (*shape, p, p), dtype)
+    (squares,) = compiled.forward(GAMMA_LAW, key, params, (*shape, p), dtype)
+    (normals,) = compiled.forward(NORMAL_LAW, other_key, constant(zero_and_one, factor), (*shape, p, p), dtype)
     return squares, normals, params

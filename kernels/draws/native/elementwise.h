@@ -31,9 +31,9 @@ struct Engine {
   Function forward, backward;
 };
 
-// A map, and what runs it.
+// A law, and what runs it.
 struct Law {
-  PyObject* told;    // the Law of native_core.py
+  PyObject* told;    // the NativeLaw of native_core.py
   std::string name;  // of the gradient's node
   int parameters, outputs, location;  // the parameter whose gradient is the sample's, or -1
   bool linear;                        // in the parameters, which backward then does not keep

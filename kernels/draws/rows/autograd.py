@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...engines.cpu import rows as compiled
+from ...engines.eager.rows import of_categories
 from ...engines.outputs import Outputs, as_tuple
 from ...runtime.backend import backend_for
 from ...stream.noise import SIGNIFICAND_BITS, compute_dtype
@@ -75,7 +76,7 @@ class RaceDraw(LeanFunction):
         if not ctx.kind.log_prob:
             return of_sample
         index = _winners(ctx, key, marker, weights, sample)
-        own = _of_categories(tangent, index)
+        own = of_categories(tangent, index)
         if ctx.kind.from_probs:
             prob, total, inside = _own_probs(w, index, weights.dtype)
             result = torch.where(inside, own / prob - tangent.sum(-1) / total, 0.0)
@@ -170,14 +171,10 @@ def _own_probs(w: Tensor, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Te
     Where it does not, the first is 1.
     """
     eps = 2.0 ** (1 - SIGNIFICAND_BITS[dtype])
-    own, total = _of_categories(w, index), w.sum(-1)
+    own, total = of_categories(w, index), w.sum(-1)
     prob = own / total
     inside = (prob >= eps) & (prob <= 1 - eps)
     return torch.where(inside, own, 1.0), total, inside
-
-
-def _of_categories(x: Tensor, index: Tensor) -> Tensor:
-    return x.expand(*index.shape, x.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:

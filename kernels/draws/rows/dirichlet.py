@@ -23,15 +23,15 @@ from torch.nn import Parameter
 from ...engines.cpu import cpp
 from ...engines.cpu import elementwise as compiled
 from ...engines.cpu.dirichlet_gradient import DirichletGradient
-from ...laws.log_gamma import LOG_GAMMA_MAP, log_gamma_reference
-from ...laws.map import Map
+from ...laws.law import Law
+from ...laws.log_gamma import LOG_GAMMA_LAW, log_gamma_reference
 from ...laws.rejection.beta_gradient import beta_gradients, beta_range
 from ...laws.rejection.noise import NOTHING
 from ...runtime.backend import backend_for, forced
 from ...stream.noise import compute_dtype
 from .. import native_core
 from ..draw import Sampler
-from ..ops import MapOperators, draw_engine, gradient_engine, planner
+from ..ops import LawOperators, draw_engine, gradient_engine, planner
 from ..plans import Plans
 
 _LOG_HALF = -0.6931471805599453
@@ -88,7 +88,7 @@ def _share(noise: Tensor, concentration: Tensor, other: Tensor, log_share: Tenso
 
 
 # Elementwise on what a row has given, so that it makes a kernel on a GPU.
-_SHARES = Map(
+_SHARES = Law(
     name="dirichlet_shares",
     parameters=("concentration", "others", "log_share", "log_rest"),
     noise=NOTHING,
@@ -155,23 +155,23 @@ def _row_tangent(noise: tuple[Tensor, Tensor], concentration: Tensor, tangent: T
 
 
 _LAW = replace(
-    LOG_GAMMA_MAP, name="dirichlet", reference=_reference, reference_grad=_row_gradient, tangent=_row_tangent
+    LOG_GAMMA_LAW, name="dirichlet", reference=_reference, reference_grad=_row_gradient, tangent=_row_tangent
 )
 
 
-class DirichletOperators(MapOperators):
+class DirichletOperators(LawOperators):
     """`rsample::dirichlet` and its gradient, whose kernels are those of the gamma numbers and of `_SHARES`."""
 
-    def __init__(self, map: Map) -> None:
-        super().__init__(map)
+    def __init__(self, law: Law) -> None:
+        super().__init__(law)
         self._logs: Callable[..., Any] = draw_engine(
-            LOG_GAMMA_MAP, Plans(planner(LOG_GAMMA_MAP), map.noise.elements_per_block)
+            LOG_GAMMA_LAW, Plans(planner(LOG_GAMMA_LAW), law.noise.elements_per_block)
         )
         self._of_shares = gradient_engine(_SHARES)
         self.run_forward = self._draw  # type: ignore[method-assign]
         self.plans = Plans(
             lambda params, shape, dtype: lambda key, given: self._draw(key, given, shape, dtype),
-            map.noise.elements_per_block,
+            law.noise.elements_per_block,
         )
         self.run_backward = self._gradient  # type: ignore[method-assign]
 
@@ -212,10 +212,10 @@ class DirichletOperators(MapOperators):
         return result
 
 
-class DirichletLaw(native_core.Law):
+class DirichletLaw(native_core.NativeLaw):
     """The draws of Dirichlet as the native core knows them."""
 
-    def __init__(self, operators: MapOperators) -> None:
+    def __init__(self, operators: LawOperators) -> None:
         super().__init__(operators)
         # By dtype, and for few numbers and for many: where the function for gamma numbers lies, its program, and where
         # that for gradients lies, 0 as long as it is not built.
@@ -234,7 +234,7 @@ class DirichletLaw(native_core.Law):
     def _found(self, dtype: torch.dtype, numel: int) -> tuple[int, int, int] | None:
         if forced() is not None or dtype not in cpp.TYPES:
             return None
-        functions = compiled.functions(LOG_GAMMA_MAP, dtype, numel)
+        functions = compiled.functions(LOG_GAMMA_LAW, dtype, numel)
         if functions is None:
             return None
         found = (*native_core.addresses(functions.forward), native_core.addresses(GRADIENT.built(dtype))[0])

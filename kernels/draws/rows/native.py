@@ -42,7 +42,7 @@ class RowLaw:
         needs: tuple[bool, ...],
         teaches: bool,
     ) -> tuple[Tensor | None, ...]:
-        """The gradients where the core's own do not do; arguments as of :meth:`draws.native_core.Law`'s.
+        """The gradients where the core's own do not do; arguments as of :meth:`draws.native_core.NativeLaw`'s.
 
         Args:
             saved: the parameters and, where it is small, a copy of the sample.

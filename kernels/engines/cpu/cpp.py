@@ -75,6 +75,15 @@ def headers(*names: str) -> str:
     return "".join(map(header, ("standard.h", "vectors.h", "parallel.h", "elementary.h", "noise.h", *names)))
 
 
+def once(built: dict[Any, Any], key: Any, make: Callable[..., Any], *arguments: Any) -> Any:
+    """What `built` holds for a key; made on first use, which is tried once."""
+    if key not in built:
+        with BUILDING:
+            if key not in built:
+                built[key] = make(*arguments)
+    return built[key]
+
+
 def build(source: str, what: str, dtype: torch.dtype | None = None) -> Any:
     """The loaded library of a C++ source with `extern "C"` functions, or None where it cannot be built.
 

@@ -32,10 +32,10 @@ struct Simplex {
 };
 
 // Elements of a draw, one behind the other, up to a tile.
-template <class T, class Map>
+template <class T, class Formula>
 struct Shares {
   static constexpr int SIZE = TILE<T>;
-  const Map& map;
+  const Formula& formula;
   const T *grads, *concentrations, *logs;
   T* results;
   int count = 0;
@@ -61,23 +61,23 @@ struct Shares {
   void flush(int64_t end) {
     const T* in[] = {inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]};
     T* out[] = {outputs};
-    map.tile(in[0], in, out, count);
+    formula.tile(in[0], in, out, count);
     copy_n(outputs, count, results + end - count);
     count = 0;
   }
 };
 
-// A map of (gradient, concentration, the others' sum, log(share), log(1 - share)) gives the gradient of the concentration.
-template <class T, class Map>
-void dirichlet_gradient(const Map& map, const T* grads, const T* concentrations, const T* logs, int64_t rows, int64_t k,
-                        T* results) {
+// `formula`, of (gradient, concentration, the others' sum, log(share), log(1 - share)), gives a concentration's gradient.
+template <class T, class Formula>
+void dirichlet_gradient(const Formula& formula, const T* grads, const T* concentrations, const T* logs, int64_t rows,
+                        int64_t k, T* results) {
   const auto simplex = [&](int64_t row) {
     const int64_t at = row * k;
     return Simplex<T>(logs + at, grads + at, concentrations + at, k, results + at);
   };
   if (k <= GRAIN_OF_LOOPS) {
     parallel_for(0, rows, units(GRAIN_OF_LOOPS, k), [&](int64_t begin, int64_t end) {
-      Shares<T, Map> shares{map, grads, concentrations, logs, results};
+      Shares<T, Formula> shares{formula, grads, concentrations, logs, results};
       for (int64_t row = begin; row < end; ++row) shares.add(simplex(row), row * k, (row + 1) * k);
       shares.flush(end * k);
     });
@@ -86,7 +86,7 @@ void dirichlet_gradient(const Map& map, const T* grads, const T* concentrations,
   for (int64_t row = 0; row < rows; ++row) {
     const Simplex<T> own = simplex(row);
     parallel_for(row * k, (row + 1) * k, GRAIN_OF_LOOPS, [&](int64_t begin, int64_t end) {
-      Shares<T, Map> shares{map, grads, concentrations, logs, results};
+      Shares<T, Formula> shares{formula, grads, concentrations, logs, results};
       shares.add(own, begin, end);
       shares.flush(end);
     });

@@ -42,16 +42,19 @@ class DirichletGradient:
 
     def function(self, dtype: torch.dtype) -> Any:
         """The loop, built on first use; None where that fails, which is tried once."""
-        if dtype not in self._functions:
-            with cpp.BUILDING:
-                if dtype not in self._functions:
-                    library = cpp.build(self._source(dtype), "draws")
-                    self._functions[dtype] = None if library is None else _declared(library.gradient)
-        return self._functions[dtype]
+        return cpp.once(self._functions, dtype, self._build, dtype)
 
     def built(self, dtype: torch.dtype) -> Any:
         """The loop if it has been built."""
         return self._functions.get(dtype)
+
+    def _build(self, dtype: torch.dtype) -> Any:
+        library = cpp.build(self._source(dtype), "draws")
+        if library is None:
+            return None
+        library.gradient.restype = None
+        library.gradient.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+        return library.gradient
 
     def _source(self, dtype: torch.dtype) -> str:
         headers = cpp.headers("elementwise.h", "gradients.h", "dirichlet.h")
@@ -63,9 +66,3 @@ extern "C" void gradient(const {cpp_type}* grads, const {cpp_type}* concentratio
   rsample::dirichlet_gradient(of_share{{}}, grads, concentrations, logs, rows, k, results);
 }}
 """
-
-
-def _declared(function: Any) -> Any:
-    function.restype = None
-    function.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-    return function

@@ -15,7 +15,7 @@ inline uint32_t as_bits(float value) {
   return bits;
 }
 
-// a * b + c, fused where that is one instruction: the build turns contraction off, so that maps round as torch does.
+// a * b + c, fused where that is one instruction: the build turns contraction off, so that laws round as torch does.
 inline float multiply_add(float a, float b, float c) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   return __builtin_fmaf(a, b, c);

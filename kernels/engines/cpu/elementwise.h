@@ -1,8 +1,8 @@
-// Elementwise draws on the CPU: one loop for every map, forward and backward.
+// Elementwise draws on the CPU: one loop for every formula, forward and backward.
 //
-// elementwise.py puts elementary.h and noise.h before this and the map, translated from its torch reference, behind it, and
+// elementwise.py puts elementary.h and noise.h before this and the formula, made of its torch code, behind it, and
 // compiles the whole for one distribution and one compute dtype T. Only parameters and results touch memory. Or
-// interpreter.h follows: a map that is a list of operations, of a noise that is known at run time.
+// interpreter.h follows: a formula that is a list of operations, of a noise that is known at run time.
 
 namespace rsample {
 
@@ -54,7 +54,7 @@ inline void each_step(int count, const T* noise, const T* const* in, T* const* o
   }
 }
 
-// Such a function as a map.
+// Such a function as a formula.
 template <int PARAMETERS_AT, class Function>
 struct Printed {
   static constexpr int MOST_INPUTS = Function::INPUTS, MOST_OUTPUTS = Function::OUTPUTS;
@@ -118,24 +118,25 @@ struct Chosen {
   }
 };
 
-// Runs `map` over elements first .. first + n of a draw; inputs and outputs begin at element `first`. `window` is the
-// number of its dimensions, their sizes and their strides, or null where the draw is a whole sample. Not inlined, as the
-// interpreter's functions share it.
+// Runs `formula` over elements first .. first + n of a draw; inputs and outputs begin at element `first`. `window` is
+// the number of its dimensions, their sizes and their strides, or null where the draw is a whole sample. Not inlined, as
+// the interpreter's functions share it.
 //
 // Work is cut by element number only, and sums add up in that order, so the threads' number changes no bit.
-template <class T, class Noise, class Map>
-__attribute__((noinline)) void run(const Map& map, const Noise& source, const Input<T>* inputs, const Output* outputs, int64_t first, int64_t n, uint64_t seed,
-         uint64_t offset, int bits, const int64_t* window) {
+template <class T, class Noise, class Formula>
+__attribute__((noinline)) void run(const Formula& formula, const Noise& source, const Input<T>* inputs,
+                                   const Output* outputs, int64_t first, int64_t n, uint64_t seed, uint64_t offset,
+                                   int bits, const int64_t* window) {
   using V = Vector<T>;
   constexpr int SIZE = TILE<T>;
-  const int INPUTS = map.inputs(), OUTPUTS = map.outputs();
+  const int INPUTS = formula.inputs(), OUTPUTS = formula.outputs();
   constexpr int NUMBERS = values_of<Noise>() * TILE<T>;  // of noise in a tile
   constexpr int PER_BLOCK = Looping<Noise> ? 1 : 16 / sizeof(T);
   constexpr int BLOCKS = SIZE / PER_BLOCK;  // in a tile
   const int64_t first_block = first / PER_BLOCK;
   const int64_t lead = first % PER_BLOCK;  // elements of the first block that belong to whoever came before
   const int64_t tiles = (lead + n + SIZE - 1) / SIZE, groups = (tiles + GROUP_TILES - 1) / GROUP_TILES;
-  Array<double> partial_sums[Map::MOST_OUTPUTS];
+  Array<double> partial_sums[Formula::MOST_OUTPUTS];
   for (int k = 0; k < OUTPUTS; ++k) {
     if (outputs[k].mode == SUM) partial_sums[k] = Array<double>(groups);
   }
@@ -144,12 +145,13 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
   parallel_for(0, groups, units(LEAST, GROUP_TILES * SIZE), [&](int64_t group_begin, int64_t group_end) {
     alignas(64) uint64_t blocks[BLOCKS];
     alignas(64) uint32_t words[TILE_WORDS];
-    alignas(64) T noise[NUMBERS] = {}, input_tiles[Map::MOST_INPUTS + 1][SIZE], output_tiles[Map::MOST_OUTPUTS][SIZE];
+    alignas(64) T noise[NUMBERS] = {}, input_tiles[Formula::MOST_INPUTS + 1][SIZE];
+    alignas(64) T output_tiles[Formula::MOST_OUTPUTS][SIZE];
     for (int i = 0; i < INPUTS; ++i) {
       if (!inputs[i].dense) fill_n(input_tiles[i], SIZE, *inputs[i].data);
     }
     for (int64_t group = group_begin; group < group_end; ++group) {
-      V sums[Map::MOST_OUTPUTS];
+      V sums[Formula::MOST_OUTPUTS];
       for (int k = 0; k < OUTPUTS; ++k) sums[k] = V(T(0));
       for (int64_t tile = group * GROUP_TILES; tile < min((group + 1) * GROUP_TILES, tiles); ++tile) {
         // Elements begin .. end of this tile are ours; in memory they start at `at`.
@@ -157,8 +159,8 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
         const int64_t end = min<int64_t>(lead + n - tile * SIZE, SIZE);
         const int64_t at = tile * SIZE + begin - lead;
         const bool whole = end - begin == SIZE;
-        const T* in[Map::MOST_INPUTS + 1];
-        T* out[Map::MOST_OUTPUTS];
+        const T* in[Formula::MOST_INPUTS + 1];
+        T* out[Formula::MOST_OUTPUTS];
         for (int i = 0; i < INPUTS; ++i) {
           in[i] = inputs[i].dense && whole ? inputs[i].data + at : input_tiles[i];
           if (inputs[i].dense && !whole) {
@@ -177,7 +179,7 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
           for (int i = 0; i < BLOCKS; ++i) blocks[i] = offset + static_cast<uint64_t>(block + i);
         }
         if constexpr (Looping<Noise>) {
-          source.fill(seed, blocks, in + map.parameters_at(), static_cast<int>(end), noise);
+          source.fill(seed, blocks, in + formula.parameters_at(), static_cast<int>(end), noise);
         } else {
           const auto make_words = [&](uint32_t stream) {
             if (window) {
@@ -195,7 +197,7 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
             }
           }
         }
-        map.tile(noise, in, out, static_cast<int>(end));
+        formula.tile(noise, in, out, static_cast<int>(end));
 
         for (int k = 0; k < OUTPUTS; ++k) {
           if (outputs[k].mode == DENSE && !whole) {
@@ -227,13 +229,13 @@ __attribute__((noinline)) void run(const Map& map, const Noise& source, const In
 
 // `run` with its arguments in one array of 8-byte numbers: seed, offset, bits, first, n, how many numbers a window has,
 // and then inputs, outputs and window.
-template <class T, class Map, class Noise>
-void called(const Map& map, const Noise& source, const int64_t* call) {
+template <class T, class Formula, class Noise>
+void called(const Formula& formula, const Noise& source, const int64_t* call) {
   const auto* inputs = reinterpret_cast<const Input<T>*>(call + 6);
-  const auto* outputs = reinterpret_cast<const Output*>(inputs + map.inputs());
-  const auto* window = reinterpret_cast<const int64_t*>(outputs + map.outputs());
-  run<T>(map, source, inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]), static_cast<uint64_t>(call[1]),
-                static_cast<int>(call[2]), call[5] ? window : nullptr);
+  const auto* outputs = reinterpret_cast<const Output*>(inputs + formula.inputs());
+  const auto* window = reinterpret_cast<const int64_t*>(outputs + formula.outputs());
+  run<T>(formula, source, inputs, outputs, call[3], call[4], static_cast<uint64_t>(call[0]),
+         static_cast<uint64_t>(call[1]), static_cast<int>(call[2]), call[5] ? window : nullptr);
 }
 
 }  // namespace rsample

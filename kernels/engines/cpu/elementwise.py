@@ -1,10 +1,10 @@
-"""The CPU backend: one C++ loop per map, compiled at first use; for small draws, one interpreter of all maps.
+"""The CPU backend: one C++ loop per law, compiled at first use; for small draws, one interpreter of all laws.
 
 `noise.h` makes noise tile by tile in the first-level cache, `elementwise.h` runs a loop over the tiles, and
-`cpp_code.py` turns a map's torch reference into the C++ that the loop applies. A library serves every size, layout and
-key of one (map, compute dtype); :mod:`engines.cpu.cpp` builds and keeps it. The loop reads parameters that are
+`cpp_code.py` turns a law's torch reference into the C++ that the loop applies. A library serves every size, layout and
+key of one (law, compute dtype); :mod:`engines.cpu.cpp` builds and keeps it. The loop reads parameters that are
 dense or one number; others are laid out a chunk at a time. Draws of fewer than `INTERPRETED_NUMEL` numbers have the
-same bits from :mod:`engines.cpu.interpreter`, which is built once for all maps. Where nothing can be built (no
+same bits from :mod:`engines.cpu.interpreter`, which is built once for all laws. Where nothing can be built (no
 compiler), one warning is given and the reference runs instead, for the life of the process.
 """
 
@@ -21,13 +21,13 @@ from torch import Tensor
 
 from ...formula.cpp_code import printed
 from ...formula.trace import Function, traced
-from ...laws.map import Map
-from ...laws.rejection.cpp_code import laws
+from ...laws.law import Law
+from ...laws.rejection.cpp_code import rejection_laws
 from ...laws.rejection.noise import LoopNoise
 from ...laws.support import Support
 from ...runtime.backend import CPU
 from ...runtime.hugepages import empty
-from ...stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
+from ...stream.noise import SIGNIFICAND_BITS, compute_dtype, singles
 from ...stream.window import Window
 from ..eager import elementwise as reference
 from ..outputs import Outputs
@@ -39,12 +39,12 @@ from .interpreter import Run
 _MASK64 = 2**64 - 1
 
 
-# Below it a map is interpreted: compiling it would cost more than it saves.
+# Below it a law is interpreted: compiling it would cost more than it saves.
 INTERPRETED_NUMEL = 2**10
 
 
 class Functions(NamedTuple):
-    """What runs draws of a map, and their gradients if it has some, given what `called` of elementwise.h takes."""
+    """What runs draws of a law, and their gradients if it has some, given what `called` of elementwise.h takes."""
 
     forward: Run
     backward: Run | None
@@ -54,13 +54,13 @@ _libraries: dict[tuple[str, torch.dtype], Functions | None] = {}  # None: could 
 _interpreted: dict[tuple[str, torch.dtype], Functions | None] = {}
 
 
-def available(map: Map, dtype: torch.dtype) -> bool:
-    """Whether draws of `map` and `dtype` run compiled here; builds the library on first use."""
-    return _library(map, compute_dtype(dtype)) is not None
+def available(law: Law, dtype: torch.dtype) -> bool:
+    """Whether draws of `law` and `dtype` run compiled here; builds the library on first use."""
+    return _library(law, compute_dtype(dtype)) is not None
 
 
 def forward(
-    map: Map,
+    law: Law,
     key: Tensor,
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -75,16 +75,16 @@ def forward(
     """
     compute = compute_dtype(dtype)
     shape = torch.Size(shape)
-    run = functions(map, compute, shape.numel())
+    run = functions(law, compute, shape.numel())
     if run is None:
-        return reference.forward(map, key.view(torch.uint64), params, shape, dtype, window)
-    draw = plan(map, params, shape, dtype, window)
+        return reference.forward(law, key.view(torch.uint64), params, shape, dtype, window)
+    draw = plan(law, params, shape, dtype, window)
     if draw is not None:
         drawn = draw((key,), params)
         return drawn if isinstance(drawn, tuple) else (drawn,)
-    loop = _Loop(run.forward, key, dtype, _walk(window, map, shape, dtype))
-    outputs = tuple([empty(shape, dtype) for _ in range(map.outputs)])
-    inputs = [Input(p, shape, compute) for p in (*params, *bounds(map.support, dtype))]
+    loop = _Loop(run.forward, key, dtype, _walk(window, law, shape, dtype))
+    outputs = tuple([empty(shape, dtype) for _ in range(law.outputs)])
+    inputs = [Input(p, shape, compute) for p in (*params, *bounds(law.support, dtype))]
     flats = [out.view(-1) for out in outputs]
     for chunk in chunks(shape):
         parts = [flat[chunk.start : chunk.stop] for flat in flats]
@@ -98,19 +98,19 @@ def forward(
 
 
 def plan(
-    map: Map, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype, window: Window | None = None
+    law: Law, params: Sequence[Tensor], shape: torch.Size, dtype: torch.dtype, window: Window | None = None
 ) -> Draw | None:
     """What `forward` does for parameters of one kind that the loop reads as they are."""
     compute = compute_dtype(dtype)
-    run = functions(map, compute, shape.numel())
+    run = functions(law, compute, shape.numel())
     fields = _readable(params, shape, compute) if dtype == compute else None
     if fields is None or run is None:
         return None
     dense = fields[1::2]
     like = dense.index(1) if 1 in dense else None
-    bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), map.outputs
-    bounds = _bound_fields(map.support, dtype) if map.support is not None else ()
-    walk = _walk(window, map, shape, dtype) or []
+    bits, numel, outputs = SIGNIFICAND_BITS[dtype], shape.numel(), law.outputs
+    bounds = _bound_fields(law.support, dtype) if law.support is not None else ()
+    walk = _walk(window, law, shape, dtype) or []
     function, pack = run.forward, _packer(len(fields) + len(bounds) + 2 * outputs + len(walk))
 
     def draw(key: Sequence[Tensor], params: Sequence[Tensor]) -> Outputs:
@@ -141,7 +141,7 @@ def _readable(params: Sequence[Tensor], shape: torch.Size, compute: torch.dtype)
 
 @functools.cache
 def bounds(support: Support | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """The inputs `lower`, `upper` and `step` of a map with a support, see `Support.bounded`."""
+    """The inputs `lower`, `upper` and `step` of a law with a support, see `Support.bounded`."""
     if support is None:
         return ()
     numbers = (*support.limits(dtype), support.step(dtype))
@@ -154,7 +154,7 @@ def _bound_fields(support: Support | None, dtype: torch.dtype) -> tuple[int, ...
 
 
 def backward(
-    map: Map,
+    law: Law,
     key: Tensor,
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -168,11 +168,11 @@ def backward(
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
-    run = functions(map, compute, grad.numel())
+    run = functions(law, compute, grad.numel())
     if run is None or run.backward is None:
-        return reference.backward(map, key.view(torch.uint64), given, params, needs, window)
+        return reference.backward(law, key.view(torch.uint64), given, params, needs, window)
     shape = grad.shape
-    loop = _Loop(run.backward, key, grad.dtype, _walk(window, map, shape, grad.dtype))
+    loop = _Loop(run.backward, key, grad.dtype, _walk(window, law, shape, grad.dtype))
     fields = _readable((*given, *params), shape, compute) if grad.dtype == compute else None
     if fields is not None and all(p.shape == shape for p in params):
         gradients = [empty(shape, compute) if needed else None for needed in needs]
@@ -196,36 +196,29 @@ def backward(
 # ------------------------------------------------------------------------------------------------------------ building
 
 
-def functions(map: Map, compute: torch.dtype, numel: int) -> Functions | None:
+def functions(law: Law, compute: torch.dtype, numel: int) -> Functions | None:
     """What runs a draw of so many numbers, or None where nothing can be built, which is tried once."""
-    kind = (map.name, compute)
+    kind = (law.name, compute)
     if numel < INTERPRETED_NUMEL and kind not in _libraries:
-        if kind not in _interpreted:
-            with cpp.BUILDING:
-                _interpreted[kind] = _interpret(map, compute)
-        interpreted = _interpreted[kind]
+        interpreted: Functions | None = cpp.once(_interpreted, kind, _interpret, law, compute)
         if interpreted is not None:
             return interpreted
-    return _library(map, compute)
+    return _library(law, compute)
 
 
-def _library(map: Map, compute: torch.dtype) -> Functions | None:
-    """The library of `map`, or None where it cannot be built, which is tried once."""
-    cached = (map.name, compute)
-    if cached not in _libraries:
-        with cpp.BUILDING:
-            if cached not in _libraries:
-                _libraries[cached] = _build(map, compute)
-    return _libraries[cached]
+def _library(law: Law, compute: torch.dtype) -> Functions | None:
+    """The library of `law`, or None where it cannot be built, which is tried once."""
+    library: Functions | None = cpp.once(_libraries, (law.name, compute), _build, law, compute)
+    return library
 
 
-def _interpret(map: Map, compute: torch.dtype) -> Functions | None:
+def _interpret(law: Law, compute: torch.dtype) -> Functions | None:
     try:
-        functions = _traced(map, compute)
+        functions = _traced(law, compute)
     except NotImplementedError:  # which _build tells of
         return None
     run = {
-        name: interpreter.interpreted(function, map.noise.name, compute, _parameters_at(map, name))
+        name: interpreter.interpreted(function, law.noise, compute, _parameters_at(law, name))
         for name, function in functions.items()
     }
     if not all(run.values()):
@@ -233,53 +226,53 @@ def _interpret(map: Map, compute: torch.dtype) -> Functions | None:
     return Functions(run["forward"], run.get("backward"))  # type: ignore[arg-type]
 
 
-def _build(map: Map, compute: torch.dtype) -> Functions | None:
+def _build(law: Law, compute: torch.dtype) -> Functions | None:
     if not cpp.compiler_works():
         return None
     try:
-        source = _source(map, compute)
+        source = _source(law, compute)
     except NotImplementedError as error:
-        cpp.warn(f"the map {map.name}", error)
+        cpp.warn(f"the law {law.name}", error)
         return None
     library = cpp.build(source, "draws")
     if library is None:
         return None
-    for function in (library.forward, library.backward) if map.cotangents else (library.forward,):
+    for function in (library.forward, library.backward) if law.cotangents else (library.forward,):
         function.restype = None
         function.argtypes = (ctypes.c_char_p,)
-    return Functions(library.forward, library.backward if map.cotangents else None)
+    return Functions(library.forward, library.backward if law.cotangents else None)
 
 
-def _traced(map: Map, compute: torch.dtype) -> dict[str, Function]:
+def _traced(law: Law, compute: torch.dtype) -> dict[str, Function]:
     """The steps of a draw, and of its gradients where it has some."""
-    values = map.noise.values
-    support, bounds = map.support, 0 if map.support is None else 3
+    values = law.noise.values
+    support, bounds = law.support, 0 if law.support is None else 3
 
     def draw(noise: Any, *inputs: Any) -> tuple[Any, ...]:
-        params = inputs[: len(map.parameters)]
-        sample, *rest = map.draw(noise, *params)
+        params = inputs[: len(law.parameters)]
+        sample, *rest = law.draw(noise, *params)
         if support is not None:
             sample = support.bounded(sample, params, *inputs[len(params) :])
         return (sample, *rest)
 
-    functions = {"forward": traced(draw, len(map.parameters) + bounds, compute, values=values)}
-    if map.cotangents:
-        inputs = len(map.cotangents) + len(map.parameters)
-        functions["backward"] = traced(map.gradients, inputs, compute, values=values)
+    functions = {"forward": traced(draw, len(law.parameters) + bounds, compute, values=values)}
+    if law.cotangents:
+        inputs = len(law.cotangents) + len(law.parameters)
+        functions["backward"] = traced(law.gradients, inputs, compute, values=values)
     return functions
 
 
-def _parameters_at(map: Map, name: str) -> int:
-    """The number of the input of `forward` or `backward` that is the map's first parameter."""
-    return len(map.cotangents) if name == "backward" else 0
+def _parameters_at(law: Law, name: str) -> int:
+    """The number of the input of `forward` or `backward` that is the law's first parameter."""
+    return len(law.cotangents) if name == "backward" else 0
 
 
-def _source(map: Map, compute: torch.dtype) -> str:
-    loops = ("loops.h",) if isinstance(map.noise, LoopNoise) else ()
+def _source(law: Law, compute: torch.dtype) -> str:
+    loops = ("loops.h",) if isinstance(law.noise, LoopNoise) else ()
     parts = [cpp.headers(*loops, "elementwise.h")]
-    noises = (map.noise.first, map.noise.second) if isinstance(map.noise, NoisePair) else (map.noise,)
-    if isinstance(map.noise, LoopNoise) and map.noise.parts:
-        parts.append(laws([map.noise], compute))
+    noises = singles(law.noise)
+    if isinstance(law.noise, LoopNoise) and law.noise.parts:
+        parts.append(rejection_laws([law.noise], compute))
     else:
         for noise in noises:
             if f"struct {noise.name} {{" not in parts[0]:
@@ -287,12 +280,12 @@ def _source(map: Map, compute: torch.dtype) -> str:
     cpp_noise = ", ".join(f"rsample::{noise.name}" for noise in noises)
     if len(noises) > 1:
         cpp_noise = f"rsample::Two<{cpp_noise}>"
-    for name, function in _traced(map, compute).items():
+    for name, function in _traced(law, compute).items():
         cpp_type = cpp.TYPES[compute]
-        parts.append(printed(f"{name}_map", function, _parameters_at(map, name)))
+        parts.append(printed(f"{name}_formula", function, _parameters_at(law, name)))
         parts.append(f"""
 extern "C" void {name}(const std::int64_t* call) {{
-  rsample::called<{cpp_type}>({name}_map{{}}, {cpp_noise}{{}}, call);
+  rsample::called<{cpp_type}>({name}_formula{{}}, {cpp_noise}{{}}, call);
 }}
 """)
     return "".join(parts)
@@ -339,9 +332,9 @@ def _packer(length: int) -> Callable[..., bytes]:
     return struct.Struct(f"2Q{4 + length}q").pack
 
 
-def _walk(window: Window | None, map: Map, shape: torch.Size, dtype: torch.dtype) -> list[int] | None:
+def _walk(window: Window | None, law: Law, shape: torch.Size, dtype: torch.dtype) -> list[int] | None:
     """A window as elementwise.h takes it: the number of its dimensions, their sizes and their strides, in blocks."""
     if window is None:
         return None
-    sizes, strides = window.runs(shape, map.noise.elements_per_block(dtype))
+    sizes, strides = window.runs(shape, law.noise.elements_per_block(dtype))
     return [len(sizes), *sizes, *strides]

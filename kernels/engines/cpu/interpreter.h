@@ -1,5 +1,5 @@
-// A map that is a list of operations, each applied to a tile in the first-level cache before the next: small draws of all
-// maps by one library. The bits are those of the loop that the same list is printed to, as an operation is the same
+// A law that is a list of operations, each applied to a tile in the first-level cache before the next: small draws of all
+// laws by one library. The bits are those of the loop that the same list is printed to, as an operation is the same
 // expression in both and the build contracts nothing.
 //
 // interpreter.py puts elementwise.h before this, and behind it `operate`, which it prints from the table of elementary.py.
@@ -19,6 +19,7 @@ struct Step {
 // As interpreter.py lays it out. Tiles are numbered: values of the noise, inputs, constants, registers.
 struct Program {
   int64_t values, inputs, outputs, constants, registers, parameters_at, steps;
+  int64_t noise, second;  // numbers of noises; the second -1 where there is one
   const void* constant_tiles;  // T each
   const Step* step;
   const int64_t* results;  // the tile of each output

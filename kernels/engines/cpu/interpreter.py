@@ -1,6 +1,6 @@
-"""Small CPU draws of every map by one library: it applies a map's operations one after the other to tiles of elements.
+"""Small CPU draws of every law by one library: it applies a law's operations one after the other to tiles of elements.
 
-Compiling a loop for a map takes seconds, which a program that draws few numbers does not get back. The interpreter is
+Compiling a loop for a law takes seconds, which a program that draws few numbers does not get back. The interpreter is
 compiled once for all of them, and gives the bits of the loops; see interpreter.h.
 """
 
@@ -17,19 +17,16 @@ import torch
 from ...formula.elementary import VECTOR
 from ...formula.schedule import blocks
 from ...formula.trace import Function, flattened
-from ...laws import known_maps
-from ...laws.rejection.cpp_code import laws
+from ...laws import known_laws
+from ...laws.rejection.cpp_code import rejection_laws
 from ...laws.rejection.noise import LoopNoise
-from ...stream.noise import elements_per_block
+from ...stream.noise import Noise, NoisePair, elements_per_block, singles
 from . import cpp
 
 _CODES = {name: code for code, name in enumerate(VECTOR)}
 # Steps that leave out so many others unless a mask holds in some lane, or does not hold in one; as in interpreter.h.
 _UNLESS_ANY, _UNLESS_NOT_ALL = -1, -2
 _LOADED = ("noise", "input", "constant")
-_KINDS = ("uniform", "native_uniform", "centered", "exponential", "normal")
-# By name, what each is made of.
-_NOISES = {kind: (kind,) for kind in _KINDS} | {f"{a}_and_{b}": (a, b) for a in _KINDS for b in _KINDS}
 
 TILE_BLOCKS = 32  # Philox blocks in a tile, as in noise.h
 _MOST = (4, 12, 4, 256, 128)  # values of the noise, inputs, outputs, constants and registers, as in interpreter.h
@@ -48,22 +45,26 @@ class Interpreted(NamedTuple):
         self.run(self.program, call)
 
 
-def interpreted(function: Function, noise: str, dtype: torch.dtype, parameters_at: int = 0) -> Interpreted | None:
-    """What runs a function of an elementwise map over a draw; None where it has no room for it or nothing can be built.
+def interpreted(
+    function: Function, noise: Noise | NoisePair | LoopNoise, dtype: torch.dtype, parameters_at: int = 0
+) -> Interpreted | None:
+    """What runs a function of a law over a draw; None where it has no room for it or nothing can be built.
 
     Args:
-        noise: the name of its noise.
+        noise: that of the law.
         dtype: float32 or float64.
-        parameters_at: the number of the input that is the map's first parameter, for a noise that loops.
+        parameters_at: the number of the input that is the law's first parameter, for a noise that loops.
     """
-    loops = noise in _loop_noises()
-    if noise not in (*_NOISES, *_loop_noises()):
+    loops = isinstance(noise, LoopNoise)
+    known, names = _noises(loops), [each.name for each in singles(noise)]
+    if not set(names).issubset(known):
         return None
-    program = _assembled(function, dtype, parameters_at)
+    first, second = [*(known.index(name) for name in names), -1][:2]
+    program = _assembled(function, dtype, parameters_at, first, second)
     library = _library(dtype, loops)
     if library is None or program is None:
         return None
-    return Interpreted(getattr(library, f"draw_{noise}"), program.buffer_info()[0])
+    return Interpreted(library.draw, program.buffer_info()[0])
 
 
 def available(dtype: torch.dtype) -> bool:
@@ -72,37 +73,38 @@ def available(dtype: torch.dtype) -> bool:
 
 
 @functools.cache
-def _laws() -> list[LoopNoise]:
-    """The noises of all maps that are drawn by rejection."""
-    noises = {map.noise.name: map.noise for map in known_maps().values() if isinstance(map.noise, LoopNoise)}
+def _loops() -> list[LoopNoise]:
+    """The noises of all laws that are drawn by rejection."""
+    noises = {law.noise.name: law.noise for law in known_laws().values() if isinstance(law.noise, LoopNoise)}
     return [noise for noise in noises.values() if noise.parts]
 
 
 @functools.cache
-def _loop_noises() -> dict[str, tuple[str, ...]]:
-    """As `_NOISES`, those of a block an element."""
-    return {name: (name,) for name in ("nothing", *(noise.name for noise in _laws()))}
+def _noises(loops: bool) -> list[str]:
+    """The names of the noises that a library has, in the order of their numbers."""
+    if loops:
+        return ["nothing", *(noise.name for noise in _loops())]
+    return ["uniform", "native_uniform", "centered", "exponential", "normal"]
 
 
 @functools.cache
 def _library(dtype: torch.dtype, loops: bool) -> Any:
-    """The interpreter of maps whose noise loops, or of the others."""
+    """The interpreter of laws whose noise loops, or of the others."""
     if not cpp.compiler_works():
         return None
     library = cpp.build(_source(dtype, loops), "small draws", dtype)
     if library is not None:
-        for noise in _loop_noises() if loops else _NOISES:
-            function = getattr(library, f"draw_{noise}")
-            function.restype, function.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p)
+        library.draw.restype, library.draw.argtypes = None, (ctypes.c_void_p, ctypes.c_char_p)
     return library
 
 
 def _source(dtype: torch.dtype, loops: bool) -> str:
-    cpp_type, kind = cpp.TYPES[dtype], "AnyLoopNoise" if loops else "AnyNoise"
-    noises = _loop_noises() if loops else _NOISES
+    kind = "AnyLoopNoise" if loops else "AnyNoise"
+    fills = ", ".join(f"rsample::{noise}::fill" for noise in _noises(loops))
+    second = "" if loops else ", program->second < 0 ? nullptr : fills[program->second]"
     parts = [cpp.headers(*(("loops.h",) if loops else ()), "elementwise.h", "interpreter.h")]
     if loops:
-        parts.append(laws(_laws(), dtype))
+        parts.append(rejection_laws(_loops(), dtype))
     functions = [f"[](V x, V y, V z) {{ return V({expression.format(*'xyz')}); }}" for expression in VECTOR.values()]
     cases = "".join(
         f"    case {code}: each(to, a, b, c, count, {function}); break;\n" for code, function in enumerate(functions)
@@ -110,7 +112,7 @@ def _source(dtype: torch.dtype, loops: bool) -> str:
     parts.append(f"""
 namespace rsample {{
 
-using T = {cpp_type};
+using T = {cpp.TYPES[dtype]};
 using V = rsample::Vector<T>;
 
 template <>
@@ -120,13 +122,12 @@ void operate<T>(int operation, T* to, const T* a, const T* b, const T* c, int co
 }}
 
 }}  // namespace rsample
-""")
-    for noise, made_of in noises.items():
-        fills = ", ".join(f"rsample::{each}::fill" for each in made_of)
-        parts.append(f"""
-extern "C" void draw_{noise}(const rsample::Program* program, const std::int64_t* call) {{
-  const rsample::{kind}<{cpp_type}> noise{{{fills}}};
-  rsample::called<{cpp_type}>(rsample::Interpreted<{cpp_type}>{{*program}}, noise, call);
+
+extern "C" void draw(const rsample::Program* program, const std::int64_t* call) {{
+  using T = rsample::T;
+  static constexpr decltype(rsample::{kind}<T>::fill) fills[] = {{{fills}}};
+  const rsample::{kind}<T> noise{{fills[program->noise]{second}}};
+  rsample::called<T>(rsample::Interpreted<T>{{*program}}, noise, call);
 }}
 """)
     return "".join(parts)
@@ -135,7 +136,9 @@ extern "C" void draw_{noise}(const rsample::Program* program, const std::int64_t
 cpp.AHEAD += [functools.partial(_source, loops=loops) for loops in (False, True)]
 
 
-def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> array[int] | None:
+def _assembled(
+    function: Function, dtype: torch.dtype, parameters_at: int, noise: int, second: int
+) -> array[int] | None:
     """The struct Program of interpreter.h; None where it has no room for the function."""
     function = flattened(function)
     steps = function.steps
@@ -184,11 +187,11 @@ def _assembled(function: Function, dtype: torch.dtype, parameters_at: int) -> ar
     values = array("f" if dtype == torch.float32 else "d", [x for x in constants.values() for _ in range(size)])
     pointed = (values, code, results)
     _KEPT.append(pointed)
-    sizes = (*needed, parameters_at, len(code) // 6)
+    sizes = (*needed, parameters_at, len(code) // 6, noise, second)
     program = array("q", (*sizes, *(part.buffer_info()[0] for part in pointed)))
     _KEPT.append((program,))
     return program
 
 
-# What programs point to. A process has some for each map.
+# What programs point to. A process has some for each law.
 _KEPT: list[tuple[array[Any], ...]] = []

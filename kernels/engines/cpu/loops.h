@@ -214,18 +214,18 @@ inline int whole_vectors(int n) {
 }
 
 // Writes the values of the elements that are pending among n.
-template <class Law, class T>
+template <class RejectionLaw, class T>
 inline void reject(uint64_t seed, Pending<T>& pending, const T* const* given, uint32_t stream, int n, T* out) {
-  constexpr int SIZE = TILE<T>, COUNT = Law::candidates::template COUNT<T>;
+  constexpr int SIZE = TILE<T>, COUNT = RejectionLaw::candidates::template COUNT<T>;
   T x[COUNT][SIZE], u[COUNT][SIZE], value[1][SIZE];
-  Gathered<typename Law::attempt, 2, T> own;
+  Gathered<typename RejectionLaw::attempt, 2, T> own;
   int32_t rejected[SIZE];
   int from[SIZE];
   for (uint32_t attempt = 0; pending.count > 0; ++attempt) {
-    Law::candidates::fill(seed, pending, attempt, stream, x, u);
+    RejectionLaw::candidates::fill(seed, pending, attempt, stream, x, u);
     for (int j = 0; j < COUNT; ++j) {
       own.gather(given, pending, n);
-      call<typename Law::attempt>(whole_vectors<T>(pending.count), own.at, value, rejected, x[j], u[j]);
+      call<typename RejectionLaw::attempt>(whole_vectors<T>(pending.count), own.at, value, rejected, x[j], u[j]);
       for (int i = 0; i < pending.count; ++i) out[pending.index[i]] = value[0][i];
       if (j + 1 == COUNT) {
         pending.keep(rejected);
@@ -283,45 +283,47 @@ inline void split(const int32_t* mask, Pending<T>& few, Pending<T>& others) {
 }
 
 // The results of a law for the first `n` elements of a tile. Not inlined, as noises share laws.
-template <class Law, class T>
+template <class RejectionLaw, class T>
 __attribute__((noinline)) void drawn(uint64_t seed, const uint64_t* blocks, const T* const* parameters, uint32_t stream,
                                      int n, T* const* out) {
-  const Results<typename Law::setup, T> setup(n, parameters);
+  const Results<typename RejectionLaw::setup, T> setup(n, parameters);
   T values[TILE<T>];
   T* value = out[0];
-  if constexpr (requires { typename Law::finish; }) value = values;
+  if constexpr (requires { typename RejectionLaw::finish; }) value = values;
   Pending<T> pending(blocks, n);
-  if constexpr (requires { typename Law::few; }) {
+  if constexpr (requires { typename RejectionLaw::few; }) {
     int32_t few[TILE<T>];
-    call<typename Law::few>(n, setup.at, out, few);
+    call<typename RejectionLaw::few>(n, setup.at, out, few);
     Pending<T> counted(blocks, n);
     split(few, counted, pending);
-    count<typename Law::step>(seed, counted, setup.at, stream, n, value);
+    count<typename RejectionLaw::step>(seed, counted, setup.at, stream, n, value);
   }
-  reject<Law>(seed, pending, setup.at, stream, n, value);
-  if constexpr (requires { typename Law::finish; }) call<typename Law::finish>(n, setup.at, out, nullptr, value);
-  if constexpr (requires { typename Law::once; }) {
+  reject<RejectionLaw>(seed, pending, setup.at, stream, n, value);
+  if constexpr (requires { typename RejectionLaw::finish; }) {
+    call<typename RejectionLaw::finish>(n, setup.at, out, nullptr, value);
+  }
+  if constexpr (requires { typename RejectionLaw::once; }) {
     int32_t some[TILE<T>], any = 0;
-    call<typename Law::some>(n, setup.at, out, some);
+    call<typename RejectionLaw::some>(n, setup.at, out, some);
     for (int i = 0; i < n; ++i) any |= some[i];
     if (any) {
       T e[TILE<T>];
       exponential_once(seed, blocks, stream, n, e);
-      const Results<typename Law::once, T> others(n, setup.at, e, value);
-      for (int k = 0; k < Law::once::OUTPUTS; ++k) {
+      const Results<typename RejectionLaw::once, T> others(n, setup.at, e, value);
+      for (int k = 0; k < RejectionLaw::once::OUTPUTS; ++k) {
         for (int i = 0; i < n; ++i) out[k][i] = select(some[i], others.at[k][i], out[k][i]);
       }
     }
   }
 }
 
-// The results of a law whose parameters are a function of a map's, and of the results of laws before.
-template <class Law, class Parameters, class T>
+// The results of a law whose parameters are a function of a draw's, and of the results of laws before.
+template <class RejectionLaw, class Parameters, class T>
 inline void part(uint64_t seed, const uint64_t* blocks, const T* const* in, uint32_t stream, int n, T* const* out) {
-  drawn<Law>(seed, blocks, Results<Parameters, T>(n, in).at, stream, n, out);
+  drawn<RejectionLaw>(seed, blocks, Results<Parameters, T>(n, in).at, stream, n, out);
 }
 
-// For a map whose gradient is a function of its parameters alone.
+// For a law whose gradient is a function of its parameters alone.
 struct nothing {
   static constexpr int VALUES = 1;
   template <class T>

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...laws.normal import NORMAL_MAP
+from ...laws.normal import NORMAL_LAW
 from ...runtime.hugepages import empty
 from ...stream.layout import collapse
 from ...stream.noise import compute_dtype
@@ -55,7 +55,7 @@ def backward(
     if needs[1]:
         grads.append(_of_factor(kind, key, grad, like[1]))
     if len(needs) == 3 and needs[2]:
-        grads += elementwise.backward(NORMAL_MAP, key, (grad,), (like[0], like[2]), (False, True))
+        grads += elementwise.backward(NORMAL_LAW, key, (grad,), (like[0], like[2]), (False, True))
     return grads
 
 

@@ -86,7 +86,7 @@ def race(
     )
     outputs = [index if sample is None else sample]
     if log_total is not None:
-        own = weights.expand(*batch, k).gather(-1, index.unsqueeze(-1)).squeeze(-1).to(log_total.dtype)
+        own = reference.of_categories(weights, index).to(log_total.dtype)
         if from_probs:
             eps = 2.0 ** (1 - SIGNIFICAND_BITS[dtype])
             own = (own / log_total.exp()).clamp_(eps, 1 - eps).log_()
@@ -228,12 +228,7 @@ def _draw_arguments(key: Tensor, rows: int, k: int) -> tuple[int, ...]:
 
 def _function(name: str, dtype: torch.dtype) -> Any:
     """The function of a library for weights of `dtype`, or None where it cannot be built, which is tried once."""
-    key = name, dtype
-    if key not in _functions:
-        with cpp.BUILDING:
-            if key not in _functions:
-                _functions[key] = _build(name, dtype)
-    return _functions[key]
+    return cpp.once(_functions, (name, dtype), _build, name, dtype)
 
 
 def _build(name: str, dtype: torch.dtype) -> Any:

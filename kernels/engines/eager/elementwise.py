@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...laws.map import Map
+from ...laws.law import Law
 from ...laws.rejection.noise import LoopNoise, loop_noise
 from ...stream.compatibility import fills_on, split
 from ...stream.noise import Noise, NoisePair, compute_dtype, elements_per_block, signed64
 from ...stream.philox import philox_blocks
 from ...stream.window import Window
+
+# Philox blocks made at a time: the words of one are 64-bit integers in some twenty temporaries.
+CHUNK = 2**14
 
 
 def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype, stream: int = 0) -> Tensor:
@@ -24,13 +27,19 @@ def noise(kind: Noise, key: Tensor, numel: int, dtype: torch.dtype, stream: int 
         key: (2,) int64 tensor, the bits of (seed, offset in blocks).
         stream: the last counter word.
     """
-    per_block = elements_per_block(dtype)
-    block = key[1] + torch.arange((numel + per_block - 1) // per_block, device=key.device)
-    return torch.stack(kind.from_words(philox_blocks(key[0], block, 0, stream), dtype), -1).reshape(-1)[:numel]
+    block = torch.arange(-(-numel // elements_per_block(dtype)), device=key.device)
+    parts = [_of_blocks(kind, key, part, dtype, stream) for part in block.split(CHUNK)]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts))[:numel]
+
+
+def _of_blocks(kind: Noise, key: Tensor, block: Tensor, dtype: torch.dtype, stream: int = 0) -> Tensor:
+    """The noise of blocks, numbered from that of the key on."""
+    words = philox_blocks(key[0], key[1] + block, 0, stream)
+    return torch.stack(kind.from_words(words, dtype), -1).reshape(-1)
 
 
 def forward(
-    map: Map,
+    law: Law,
     key: Tensor,
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -46,21 +55,21 @@ def forward(
     """
     compute = compute_dtype(dtype)
     params = [_cast(p, compute) for p in params]
-    eps = _noise_of(map, key, params, shape, dtype, params[0], window)
-    outputs = map.draw(eps, *params)
+    eps = _noise_of(law, key, params, shape, dtype, params[0], window)
+    outputs = law.draw(eps, *params)
     sample = outputs[0]
-    if map.support is not None and map.support.within_reach(dtype):
-        sample = map.support.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+    if law.support is not None and law.support.within_reach(dtype):
+        sample = law.support.bounded(sample, params, *law.support.limits(dtype), law.support.step(dtype))
     # Torch's operators give their result the strides of what they read.
     sample = _cast(sample, dtype).contiguous()
-    if not map.joint:
+    if not law.joint:
         return (sample,)
     # A log-density need not depend on the noise.
     return sample, _cast(outputs[1].expand(sample.shape).contiguous(), dtype)
 
 
 def backward(
-    map: Map,
+    law: Law,
     key: Tensor,
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -70,13 +79,13 @@ def backward(
     """The gradients of the parameters marked in `needs`, each of its parameter's shape and dtype.
 
     Args:
-        given: gradients of the outputs that `map.cotangents` names, of the sample's shape and dtype.
+        given: gradients of the outputs that `law.cotangents` names, of the sample's shape and dtype.
     """
     grad = given[0]
     compute = compute_dtype(grad.dtype)
     params_as = [_cast(p, compute) for p in params]
-    eps = _noise_of(map, key, params_as, grad.shape, grad.dtype, grad, window)
-    grads = map.gradients(eps, *[_cast(g, compute) for g in given], *params_as)
+    eps = _noise_of(law, key, params_as, grad.shape, grad.dtype, grad, window)
+    grads = law.gradients(eps, *[_cast(g, compute) for g in given], *params_as)
     return reduced(grads, params, grad.shape, needs)
 
 
@@ -92,7 +101,7 @@ def reduced(
 
 
 def _noise_of(
-    map: Map,
+    law: Law,
     key: Tensor,
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -100,19 +109,19 @@ def _noise_of(
     like: Tensor,
     window: Window | None,
 ) -> Any:
-    if isinstance(map.noise, LoopNoise):
-        return loop_noise(map.noise, key, params, shape, dtype, window)
-    if isinstance(map.noise, NoisePair):
-        second = _second_noise(map.noise.second, key.to(like.device).view(torch.int64), shape, dtype, window)
-        return eager_noise(map.noise.first, key, shape, dtype, like, window), second
-    return eager_noise(map.noise, key, shape, dtype, like, window)
+    if isinstance(law.noise, LoopNoise):
+        return loop_noise(law.noise, key, params, shape, dtype, window)
+    if isinstance(law.noise, NoisePair):
+        second = _second_noise(law.noise.second, key.to(like.device).view(torch.int64), shape, dtype, window)
+        return eager_noise(law.noise.first, key, shape, dtype, like, window), second
+    return eager_noise(law.noise, key, shape, dtype, like, window)
 
 
 def _second_noise(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window | None) -> Tensor:
     if window is None:
         return noise(kind, key, math.prod(shape), dtype, 1).view(*shape)
-    blocks = key[1] + window.blocks(shape, elements_per_block(dtype), key.device)
-    return torch.stack(kind.from_words(philox_blocks(key[0], blocks, 0, 1), dtype), -1).view(*shape)
+    blocks = window.blocks(shape, elements_per_block(dtype), key.device)
+    return _of_blocks(kind, key, blocks, dtype, 1).view(*shape)
 
 
 def eager_noise(
@@ -144,9 +153,9 @@ def eager_noise(
 def _noise_in_window(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torch.dtype, window: Window) -> Tensor:
     """`eager_noise` of a window: every run of it has a key of its own."""
     device, bits, per_block = key.device, key.view(torch.int64), elements_per_block(dtype)
-    blocks = bits[1] + window.blocks(shape, per_block, device)
+    blocks = window.blocks(shape, per_block, device)
     if fills_on(device):
-        runs = torch.stack((bits[0].expand(len(blocks)), blocks[:, 0]), -1).view(torch.uint64)
+        runs = torch.stack((bits[0].expand(len(blocks)), bits[1] + blocks[:, 0]), -1).view(torch.uint64)
         if kind.of_element is not None:
             words = split(runs, blocks.shape[1]).transpose(0, 1).contiguous()
             return kind.of_element(_joined(words, per_block).view(shape), dtype)
@@ -156,7 +165,7 @@ def _noise_in_window(kind: Noise, key: Tensor, shape: Sequence[int], dtype: torc
         )
         assert kind.aten_fill is not None
         return _cast(kind.aten_fill(out, runs.unsqueeze(1)), compute).view(shape)
-    return torch.stack(kind.from_words(philox_blocks(bits[0], blocks), dtype), -1).view(shape)
+    return _of_blocks(kind, bits, blocks, dtype).view(shape)
 
 
 def _signed_words(key: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

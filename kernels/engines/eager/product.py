@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ...laws.normal import NORMAL_MAP
+from ...laws.normal import NORMAL_LAW
 from ...stream.noise import compute_dtype
 from ..matrix_product import MatrixProduct
 from ..product_noise import normal_noise
@@ -59,7 +59,7 @@ def backward(
     if needs[1]:
         grads.append(of_factor(kind, backend, key, grad, factor))
     if scale and needs[2]:
-        grads += elementwise.backward(NORMAL_MAP, key, (grad,), (loc, scale[0]), (False, True))
+        grads += elementwise.backward(NORMAL_LAW, key, (grad,), (loc, scale[0]), (False, True))
     return grads
 
 

@@ -90,11 +90,16 @@ def log_prob_of(index: Tensor, weights: Tensor, from_probs: bool, dtype: torch.d
     Args:
         dtype: sets how probabilities are clamped.
     """
-    own = weights.expand(*index.shape, weights.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    own = of_categories(weights, index)
     if from_probs:
         eps = 2.0 ** (1 - SIGNIFICAND_BITS[dtype])
         return (own / weights.sum(-1)).clamp(eps, 1 - eps).log()
     return own - weights.logsumexp(-1)
+
+
+def of_categories(x: Tensor, index: Tensor) -> Tensor:
+    """What x has for the categories `index`; its batch shape broadcasts to theirs."""
+    return x.expand(*index.shape, x.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def relaxed(

@@ -1,6 +1,6 @@
-"""The generic elementwise draw: one kernel applies any map to its noise, forward; another gives the gradients.
+"""The generic elementwise draw: one kernel applies any law to its noise, forward; another gives the gradients.
 
-The kernels know nothing of a distribution: the map's device functions are compile-time arguments. A program walks a
+The kernels know nothing of a distribution: the law's device functions are compile-time arguments. A program walks a
 run of tiles. In the hot loop tiles are full and the counter's second word is the same for all, which spares two of
 Philox's multiplications per block. The full tiles that are left, and all tiles of a small draw, go through a loop that
 carries; only the sample's last tile is masked, element by element.
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...laws.map import Map
+from ...formula.device_functions import device_function
+from ...laws.law import Law
 from ...stream.layout import describe
 from ...stream.noise import compute_dtype
 from ...stream.window import Window
@@ -26,17 +27,17 @@ from .reduction import kept_dimensions, reduced_backward
 
 
 def forward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     params: Sequence[Tensor],
     shape: Sequence[int],
     dtype: torch.dtype,
     window: Window | None = None,
 ) -> tuple[Tensor, ...]:
-    """The outputs of one draw: the sample and, of a joint map, its log-density.
+    """The outputs of one draw: the sample and, of a joint law, its log-density.
 
     Args:
-        map: what to draw.
+        law: what to draw.
         key: one uint64 tensor (seed, offset), on the CPU or on the sample's device; or the three tensors of
             `torch.Generator.philox_state`.
         params: floating-point tensors that broadcast to `shape`, on one device; any strides.
@@ -47,11 +48,11 @@ def forward(
     Returns:
         Contiguous tensors.
     """
-    return launched(map, key, params, shape, dtype, window)[0]
+    return launched(law, key, params, shape, dtype, window)[0]
 
 
 def launched(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -59,7 +60,7 @@ def launched(
     window: Window | None = None,
 ) -> tuple[tuple[Tensor, ...], Launched | None]:
     """`forward`, and what repeats it; see :func:`engines.triton.launch.launch_elements`."""
-    outs = tuple(device_empty(shape, dtype, params[0].device) for _ in range(map.outputs))
+    outs = tuple(device_empty(shape, dtype, params[0].device) for _ in range(law.outputs))
     out = outs[0]
     if out.numel() == 0:
         return outs, None
@@ -72,23 +73,24 @@ def launched(
         out.numel(),
         group,
         key,
-        {**map.device_constants(), **bound_constants(map, dtype)},
+        {**law.device_constants(), **bound_constants(law, dtype)},
         device=out.device,
         tune=True,
     )
     return outs, repeated
 
 
-def bound_constants(map: Map, dtype: torch.dtype) -> dict[str, Any]:
-    """The bounds of a map's support as compile-time arguments."""
-    if map.support is None:
+def bound_constants(law: Law, dtype: torch.dtype) -> dict[str, Any]:
+    """The bounds of a law's support as compile-time arguments."""
+    if law.support is None:
         return {"LOWER": None, "UPPER": None, "END": None}
-    lower, upper = (limit if math.isfinite(limit) else None for limit in map.support.limits(dtype))
-    return {"LOWER": lower, "UPPER": upper, "END": map.device_end(dtype)}
+    end = law.definition_of_end(dtype)
+    lower, upper = (limit if math.isfinite(limit) else None for limit in law.support.limits(dtype))
+    return {"LOWER": lower, "UPPER": upper, "END": None if end is None else device_function(*end)}
 
 
 def backward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -100,17 +102,17 @@ def backward(
     Sums over broadcast dimensions run in a fixed order: the same arguments give the same bits.
 
     Args:
-        map: what was drawn; it must have a gradient.
+        law: what was drawn; it must have a gradient.
         key: as in :func:`forward`; the same key.
-        given: gradients of the outputs that `map.cotangents` names, of the sample's shape and dtype; any strides, 0
+        given: gradients of the outputs that `law.cotangents` names, of the sample's shape and dtype; any strides, 0
             included.
         params, window: as in :func:`forward`.
     """
-    return launched_backward(map, key, given, params, needs, window)[0]
+    return launched_backward(law, key, given, params, needs, window)[0]
 
 
 def launched_backward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -131,17 +133,17 @@ def launched_backward(
     grads: dict[int, Tensor] = {}
     outputs: tuple[int, ...] = ()
     repeated = None
-    # An affine map's gradient does not depend on the parameters.
-    operands = tuple(given) if map.linear else (*given, *params)
+    # An affine law's gradient does not depend on the parameters.
+    operands = tuple(given) if law.linear else (*given, *params)
     linear = [j for j in wanted if params[j].numel() in (1, grad.numel())]
     if linear:
-        grads, outputs, repeated = _linear_backward(map, key, operands, params, linear, window)
+        grads, outputs, repeated = _linear_backward(law, key, operands, params, linear, window)
     patterns: dict[tuple[bool, ...], list[int]] = {}
     for j in wanted:
         if j not in linear:
             patterns.setdefault(kept_dimensions(grad.shape, params[j].shape), []).append(j)
     for kept, members in patterns.items():
-        grads.update(reduced_backward(map, key, operands, params, kept, members, window))
+        grads.update(reduced_backward(law, key, operands, params, kept, members, window))
     return [grads[j] for j in wanted], outputs, None if patterns else repeated
 
 
@@ -150,7 +152,7 @@ STORED = ("none", "elements", "sum")
 
 
 def _linear_backward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     operands: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -178,7 +180,7 @@ def _linear_backward(
         n,
         group,
         key,
-        {**map.device_grad_constants(), "OUTPUTS": tuple(outputs)},
+        {**law.device_grad_constants(), "OUTPUTS": tuple(outputs)},
         device=grad.device,
         # A sum's rounding depends on the split, so that it must not depend on a timing.
         tune="sum" not in outputs,

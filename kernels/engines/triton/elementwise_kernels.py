@@ -15,7 +15,7 @@ from .tiles import (
     load_tile,
     noise_of_lanes,
     noise_of_tile,
-    of_map,
+    of_law,
     split_run,
 )
 
@@ -123,9 +123,9 @@ def elementwise_forward_kernel(
             lanes = lane_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STREAMS, u * LANES * STREAMS, SECOND)
             x = noise_of_tile(lanes, GROUP)
             values = load_tile(operands, at, sizes, strides, u, KINDS, WIDE, COMPUTE, LANES, GROUP)
-            store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END), u)
+            store_tile(out_ptr, at, inside(TRANSFORM(of_law(x), *values, HARDWARE), values, LOWER, UPPER, END), u)
             if LOG_PROB is not None:
-                store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_map(x), *values, HARDWARE), x[0].shape), u)
+                store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_law(x), *values, HARDWARE), x[0].shape), u)
         c0 += UNROLL * LANES * STREAMS
         at += UNROLL * TILE
 
@@ -136,9 +136,9 @@ def elementwise_forward_kernel(
         )
         x = noise_of_tile(lane_noise_carrying(blocks, k0, k1, NOISE, SECOND, DTYPE, HARDWARE, STREAMS), GROUP)
         values = load_tile(operands, at, sizes, strides, 0, KINDS, WIDE, COMPUTE, LANES, GROUP)
-        store_tile(out_ptr, at, inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END), 0)
+        store_tile(out_ptr, at, inside(TRANSFORM(of_law(x), *values, HARDWARE), values, LOWER, UPPER, END), 0)
         if LOG_PROB is not None:
-            store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_map(x), *values, HARDWARE), x[0].shape), 0)
+            store_tile(log_prob_ptr, at, tl.broadcast_to(LOG_PROB(of_law(x), *values, HARDWARE), x[0].shape), 0)
 
     for t in range(full, tiles):
         blocks = lane_blocks(
@@ -151,10 +151,10 @@ def elementwise_forward_kernel(
             mask = element < n
             values = load_elements(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
             x = noise_of_lanes(lanes, k, GROUP)
-            y = inside(TRANSFORM(of_map(x), *values, HARDWARE), values, LOWER, UPPER, END)
+            y = inside(TRANSFORM(of_law(x), *values, HARDWARE), values, LOWER, UPPER, END)
             tl.store(out_ptr + element, y.to(DTYPE), mask=mask)
             if LOG_PROB is not None:
-                tl.store(log_prob_ptr + element, LOG_PROB(of_map(x), *values, HARDWARE).to(DTYPE), mask=mask)
+                tl.store(log_prob_ptr + element, LOG_PROB(of_law(x), *values, HARDWARE).to(DTYPE), mask=mask)
 
 
 @triton.jit(

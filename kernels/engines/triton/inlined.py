@@ -12,7 +12,7 @@ from __future__ import annotations
 from ...runtime.language import tl, triton
 from ...stream.philox import DEVICE_ROUNDS, philox4x32_words
 from .elementwise_kernels import inside
-from .tiles import element_of_block, gradients, interleave, of_map
+from .tiles import element_of_block, gradients, interleave, of_law
 
 
 @triton.jit
@@ -111,7 +111,7 @@ def sample(
 ):
     """A sample of DTYPE, rounded to it, as a number of RESULT. `values` are the parameters."""
     noises, values = _operands(noises, values)
-    x = inside(TRANSFORM(of_map(noises), *values, HARDWARE), values, LOWER, UPPER, END)
+    x = inside(TRANSFORM(of_law(noises), *values, HARDWARE), values, LOWER, UPPER, END)
     return tl.broadcast_to(x, noises[0].shape).to(DTYPE).to(RESULT)
 
 
@@ -119,7 +119,7 @@ def sample(
 def log_prob(noises, values, LOG_PROB: tl.constexpr, DTYPE: tl.constexpr, RESULT: tl.constexpr, HARDWARE: tl.constexpr):
     """The log-density of the same sample."""
     noises, values = _operands(noises, values)
-    return tl.broadcast_to(LOG_PROB(of_map(noises), *values, HARDWARE), noises[0].shape).to(DTYPE).to(RESULT)
+    return tl.broadcast_to(LOG_PROB(of_law(noises), *values, HARDWARE), noises[0].shape).to(DTYPE).to(RESULT)
 
 
 @triton.jit

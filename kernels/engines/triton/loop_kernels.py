@@ -1,4 +1,4 @@
-"""The Triton kernels of draws that loop, and their launchers: one element per lane, whatever the noise and the map.
+"""The Triton kernels of draws that loop, and their launchers: one element per lane, whatever the noise and the law.
 
 A program is one warp, so that a loop ends as soon as the 32 elements in flight are accepted, and asks no other warp.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...laws.map import Map
+from ...laws.law import Law
 from ...laws.rejection.noise import LoopNoise
 from ...runtime.language import tl, triton
 from ...stream.layout import describe
@@ -21,7 +21,7 @@ from ...stream.window import Window
 from .elementwise import STORED, bound_constants
 from .elementwise_kernels import inside
 from .launch import Config, Launched, device_empty, launch_elements, slots
-from .tiles import load_elements, load_key, load_scalars, number_in_sample
+from .tiles import load_elements, load_key, load_scalars, number_in_sample, of_law
 
 CONFIG = Config(warps=1, unroll=1, passes=16)
 
@@ -105,10 +105,7 @@ def loop_forward_kernel(
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
         noise = element_noise(values, element, offset, k0, k1, sizes, strides, 0, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
-        if len(noise) == 1:
-            x = inside(TRANSFORM(noise[0], *values, HARDWARE), values, LOWER, UPPER, END)
-        else:
-            x = inside(TRANSFORM(noise, *values, HARDWARE), values, LOWER, UPPER, END)
+        x = inside(TRANSFORM(of_law(noise), *values, HARDWARE), values, LOWER, UPPER, END)
         tl.store(out_ptr + element, x.to(DTYPE), mask=mask)
 
 
@@ -175,10 +172,7 @@ def loop_backward_kernel(
         mask = element < n
         values = load_lanes(operands, element, mask, sizes, strides, KINDS, WIDE, COMPUTE)
         noise = element_noise(values, element, offset, k0, k1, sizes, strides, 1, WINDOW, WIDE, NOISE, DTYPE, HARDWARE)
-        if len(noise) == 1:
-            grads = TRANSFORM_GRAD(noise[0], *values, HARDWARE)
-        else:
-            grads = TRANSFORM_GRAD(noise, *values, HARDWARE)
+        grads = TRANSFORM_GRAD(of_law(noise), *values, HARDWARE)
         added = ()
         for j in tl.static_range(len(OUTPUTS)):
             if OUTPUTS[j] == "elements":
@@ -194,7 +188,7 @@ def loop_backward_kernel(
 
 
 def forward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -202,11 +196,11 @@ def forward(
     window: Window | None = None,
 ) -> tuple[Tensor]:
     """The sample of a draw; as :func:`engines.triton.elementwise.forward`."""
-    return launched(map, key, params, shape, dtype, window)[0]
+    return launched(law, key, params, shape, dtype, window)[0]
 
 
 def launched(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     params: Sequence[Tensor],
     shape: Sequence[int],
@@ -214,7 +208,7 @@ def launched(
     window: Window | None = None,
 ) -> tuple[tuple[Tensor], Launched | None]:
     """`forward`, and what repeats it; see :func:`engines.triton.launch.launch_elements`."""
-    assert isinstance(map.noise, LoopNoise)
+    assert isinstance(law.noise, LoopNoise)
     out = device_empty(shape, dtype, params[0].device)
     if out.numel() == 0:
         return (out,), None
@@ -226,9 +220,9 @@ def launched(
         1,
         key,
         {
-            "NOISE": map.noise.device,
-            "TRANSFORM": map.device_function("transform"),
-            **bound_constants(map, dtype),
+            "NOISE": law.noise.device,
+            "TRANSFORM": law.device_function("transform"),
+            **bound_constants(law, dtype),
         },
         device=out.device,
         tune=False,
@@ -238,7 +232,7 @@ def launched(
 
 
 def backward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -249,11 +243,11 @@ def backward(
 
     That of a parameter which broadcasts otherwise than from one number is stored for every element and then summed.
     """
-    return launched_backward(map, key, given, params, needs, window)[0]
+    return launched_backward(law, key, given, params, needs, window)[0]
 
 
 def launched_backward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     given: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -263,7 +257,7 @@ def launched_backward(
     """`backward`, and what repeats it; as :func:`engines.triton.elementwise.launched_backward`."""
     grad = given[0]
     n, compute = grad.numel(), compute_dtype(grad.dtype)
-    assert isinstance(map.noise, LoopNoise)
+    assert isinstance(law.noise, LoopNoise)
     wanted = [j for j, needed in enumerate(needs) if needed]
     if n == 0:
         zeros = [torch.zeros(params[j].shape, dtype=params[j].dtype, device=grad.device) for j in wanted]
@@ -284,7 +278,7 @@ def launched_backward(
         n,
         1,
         key,
-        {"NOISE": map.noise.device, "TRANSFORM_GRAD": map.device_function("transform_grad"), "OUTPUTS": tuple(outputs)},
+        {"NOISE": law.noise.device, "TRANSFORM_GRAD": law.device_function("transform_grad"), "OUTPUTS": tuple(outputs)},
         device=grad.device,
         tune=False,
         config=CONFIG,

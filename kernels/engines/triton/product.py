@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...laws.normal import NORMAL_MAP
+from ...laws.normal import NORMAL_LAW
 from ...runtime.language import triton
 from ...stream.noise import compute_dtype, elements_per_block
 from ..matrix_product import MatrixProduct
@@ -152,7 +152,7 @@ def backward(
     if needs[1]:
         grads.append(_factor_gradient(kind, key, grad, factor, tile, parts))
     if scale and needs[2]:
-        grads += elementwise.backward(NORMAL_MAP, key, (grad,), (loc, scale[0]), (False, True))
+        grads += elementwise.backward(NORMAL_LAW, key, (grad,), (loc, scale[0]), (False, True))
     return grads
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...laws.map import Map
+from ...laws.law import Law
 from ...runtime.language import tl, triton
 from ...stream.layout import INT31, collapse, pack, row_major_strides, strided_offset, unpack
 from ...stream.noise import compute_dtype, elements_per_block
@@ -168,7 +168,7 @@ def kept_dimensions(shape: Sequence[int], parameter_shape: Sequence[int]) -> tup
 
 
 def reduced_backward(
-    map: Map,
+    law: Law,
     key: Sequence[Tensor],
     operands: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -179,7 +179,7 @@ def reduced_backward(
     """Gradients of the parameters numbered `members`, which all have the dimensions marked in `kept` and no others.
 
     Args:
-        operands: what the map's gradient takes besides the noise: gradients of outputs, parameters if it needs them.
+        operands: what the law's gradient takes besides the noise: gradients of outputs, parameters if it needs them.
         window: that of the draw, if it is part of a larger sample.
     """
     grad = operands[0]
@@ -238,7 +238,7 @@ def reduced_backward(
         lanes[False],
         steps,
         *key_words,
-        **map.device_grad_constants(),
+        **law.device_grad_constants(),
         OUTPUTS=tuple(j in outs for j in range(len(params))),
         OPERANDS=len(operands),
         GROUP=group,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...runtime.language import tl, triton
 from .exponential_clocks import LN_2, LOG2_E
-from .tiles import block_noise, interleave
+from .tiles import interleave, lane_noise_carrying
 
 
 @triton.jit
@@ -46,11 +46,7 @@ def of_elements(x, GROUP: tl.constexpr):
 @triton.jit
 def group_noise(block, k0, k1, NOISE: tl.constexpr, DTYPE: tl.constexpr, HARDWARE: tl.constexpr, STREAMS: tl.constexpr):
     """The noise of groups whose first blocks, uint64, are `block`: in element order, (LANES * GROUP,)."""
-    x = block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
-    if STREAMS == 2:
-        block += 1
-        x = x + block_noise(block.to(tl.uint32), (block >> 32).to(tl.uint32), k0, k1, NOISE, DTYPE, HARDWARE)
-    return interleave(x)
+    return interleave(lane_noise_carrying(block, k0, k1, NOISE, None, DTYPE, HARDWARE, STREAMS))
 
 
 @triton.jit

@@ -88,13 +88,12 @@ def lane_noise(
 
     All of the first noise comes before all of the SECOND, if there is one.
     """
-    x = block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP)
-    if STREAMS == 2:
-        x = x + block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP + 1)
+    x = ()
+    for s in tl.static_range(STREAMS):
+        x = x + block_noise(c0, c1, k0, k1, NOISE, DTYPE, HARDWARE, STEP + s)
     if SECOND is not None:
-        x = x + block_noise(c0, c1, k0, k1, SECOND, DTYPE, HARDWARE, STEP, 1)
-        if STREAMS == 2:
-            x = x + block_noise(c0, c1, k0, k1, SECOND, DTYPE, HARDWARE, STEP + 1, 1)
+        for s in tl.static_range(STREAMS):
+            x = x + block_noise(c0, c1, k0, k1, SECOND, DTYPE, HARDWARE, STEP + s, 1)
     return x
 
 
@@ -117,8 +116,8 @@ def noise_of_lanes(x, K: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
-def of_map(noises):
-    """The noises of elements as a map takes them: the only one itself."""
+def of_law(noises):
+    """The noises of elements as a law takes them, or the values of one that loops: the only one itself."""
     if len(noises) == 1:
         return noises[0]
     else:
@@ -311,7 +310,7 @@ def gradients(
     `noises` is a tuple of one or two. `values` are the gradients of the sample and of its log-density, as far as their
     functions are not None, and the parameters, which an affine transform does not take.
     """
-    x = of_map(noises)
+    x = of_law(noises)
     if LOG_PROB_GRAD is None:
         grads = TRANSFORM_GRAD(x, *values, HARDWARE)
     elif TRANSFORM_GRAD is None:

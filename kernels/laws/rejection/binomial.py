@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .counts import LARGE_MEAN, SQRT_2_PI, Hat, at_least_one, deviance, stirling, transformed
-from .law import Arrivals, Law, centered_candidates
+from .law import Arrivals, RejectionLaw, centered_candidates
 
 
 def rarer_of_probs(probs: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ def _occur(
     return time, count, time <= limit
 
 
-BINOMIAL = Law(
+BINOMIAL = RejectionLaw(
     name="binomial",
     parameters=3,
     setup=_setup,

@@ -12,13 +12,13 @@ import torch
 from ...formula.elementary import MASKS, OPERATIONS
 from ...formula.trace import Function, Operation, traced, with_cotangents
 from ...stream.noise import elements_per_block
-from .law import Law
+from .law import RejectionLaw
 from .noise import LoopNoise
 
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 
 
-def laws(noises: Iterable[LoopNoise], dtype: torch.dtype) -> str:
+def rejection_laws(noises: Iterable[LoopNoise], dtype: torch.dtype) -> str:
     """The noises that are made of laws, as structs for the loop of elementwise.h."""
     structs: dict[str, str] = {}  # by name, as noises share laws
     for noise in noises:
@@ -63,7 +63,7 @@ struct {noise.name} {{
 
 
 @functools.cache
-def _law(law: Law, dtype: torch.dtype) -> tuple[str, int]:
+def _law(law: RejectionLaw, dtype: torch.dtype) -> tuple[str, int]:
     """The structs of a law and of its functions, and how many results it has."""
     exponentials = elements_per_block(dtype)
     setup = _traced(law.setup, law.parameters, dtype)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...formula.special import fused_polynomial
-from .law import Law, Once, normal_candidates
+from .law import Once, RejectionLaw, normal_candidates
 
 # r(y) / y**4, minimax on [-1/4, 1/4]: relative error 3e-5. Farther out, and in float64, the formula itself does.
 _REJECTION = (0.25000019, -0.19985479, 0.16651181, -0.15201389, 0.13363388)
@@ -83,7 +83,7 @@ def _finish_small(e: Tensor, y: Tensor, concentration: Tensor, d: Tensor, width:
     return _finish(y, concentration, d, width)[0], -e / concentration
 
 
-GAMMA = Law(
+GAMMA = RejectionLaw(
     name="gamma",
     parameters=1,
     setup=_setup,

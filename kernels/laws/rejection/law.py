@@ -71,7 +71,7 @@ class Once(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Law:
+class RejectionLaw:
     """A law that is drawn by rejection; its functions are straight-line torch code on 1-D tensors.
 
     Attributes:
@@ -153,17 +153,17 @@ class Part(NamedTuple):
     """A law in a noise.
 
     Attributes:
-        parameters: `(results of the parts before, *parameters of the map) -> parameters of the law`, a tuple.
+        parameters: `(results of the parts before, *parameters of a law) -> parameters of this one`, a tuple.
         stream: the first of the law's.
     """
 
-    law: Law
+    law: RejectionLaw
     parameters: Callable[..., tuple[Tensor, ...]]
     stream: int = 0
 
 
 def first_of(_: tuple[Tensor, ...], first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """The first parameter of a map, as a `Part` takes it."""
+    """The first parameter of a law, as a `Part` takes it."""
     return (first,)
 
 
@@ -175,7 +175,7 @@ def noise_of(name: str, inputs: int, *parts: Part, values: int, slopes: Any = No
     """Noise that is drawn by laws, one after the other.
 
     Args:
-        inputs: how many parameters a map has that takes it.
+        inputs: how many parameters a law has that takes it.
         values: how many of the results of all parts it is, the last ones.
     """
 

@@ -59,9 +59,9 @@ class LoopNoise:
 
     `reference` takes 1-D parameters in the compute dtype and the sample's dtype, and returns `values` tensors like
     them. `device(c0, c1, k0, k1, *params, DTYPE, HARDWARE)` returns a tuple. `name` is that of its C++ struct.
-    Where the noise is made of laws, `parts` are these, a map that takes it has as many parameters as `inputs` says, and
+    Where the noise is made of laws, `parts` are these, a law that takes it has as many parameters as `inputs` says, and
     `twin` makes the Triton function of the noise; see :mod:`laws.rejection.law`.
-    A map takes the noise as one tensor or, where `values` is more, as a tuple of tensors.
+    A law takes the noise as one tensor or, where `values` is more, as a tuple of tensors.
     `slopes(values, *params)` says how the noise moves with parameters at a fixed probability: differentiable torch code
     that gives (number of the value, number of the parameter, derivative) for each pair that counts. None where there is
     no such derivative, and for a noise that is the same whatever the parameters.
@@ -92,7 +92,7 @@ def _no_noise_device(c0, c1, k0, k1, p, q, r, s, DTYPE: tl.constexpr, HARDWARE: 
     return (p,)
 
 
-# For a map of four parameters whose gradient is a function of these alone.
+# For a law of four parameters whose gradient is a function of these alone.
 NOTHING = LoopNoise("nothing", 1, _no_noise, _no_noise_device)
 
 
@@ -104,7 +104,7 @@ def loop_noise(
     dtype: torch.dtype,
     window: Window | None = None,
 ) -> Any:
-    """The noise of a draw of `shape`, as a map takes it, in the compute dtype; `params` broadcast to `shape`."""
+    """The noise of a draw of `shape`, as a law takes it, in the compute dtype; `params` broadcast to `shape`."""
     shape = torch.Size(shape)
     given = [p.expand(shape).reshape(-1).to(compute_dtype(dtype)) for p in params]
     values = kind.reference(Blocks.of_draw(key, shape, given[0].device, window), *given, dtype)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .counts import LARGE_MEAN, SQRT_2_PI, Hat, at_least_one, deviance, stirling, transformed
-from .law import Arrivals, Law, centered_candidates
+from .law import Arrivals, RejectionLaw, centered_candidates
 
 
 def poisson_hat(rate: Tensor) -> Hat:
@@ -40,7 +40,7 @@ def _arrive(e: tuple[Tensor, ...], time: Tensor, count: Tensor, rate: Tensor) ->
     return time, count, time <= rate
 
 
-POISSON = Law(
+POISSON = RejectionLaw(
     name="poisson",
     parameters=1,
     setup=lambda rate: (rate,),

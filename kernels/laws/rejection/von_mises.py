@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...formula.special import cotangent
-from .law import Law, centered_candidates
+from .law import RejectionLaw, centered_candidates
 
 # Beyond it root is twice the concentration to rounding, and its square would overflow.
 _STEEP = 1e15
@@ -39,4 +39,4 @@ def _attempt(t: Tensor, u: Tensor, s: Tensor, base: Tensor, twice: Tensor) -> tu
     return q, u > c * torch.exp(1 - c)
 
 
-VON_MISES = Law("von_mises", parameters=1, setup=_setup, candidates=centered_candidates, attempt=_attempt)
+VON_MISES = RejectionLaw("von_mises", parameters=1, setup=_setup, candidates=centered_candidates, attempt=_attempt)

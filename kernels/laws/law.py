@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..formula.derivatives import gradient_of, score_of
-from ..formula.device_functions import device_function, inlined
-from ..stream.noise import Noise, NoisePair
+from ..formula.device_functions import Definition, device_function
+from ..stream.noise import Noise, NoisePair, singles
 from .rejection.noise import LoopNoise
 from .support import Support
 
@@ -39,7 +39,7 @@ class Density:
         reference_score: the same where the sample is a constant (the score function); derived of both references if
             it is not given and the sample is a function of one noise. That takes a third to twice more instructions
             than one in which by hand the noise's part has been cancelled.
-        transform, score: what is better on a GPU than `reference` and `reference_score`, see `Map.transform`.
+        transform, score: what is better on a GPU than `reference` and `reference_score`, see `Law.transform`.
     """
 
     at: Callable[..., Tensor]
@@ -51,7 +51,7 @@ class Density:
 
 
 class Formula(NamedTuple):
-    """A function of a map.
+    """A function of a law.
 
     Attributes:
         function: torch code.
@@ -66,13 +66,13 @@ class Formula(NamedTuple):
     read: int | None = None
 
 
-# What a draw of the sample with its log-density is called beside the draw of the sample, by `Map.joint`.
+# What a draw of the sample with its log-density is called beside the draw of the sample, by `Law.joint`.
 _SUFFIXES = {None: "", "pathwise": "_with_log_prob", "score": "_with_score"}
 
 
 @dataclass(frozen=True)
-class Map:
-    """A distribution's map from noise to sample, as plain torch, of which its device functions are made.
+class Law:
+    """How a distribution's sample is made of noise, as plain torch, of which its device functions are made.
 
     Attributes:
         name: names the operators, `rsample::<name>` and `rsample::<name>_backward`.
@@ -83,10 +83,10 @@ class Map:
             broadcast dimensions, or None where there is no pathwise gradient. If it is not given, it is derived of
             `reference`; for noise that depends on parameters, None.
         affine: the sample is affine in the parameters, jointly. The gradient then does not depend on them, and its own
-            derivative is again a draw of this map.
+            derivative is again a draw of this law.
         location: the parameter, if any, that is added to the sample: its gradient is the sample's gradient.
-        tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a map whose elements depend on those of
-            their row; other maps' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
+        tangent: `(noise, *parameters, *tangents) -> tangent of the sample` of a law whose elements depend on those of
+            their row; other laws' follow from `reference_grad`. `reference` and `reference_grad` then take whole rows.
         support: the sample's bounds, as far as rounding could reach them.
         transform: torch code of which better code for a GPU is made than of `reference`; of noise as `noise.device`
             makes it.
@@ -126,15 +126,15 @@ class Map:
             score = score_of(self.reference, density.reference)
         return replace(density, reference_grad=grad, reference_score=score)
 
-    def with_log_prob(self) -> Map:
+    def with_log_prob(self) -> Law:
         """The draw of (sample, log_prob), both with pathwise gradients."""
         return replace(self, name=self.name + _SUFFIXES["pathwise"], joint="pathwise")
 
-    def with_score(self) -> Map:
+    def with_score(self) -> Law:
         """The draw of (sample, log_prob) whose sample is a constant."""
         return replace(self, name=self.name + _SUFFIXES["score"], joint="score")
 
-    def joint_draw(self) -> Map | None:
+    def joint_draw(self) -> Law | None:
         """The draw of the sample with its log-density: pathwise where that exists, else at a constant sample."""
         if self.density is None:
             return None
@@ -182,7 +182,7 @@ class Map:
         return tuple(a + b for a, b in zip(of_sample, of_log_prob, strict=True))
 
     def device_constants(self) -> dict[str, Any]:
-        """The compile-time arguments of the forward kernel that are this map's."""
+        """The compile-time arguments of the forward kernel that are this law's."""
         return {
             **self._device_noise(),
             "TRANSFORM": self.device_function("transform"),
@@ -190,24 +190,22 @@ class Map:
         }
 
     def device_grad_constants(self) -> dict[str, Any]:
-        """The compile-time arguments of the backward kernels that are this map's."""
-        of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
+        """The compile-time arguments of the backward kernels that are this law's."""
+        of_sample, of_log_prob = self.gradient_formulas
         return {
             **self._device_noise(),
-            "TRANSFORM_GRAD": None if self.joint == "score" else self.device_function("transform_grad"),
-            "LOG_PROB_GRAD": None if of_log_prob is None else self.device_function(of_log_prob),
+            "TRANSFORM_GRAD": of_sample and self.device_function(of_sample),
+            "LOG_PROB_GRAD": of_log_prob and self.device_function(of_log_prob),
             "AFFINE": self.affine,
         }
 
     def _device_noise(self) -> dict[str, Any]:
-        first, second = (
-            (self.noise.first, self.noise.second) if isinstance(self.noise, NoisePair) else (self.noise, None)
-        )
-        return {"NOISE": first.device, "SECOND": None if second is None else second.device}
+        first, *second = singles(self.noise)
+        return {"NOISE": first.device, "SECOND": second[0].device if second else None}
 
     @functools.cached_property
     def formulas(self) -> dict[str, Formula]:
-        """The map's functions by the names of the Triton functions that are made of them."""
+        """The law's functions by the names of the Triton functions that are made of them."""
         of_noise, of_grad = ("noise", *self.parameters), ("noise", "grad", *self.parameters)
         density = self.density
         formulas = {"transform": Formula(self.reference, of_noise, self.transform)}
@@ -222,47 +220,29 @@ class Map:
                 formulas["log_prob_grad"] = Formula(density.reference_grad, of_grad)
         return formulas
 
+    @property
+    def gradient_formulas(self) -> tuple[str | None, str | None]:
+        """Which of `formulas` gradients are the sum of: that of the sample, and that of its log-density."""
+        of_log_prob = {None: None, "pathwise": "log_prob_grad", "score": "score"}[self.joint]
+        return None if self.joint == "score" else "transform_grad", of_log_prob
+
     def device_function(self, what: str) -> Any:
         """The Triton function of one of `formulas`."""
-        return self._made(*self._definition(what))
+        return device_function(*self.definition(what))
 
-    def device_end(self, dtype: torch.dtype) -> Any:
-        """The Triton function of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, or None."""
-        definition = self._definition_of_end(dtype)
-        return None if definition is None else self._made(*definition)
-
-    def device_text(self, what: str) -> tuple[str, str]:
-        """The name of the Triton function of one of `formulas`, and the text that defines it."""
-        definition = self._definition(what)
-        return definition[0], inlined(*definition)
-
-    def end_text(self, dtype: torch.dtype) -> tuple[str, str] | None:
-        """The same of the support's `end`, or None."""
-        definition = self._definition_of_end(dtype)
-        return None if definition is None else (definition[0], inlined(*definition))
-
-    def _made(self, name: str, *definition: Any) -> Any:
-        made = self._device_functions
-        if name not in made:
-            made[name] = device_function(name, *definition)
-        return made[name]
-
-    def _definition(self, what: str) -> tuple[str, Callable[..., Any], tuple[str, ...], int | None, int]:
-        """What the Triton function of one of `formulas` is made of, the arguments of `formula.device_functions`."""
+    def definition(self, what: str) -> Definition:
+        """What the Triton function of one of `formulas` is made of."""
         formula = self.formulas[what]
         code = formula.override or formula.function
-        return self._device_name(what), code, formula.arguments, formula.read, self.noise.values
+        return Definition(self._device_name(what), code, formula.arguments, formula.read, self.noise.values)
 
-    def _definition_of_end(self, dtype: torch.dtype) -> tuple[str, Callable[..., Any], tuple[str, ...]] | None:
-        if self.support is None or self.support.end is None or not self.support.ends(dtype):
+    def definition_of_end(self, dtype: torch.dtype) -> Definition | None:
+        """The same of the support's `end`, `(sample, *parameters, HARDWARE) -> greatest`, if samples come near it."""
+        greatest = None if self.support is None else self.support.greatest(dtype)
+        if greatest is None:
             return None
-        end, step = self.support.end.reference, self.support.step(dtype)
         name = self._device_name(f"end_of_{str(dtype).removeprefix('torch.')}")
-        return name, lambda _, *params: end(step, *params), ("sample", *self.parameters)
+        return Definition(name, greatest, ("sample", *self.parameters))
 
     def _device_name(self, what: str) -> str:
         return f"{self.name.removesuffix(_SUFFIXES[self.joint])}_{what}"
-
-    @functools.cached_property
-    def _device_functions(self) -> dict[str, Any]:
-        return {}

@@ -1,4 +1,4 @@
-"""Every map's functions on hard words: the reference and its device function against the reference in float64.
+"""Every law's functions on hard words: the reference and its device function against the reference in float64.
 
 The words hold both ends of their range, the neighbourhoods of the middle, and random ones. Bounds are multiples of the
 rounding of max(|x|, 1), as the classes state them. The reference itself is held against scipy's law: a sample is a
@@ -10,7 +10,7 @@ import oracle
 import pytest
 import torch
 from examples import DISCRETE, EXAMPLES
-from map_kernel import BLOCKS, run_map, second_words
+from law_kernel import BLOCKS, run_law, second_words
 from scipy import special
 
 from rsample.kernels.stream.noise import (
@@ -46,7 +46,7 @@ assert len(WORDS) % BLOCKS == 0
 
 
 def exact_noise(kind, words, dtype):
-    """The noise in float64, as the stream's words say, as a map takes it."""
+    """The noise in float64, as the stream's words say, as a law takes it."""
     if isinstance(kind, NoisePair):
         return exact_noise(kind.first, words, dtype), exact_noise(kind.second, second_words(words), dtype)
     return torch.from_numpy(_exact_noise(kind, words, dtype))
@@ -67,22 +67,22 @@ def _exact_noise(kind, words, dtype):
 
 
 def noise_of(kind, words, dtype):
-    """The noise as a map takes it."""
+    """The noise as a law takes it."""
     if isinstance(kind, NoisePair):
         return noise_of(kind.first, words, dtype), noise_of(kind.second, second_words(words), dtype)
     columns = [torch.from_numpy(words[:, k].astype(np.int64)) for k in range(4)]
     return torch.stack(kind.from_words(tuple(columns), dtype), -1).reshape(-1)
 
 
-def reference_run(map, words, params, cotangents, dtype):
-    """As `map_kernel.run_map`, by the torch reference."""
-    noise = noise_of(map.noise, words, dtype)
-    sample, *rest = map.draw(noise, *params)
-    if map.support is not None:
-        sample = map.support.bounded(sample, params, *map.support.limits(dtype), map.support.step(dtype))
+def reference_run(law, words, params, cotangents, dtype):
+    """As `law_kernel.run_law`, by the torch reference."""
+    noise = noise_of(law.noise, words, dtype)
+    sample, *rest = law.draw(noise, *params)
+    if law.support is not None:
+        sample = law.support.bounded(sample, params, *law.support.limits(dtype), law.support.step(dtype))
     rows = [sample.to(dtype).to(sample.dtype), *rest]
     if cotangents:
-        rows += map.gradients(noise, *cotangents, *params)
+        rows += law.gradients(noise, *cotangents, *params)
     return [row.expand(params[0].shape) for row in rows]
 
 
@@ -94,7 +94,7 @@ def values_of(example, dtype):
 def check_sample(example, sample, dtype, coarse=0.0):
     params = values_of(example, dtype)
     wide = (p.double() for p in params)
-    exact = example.map.reference(exact_noise(example.map.noise, WORDS, dtype), *wide).numpy()
+    exact = example.law.reference(exact_noise(example.law.noise, WORDS, dtype), *wide).numpy()
     ours = sample.double().numpy()
     assert np.isfinite(ours).all()
     assert (ours > example.lower).all()
@@ -108,7 +108,7 @@ def check_sample(example, sample, dtype, coarse=0.0):
         return
     bound = HARDWARE_SLACK * example.rounding * eps * np.maximum(np.abs(exact), 1)
     narrow = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 else 0.0
-    clamped = _within_support(example.map.support, exact, params, dtype)
+    clamped = _within_support(example.law.support, exact, params, dtype)
     error = np.abs(ours - clamped)
     allowed = bound + coarse + narrow * np.abs(clamped) + (2.0**-25 if dtype == torch.float16 else 0)
     worst = (error / np.maximum(np.abs(exact), 1)).max() / eps
@@ -127,7 +127,7 @@ def _within_support(support, exact, params, dtype):
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_reference_samples(example, dtype):
     params = values_of(example, dtype)
-    check_sample(example, reference_run(example.map, WORDS, params, [], dtype)[0], dtype)
+    check_sample(example, reference_run(example.law, WORDS, params, [], dtype)[0], dtype)
 
 
 def level(kind, words):
@@ -141,27 +141,27 @@ def level(kind, words):
 
 
 @pytest.mark.parametrize(
-    "example", [e for e in EXAMPLES if e.family not in DISCRETE and not isinstance(e.map.noise, NoisePair)], ids=str
+    "example", [e for e in EXAMPLES if e.family not in DISCRETE and not isinstance(e.law.noise, NoisePair)], ids=str
 )
 def test_samples_are_quantiles_of_the_noise(example):
     words = np.random.default_rng(5).integers(0, 2**32, (64, 4)).astype(np.uint64)
     numbers = {name: (low + high) / 2 + 0.1 for name, (low, high) in example.ranges.items()}
     params = [torch.tensor(x, dtype=torch.float64) for x in numbers.values()]
-    x = example.map.reference(exact_noise(example.map.noise, words, torch.float64), *params).numpy()
-    u, p = level(example.map.noise, words), example.law(**numbers).cdf(x)
+    x = example.law.reference(exact_noise(example.law.noise, words, torch.float64), *params).numpy()
+    u, p = level(example.law.noise, words), example.scipy_law(**numbers).cdf(x)
     # Increasing, decreasing, or folded in the middle.
     rules = (u, 1 - u, np.abs(2 * u - 1), 1 - np.abs(2 * u - 1))
     assert min(np.abs(p - rule).max() for rule in rules) < 1e-12
 
 
-def drawn_maps(map):
+def drawn_laws(law):
     """The draws that have gradients."""
-    if map.density is None:
-        yield map
+    if law.density is None:
+        yield law
         return
-    yield map.with_score()
-    if map.reference_grad is not None:
-        yield map.with_log_prob()
+    yield law.with_score()
+    if law.reference_grad is not None:
+        yield law.with_log_prob()
 
 
 @pytest.mark.kernel
@@ -172,21 +172,21 @@ def test_device_functions(example, dtype, device, runner):
     params = values_of(example, dtype)
     generator = torch.Generator().manual_seed(2)
     coarse = example.coarse if runner != "interpreter" and dtype != torch.float64 else 0.0
-    for map in drawn_maps(example.map):
-        cotangents = [torch.randn(params[0].shape, generator=generator).to(params[0].dtype) for _ in map.cotangents]
-        ours = run_map(map, WORDS, params, cotangents, dtype, device)
+    for law in drawn_laws(example.law):
+        cotangents = [torch.randn(params[0].shape, generator=generator).to(params[0].dtype) for _ in law.cotangents]
+        ours = run_law(law, WORDS, params, cotangents, dtype, device)
         check_sample(example, ours[0], dtype, coarse)
-        ours = ours if map.joint else torch.cat((ours[:1], ours[2:]))
+        ours = ours if law.joint else torch.cat((ours[:1], ours[2:]))
         wide = [p.double() for p in params]
-        theirs = reference_run(map, WORDS, params, cotangents, dtype)
-        noise = exact_noise(map.noise, WORDS, dtype)
-        exact = [*map.draw(noise, *wide)[1:], *map.gradients(noise, *(c.double() for c in cotangents), *wide)]
+        theirs = reference_run(law, WORDS, params, cotangents, dtype)
+        noise = exact_noise(law.noise, WORDS, dtype)
+        exact = [*law.draw(noise, *wide)[1:], *law.gradients(noise, *(c.double() for c in cotangents), *wide)]
         for row, (x, reference, value) in enumerate(zip(ours[1:], theirs[1:], exact, strict=True)):
             value = value.expand(x.shape)
-            assert torch.isfinite(x).all(), (map.name, row)
+            assert torch.isfinite(x).all(), (law.name, row)
             if example.family in DISCRETE:
                 # Where the count itself differs, so does its density.
-                same = ours[0].double() == map.reference(noise, *wide)
+                same = ours[0].double() == law.reference(noise, *wide)
                 x, reference, value = x[same], reference[same], value[same]
             # Twice what float32 torch is off, and the hardware's functions.
             scale = value.abs() + value.abs().median() + 1
@@ -194,7 +194,7 @@ def test_device_functions(example, dtype, device, runner):
             rounding = ((reference.double() - value).abs() / scale).max()
             eps = torch.finfo(params[0].dtype).eps
             assert error <= 4 * rounding + 64 * HARDWARE_SLACK * eps + coarse, (
-                map.name,
+                law.name,
                 row,
                 float(error),
                 float(rounding),

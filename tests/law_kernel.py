@@ -1,4 +1,4 @@
-"""A kernel that applies a map's device functions to given words, so that tests choose the words."""
+"""A kernel that applies a law's device functions to given words, so that tests choose the words."""
 
 # Triton's front end knows no starred tuples.
 # ruff: noqa: RUF005
@@ -10,8 +10,8 @@ import torch
 
 from rsample.kernels.engines.triton import elementwise, launch
 from rsample.kernels.engines.triton.elementwise_kernels import inside
-from rsample.kernels.engines.triton.tiles import gradients, noise_of_lanes, of_map
-from rsample.kernels.laws.map import Map
+from rsample.kernels.engines.triton.tiles import gradients, noise_of_lanes, of_law
+from rsample.kernels.laws.law import Law
 from rsample.kernels.runtime.language import tl, triton
 from rsample.kernels.stream.noise import compute_dtype
 
@@ -33,7 +33,7 @@ def second_words(words: np.ndarray) -> np.ndarray:
 
 
 @triton.jit
-def map_kernel(
+def law_kernel(
     out_ptr,
     words_ptr,
     param_ptr,
@@ -66,7 +66,7 @@ def map_kernel(
         lanes = lanes + SECOND(w0, w1, w2, w3, DTYPE, HARDWARE)
     for k in tl.static_range(GROUP):
         noises = noise_of_lanes(lanes, k, GROUP)
-        x = of_map(noises)
+        x = of_law(noises)
         at = i * GROUP + k
         params = ()
         for j in tl.static_range(PARAMS):
@@ -84,27 +84,27 @@ def map_kernel(
                 tl.store(out_ptr + (2 + j) * n + at, grads[j])
 
 
-def run_map(
-    map: Map, words: np.ndarray, params: list[torch.Tensor], cotangents: list[torch.Tensor], dtype: torch.dtype, device
+def run_law(
+    law: Law, words: np.ndarray, params: list[torch.Tensor], cotangents: list[torch.Tensor], dtype: torch.dtype, device
 ) -> torch.Tensor:
     """(2 + parameters, n): sample (rounded to `dtype`), log-density and gradients of elements of (blocks, 4) words.
 
     Args:
         params: (n,) tensors of the compute dtype, n the number of elements.
-        cotangents: (n,) gradients of the outputs that `map.cotangents` names.
+        cotangents: (n,) gradients of the outputs that `law.cotangents` names.
     """
     compute = compute_dtype(dtype)
     n = params[0].numel()
     out = torch.full((2 + len(params), n), float("nan"), dtype=compute, device=device)
-    map_kernel[(len(words) // BLOCKS,)](
+    law_kernel[(len(words) // BLOCKS,)](
         out,
         torch.from_numpy(np.concatenate((words, second_words(words))).astype(np.int64)).to(device),
         torch.stack(params).to(device, compute),
         torch.stack(cotangents).to(device, compute) if cotangents else out,
         n,
-        **map.device_constants(),
-        **{k: v for k, v in map.device_grad_constants().items() if k not in ("NOISE", "SECOND")},
-        **elementwise.bound_constants(map, dtype),
+        **law.device_constants(),
+        **{k: v for k, v in law.device_grad_constants().items() if k not in ("NOISE", "SECOND")},
+        **elementwise.bound_constants(law, dtype),
         DTYPE=getattr(tl, str(dtype).removeprefix("torch.")),
         HARDWARE=launch.hardware(),
         PARAMS=len(params),
