@@ -60,7 +60,7 @@ def by_python(monkeypatch):
 
 
 def seeded(function):
-    torch.manual_seed(7)
+    torch.default_generator.manual_seed(7)
     return function()
 
 
