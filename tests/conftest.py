@@ -86,6 +86,29 @@ def _native_core():
     native_core.wait()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_patch_of_a_launch():
+    """Triton's interpreter patches its language for a launch, and again in each call of a device function: half its time.
+
+    These find it patched.
+    """
+    if RUNNER != "interpreter":
+        yield
+        return
+    from triton.runtime import interpreter
+
+    modules = triton.language, triton.language.core
+    patch_all, is_builtin = interpreter._patch_lang, triton.language.core.is_builtin
+
+    def once(function):
+        unpatched = [m for m in modules if is_builtin(m.load) and any(m is x for x in function.__globals__.values())]
+        return patch_all(function) if unpatched else interpreter._LangPatchScope()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_patch_lang", once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _validation():
     """Validation by default: torch.compile switches it off for the whole process, and so a test for those after it."""

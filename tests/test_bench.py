@@ -50,9 +50,9 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """(output, folder) of a run of two sizes, below those for which each law is compiled."""
+    """(output, folder) of a run of two small sizes, whose libraries other tests draw with too."""
     folder = tmp_path_factory.mktemp("results")
-    done = run("run.py", "--results", str(folder), "--device", "cpu", "--sizes", "8,9", "--budget", "0.001")
+    done = run("run.py", "--results", str(folder), "--device", "cpu", "--sizes", "8,10", "--budget", "0.001")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, folder
 
@@ -73,7 +73,7 @@ def test_both_libraries_are_in_every_case(rows):
     assert {(row["draw"], row["shape"], row["library"]) for row in rows} == {
         (draw, shape, library) for draw, shape in measured for library in ("torch", "rsample")
     }
-    assert {row["n"] for row in rows} == {"256", "512"}
+    assert {row["n"] for row in rows} == {"256", "1024"}
     assert {draw for draw, _ in measured} == {draw.name for draw in cases.DRAWS}
 
 
@@ -100,7 +100,7 @@ def test_programs_are_measured(tmp_path):
 
 def test_rows_of_categories_keep_their_shape(rows):
     shapes = {row["shape"] for row in rows if row["draw"] == "Categorical(logits).sample"}
-    assert shapes == {"(2, 128)", "(4, 128)"}
+    assert shapes == {"(2, 128)", "(8, 128)"}
 
 
 def test_every_distribution_is_measured():
@@ -201,7 +201,7 @@ def test_insertion_replaces_only_what_is_between_the_markers_and_is_idempotent(b
     assert first.startswith("before\n\n<!-- accelerated:begin -->\nold\n")  # there are no programs beside this sweep
     assert "<!-- accelerated:end -->\n\n<!-- summary:begin -->\n" in first
     assert first.endswith("<!-- summary:end -->\n\nafter\n")
-    assert "| Normal.rsample | 2^9 | **" in first
+    assert "| Normal.rsample | 2^10 | **" in first
     assert width_of(tmp_path / PICTURE) == 800
     assert "| Normal | yes | yes | fused |" in supported
     assert "old" not in supported
@@ -240,11 +240,11 @@ def test_summary_takes_its_numbers_from_the_results(bench, tmp_path):
         large = {
             row["library"]: row
             for row in csv.DictReader(file)
-            if (row["draw"], row["n"], row["dtype"]) == ("Gamma.rsample", "512", "float32")
+            if (row["draw"], row["n"], row["dtype"]) == ("Gamma.rsample", "1024", "float32")
         }
     ours, torchs = (float(large[library]["ns_per_sample"]) for library in ("rsample", "torch"))
     ratio = float(large["rsample"]["ratio"])
-    assert shown["Gamma.rsample"][:3] == ["2^9", f"**{ratio:.1f}**", f"{ours:.2f} ({torchs:.2f})"]
+    assert shown["Gamma.rsample"][:3] == ["2^10", f"**{ratio:.1f}**", f"{ours:.2f} ({torchs:.2f})"]
 
 
 def test_every_summarised_draw_is_measured():
@@ -292,7 +292,7 @@ def test_support_table_takes_its_numbers_from_the_results(bench, tmp_path):
         ratio = next(
             float(row["ratio"])
             for row in csv.DictReader(file)
-            if (row["draw"], row["library"], row["n"]) == ("Normal.rsample", "rsample", "512")
+            if (row["draw"], row["library"], row["n"]) == ("Normal.rsample", "rsample", "1024")
         )
     assert shown["Normal"]["instructions per sample"] == "18.2"
     assert shown["Normal"]["times faster on the CPU"] == f"{ratio:.1f}"
@@ -396,7 +396,7 @@ def test_ten_draws_stand_beside_those_of_other_libraries(tmp_path, monkeypatch, 
     if has_jax:
         (tmp_path / "jax.py").write_text(f"{JAX}\nsys = __import__('sys')\nsys.modules['jax.numpy'] = numpy\n")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    done = run("ten.py", "--budget", "0.001", "--results", str(tmp_path), "--exponent", "9")
+    done = run("ten.py", "--budget", "0.001", "--results", str(tmp_path), "--exponent", "10")
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("JAX is not installed" in done.stdout) == (not has_jax)
     with next(tmp_path.glob("*-ten.csv")).open() as file:
