@@ -88,9 +88,9 @@ def _native_core():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_patch_of_a_launch():
-    """Triton's interpreter patches its language for a launch, and again in each call of a device function: half its time.
+    """Triton's interpreter patches its language for a launch, and again in each call of a device function.
 
-    These find it patched.
+    That is half of its time: calls find it patched.
     """
     if RUNNER != "interpreter":
         yield
@@ -132,7 +132,7 @@ from gpu_host.gpu_host import Stub
 import torch
 stub = Stub()
 from rsample.kernels.engines.triton import launch
-launch.CONFIGS = (launch.Config(unroll=2),)
+launch.CONFIGS = launch.BROADCAST_CONFIGS = (launch.Config(unroll=1),)
 """
 
 
@@ -140,7 +140,7 @@ launch.CONFIGS = (launch.Config(unroll=2),)
 def on_a_stub_gpu(tmp_path):
     """Runs a script on a driver that counts calls and executes nothing; returns what it prints, as lines.
 
-    The script finds it as `stub`, a `gpu_host.Stub`. Hot loops are unrolled less, to compile faster.
+    The script finds it as `stub`, a `gpu_host.Stub`. Hot loops are not unrolled, to compile faster.
     """
     if not _found("gpu_host") or torch.version.cuda is None:
         pytest.skip(NO_STUB)
@@ -170,6 +170,11 @@ def long_loops():
     """Keeps the launch configurations that users get."""
 
 
+@pytest.fixture
+def short_loops():
+    """Does not unroll hot loops, as takes a third of the time to compile: for tests of what is done to each number."""
+
+
 @pytest.fixture(autouse=True)
 def _kernels(request, monkeypatch):
     """Runs a kernel test's launches, into outputs full of NaN (-1 where they are integers).
@@ -196,8 +201,10 @@ def _kernels(request, monkeypatch):
         monkeypatch.setattr(module, "device_empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:
-        monkeypatch.setattr(row_tiles, "UNROLL", 2)
-        monkeypatch.setattr(launch, "CONFIGS", (launch.Config(unroll=2),))
+        unroll = 1 if "short_loops" in request.fixturenames else 2
+        monkeypatch.setattr(row_tiles, "UNROLL", unroll)
+        for name in ("CONFIGS", "BROADCAST_CONFIGS") if unroll == 1 else ("CONFIGS",):
+            monkeypatch.setattr(launch, name, (launch.Config(unroll=unroll),))
     if RUNNER == "emulator":
         import gpu_emulator
 

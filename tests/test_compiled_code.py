@@ -224,7 +224,7 @@ EVERYWHERE = [
 @pytest.mark.parametrize("case", EVERYWHERE, ids=lambda c: "-".join(str(getattr(x, "name", x)) for x in c[1:3]))
 def test_every_target_compiles_every_layout(case):
     make, *arguments = case
-    options = {} if make is reduced_code else {"config": SHORT}
+    options = {} if make is reduced_code else {"config": ONCE}
     codes = side_by_side(partial(make, *arguments, target=target, **options) for target in TARGETS)
     for target, code in zip(TARGETS, codes, strict=True):
         assert code.asm["hsaco" if target.startswith("gfx") else "cubin"]

@@ -136,9 +136,7 @@ def drawing(laws, file=os.devnull):
 
 def test_a_compiler_that_fails_is_told_of_once(tmp_path):
     cxx = script(tmp_path, 'echo "this one is out of order" >&2\nexit 1')
-    warned, _ = printed(
-        start(drawing(DRAWS), CXX=cxx, RSAMPLE_CACHE_DIR=tmp_path, TORCHINDUCTOR_CACHE_DIR=tmp_path)
-    )
+    warned, _ = printed(start(drawing(DRAWS), CXX=cxx, RSAMPLE_CACHE_DIR=tmp_path, TORCHINDUCTOR_CACHE_DIR=tmp_path))
     assert warned.count("rsample runs small draws on the CPU without compiled code") == 1
     assert "this one is out of order" in warned
 

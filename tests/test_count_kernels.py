@@ -12,7 +12,6 @@ from rsample.kernels.laws.poisson import POISSON_MAP
 
 pytestmark = pytest.mark.kernel
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # Parameters of which some elements are counted by arrivals and others by rejection.
 CASES = {
     POISSON_MAP: [(0.01, 300.0)],
@@ -21,6 +20,13 @@ CASES = {
     NEGATIVE_BINOMIAL_PROBS_MAP: [(0.2, 20.0), (0.02, 0.95)],
     NEGATIVE_BINOMIAL_LOGITS_MAP: [(0.2, 20.0), (-4.0, 3.0)],
 }
+# Both narrow dtypes compute in float32: of float16, whose range is small, a map that counts without a bound.
+SAMPLES = [
+    pytest.param(map, dtype, id=f"{map.name}-{dtype}".replace("torch.", ""))
+    for map in CASES
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    if dtype != torch.float16 or map is POISSON_MAP
+]
 each_map = pytest.mark.parametrize("map", CASES, ids=lambda map: map.name)
 
 
@@ -49,8 +55,7 @@ def agree(ours, expected):
     assert off.sum() <= 5e-3 * off.numel(), (ours[off], expected[off])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@each_map
+@pytest.mark.parametrize(("map", "dtype"), SAMPLES)
 def test_samples(map, dtype, device):
     shape = (519,)
     params = [spread(shape, *ends, dtype, device, seed) for seed, ends in enumerate(CASES[map])]

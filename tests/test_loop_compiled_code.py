@@ -48,7 +48,8 @@ def test_cost_of_an_attempt_at_a_gamma_number():
 def test_registers_are_enough(name):
     map = MAPS[name]
     jobs = [lambda: Sass(loop_forward_code(map, F32, (DENSE,) * len(map.parameters)))]
-    jobs += [lambda: Sass(loop_forward_code(map, BF16, (SCALAR,) * len(map.parameters)))]
+    if map is GAMMA_MAP:  # parameters that are one number need fewer
+        jobs += [lambda: Sass(loop_forward_code(map, BF16, (SCALAR,) * len(map.parameters)))]
     if map.cotangents:
         jobs += [lambda: Sass(loop_backward_code(map, F32, ("elements",) * len(map.parameters)))]
     for sass in side_by_side(jobs):

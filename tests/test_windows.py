@@ -72,6 +72,7 @@ def test_windows_of_joint_and_discrete_draws(backend):
 
 
 @pytest.mark.kernel
+@pytest.mark.usefixtures("short_loops")
 @pytest.mark.parametrize(
     ("sampler", "dtype"),
     [
