@@ -27,8 +27,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 	$(addprefix --constraint ,$(CONSTRAINTS))
 SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_ALL=C sort)
 
-# Each worker has a core: with OpenMP threads beside it, which wait busily, tests take half as long again.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+# Each worker has a core: with OpenMP threads beside it, which wait busily, tests take half as long again. Files in their
+# own order: in that of the number of tests, which is xdist's, the longest tests come last, and a worker waits for them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What the version of torch or Triton touches.
 VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiler elementwise_kernels keys native_core noise \

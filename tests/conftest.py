@@ -86,6 +86,29 @@ def _native_core():
     native_core.wait()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_patch_of_a_launch():
+    """Triton's interpreter patches its language for a launch, and again in each call of a device function.
+
+    That is half of its time: calls find it patched.
+    """
+    if RUNNER != "interpreter":
+        yield
+        return
+    from triton.runtime import interpreter
+
+    modules = triton.language, triton.language.core
+    patch_all, is_builtin = interpreter._patch_lang, triton.language.core.is_builtin
+
+    def once(function):
+        unpatched = [m for m in modules if is_builtin(m.load) and any(m is x for x in function.__globals__.values())]
+        return patch_all(function) if unpatched else interpreter._LangPatchScope()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_patch_lang", once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _validation():
     """Validation by default: torch.compile switches it off for the whole process, and so a test for those after it."""
@@ -109,7 +132,7 @@ from gpu_host.gpu_host import Stub
 import torch
 stub = Stub()
 from rsample.kernels.engines.triton import launch
-launch.CONFIGS = (launch.Config(unroll=2),)
+launch.CONFIGS = launch.BROADCAST_CONFIGS = (launch.Config(unroll=1),)
 """
 
 
@@ -117,7 +140,7 @@ launch.CONFIGS = (launch.Config(unroll=2),)
 def on_a_stub_gpu(tmp_path):
     """Runs a script on a driver that counts calls and executes nothing; returns what it prints, as lines.
 
-    The script finds it as `stub`, a `gpu_host.Stub`. Hot loops are unrolled less, to compile faster.
+    The script finds it as `stub`, a `gpu_host.Stub`. Hot loops are not unrolled, to compile faster.
     """
     if not _found("gpu_host") or torch.version.cuda is None:
         pytest.skip(NO_STUB)
@@ -147,6 +170,11 @@ def long_loops():
     """Keeps the launch configurations that users get."""
 
 
+@pytest.fixture
+def short_loops():
+    """Does not unroll hot loops, as takes a third of the time to compile: for tests of what is done to each number."""
+
+
 @pytest.fixture(autouse=True)
 def _kernels(request, monkeypatch):
     """Runs a kernel test's launches, into outputs full of NaN (-1 where they are integers).
@@ -173,8 +201,10 @@ def _kernels(request, monkeypatch):
         monkeypatch.setattr(module, "device_empty", poisoned)
     monkeypatch.setattr(launch, "PROGRAMS", 1)
     if "long_loops" not in request.fixturenames:
-        monkeypatch.setattr(row_tiles, "UNROLL", 2)
-        monkeypatch.setattr(launch, "CONFIGS", (launch.Config(unroll=2),))
+        unroll = 1 if "short_loops" in request.fixturenames else 2
+        monkeypatch.setattr(row_tiles, "UNROLL", unroll)
+        for name in ("CONFIGS", "BROADCAST_CONFIGS") if unroll == 1 else ("CONFIGS",):
+            monkeypatch.setattr(launch, name, (launch.Config(unroll=unroll),))
     if RUNNER == "emulator":
         import gpu_emulator
 

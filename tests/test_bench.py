@@ -36,11 +36,11 @@ COLUMNS |= {"torch", "triton", "rsample", "python", "timestamp"}
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # A pytest of its own, which must not take itself for a worker of this one; and nothing must be compiled.
+    # A pytest of its own, which must not take itself for a worker of this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     return subprocess.run(
         [sys.executable, str(BENCH / script), *arguments],
-        env=environment | {"RSAMPLE_BACKEND": "reference"},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=900,
@@ -50,7 +50,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """(output, folder) of a run of two small sizes."""
+    """(output, folder) of a run of two small sizes, whose libraries other tests draw with too."""
     folder = tmp_path_factory.mktemp("results")
     done = run("run.py", "--results", str(folder), "--device", "cpu", "--sizes", "8,10", "--budget", "0.001")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,6 @@ from rsample.kernels.laws.poisson import POISSON_LAW
 
 pytestmark = pytest.mark.kernel
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # Parameters of which some elements are counted by arrivals and others by rejection.
 CASES = {
     POISSON_LAW: [(0.01, 300.0)],
@@ -21,6 +20,13 @@ CASES = {
     NEGATIVE_BINOMIAL_PROBS_LAW: [(0.2, 20.0), (0.02, 0.95)],
     NEGATIVE_BINOMIAL_LOGITS_LAW: [(0.2, 20.0), (-4.0, 3.0)],
 }
+# Both narrow dtypes compute in float32: of float16, whose range is small, a law that counts without a bound.
+SAMPLES = [
+    pytest.param(law, dtype, id=f"{law.name}-{dtype}".replace("torch.", ""))
+    for law in CASES
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    if dtype != torch.float16 or law is POISSON_LAW
+]
 each_law = pytest.mark.parametrize("law", CASES, ids=lambda law: law.name)
 
 
@@ -49,8 +55,7 @@ def agree(ours, expected):
     assert off.sum() <= 5e-3 * off.numel(), (ours[off], expected[off])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@each_law
+@pytest.mark.parametrize(("law", "dtype"), SAMPLES)
 def test_samples(law, dtype, device):
     shape = (519,)
     params = [spread(shape, *ends, dtype, device, seed) for seed, ends in enumerate(CASES[law])]

@@ -5,7 +5,7 @@ from examples import EXAMPLES
 
 LAWS = [e.law.name for e in EXAMPLES]
 # Laws that share a process: its start takes longer than a law does.
-PARTS = 6
+PARTS = 2
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -12,8 +12,11 @@ from rsample.kernels import info, use_backend
 from rsample.kernels.draws import native_core
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
+    """Where nothing is yet. The other caches may hold 100,000 files, which would all be measured."""
+    for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("RSAMPLE_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

@@ -158,6 +158,8 @@ def run(script, **environment):
 FIRST = """
 import logging
 import rsample.distributions as dist
+from rsample.kernels.draws import native_core
+native_core.begin = lambda: None  # whose build is another, and goes on where the process has ended
 lines = []
 logger = logging.getLogger("rsample")
 logger.setLevel(logging.INFO)

@@ -48,7 +48,8 @@ def test_cost_of_an_attempt_at_a_gamma_number():
 def test_registers_are_enough(name):
     law = LAWS[name]
     jobs = [lambda: Sass(loop_forward_code(law, F32, (DENSE,) * len(law.parameters)))]
-    jobs += [lambda: Sass(loop_forward_code(law, BF16, (SCALAR,) * len(law.parameters)))]
+    if law is GAMMA_LAW:  # parameters that are one number need fewer
+        jobs += [lambda: Sass(loop_forward_code(law, BF16, (SCALAR,) * len(law.parameters)))]
     if law.cotangents:
         jobs += [lambda: Sass(loop_backward_code(law, F32, ("elements",) * len(law.parameters)))]
     for sass in side_by_side(jobs):

@@ -68,8 +68,10 @@ def test_compiled_draws_are_the_references(dtype, n):
         torch.testing.assert_close(g, e, **tolerance)
 
 
+# Both narrow dtypes compute in float32.
 @pytest.mark.kernel
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("short_loops")
+@pytest.mark.parametrize("dtype", DTYPES[:3])
 @pytest.mark.parametrize(("shape", "first", "second"), [((7, 30, 24), (24,), (30, 1)), ((7, 30, 25), (30, 25), ())])
 def test_kernels_draw_both(shape, first, second, dtype, device):
     """Hot passes, a tail, and sums over broadcast dimensions whose rows begin in the middle of a block, or do not."""

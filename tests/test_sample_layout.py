@@ -38,6 +38,7 @@ def test_samples_and_densities_are_contiguous(family, backend, layout):
 
 
 @pytest.mark.kernel
+@pytest.mark.usefixtures("short_loops")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("family", ["Normal", "Gamma", "Categorical", "OneHotCategorical", "MultivariateNormal"])
 def test_samples_of_kernels_are_contiguous(family, layout, device):

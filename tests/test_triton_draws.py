@@ -9,7 +9,7 @@ from rsample.kernels.draws import keys
 from rsample.kernels.engines.triton import launch
 from rsample.kernels.stream.philox_key import packed_key
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("short_loops")]
 
 KEY = torch.tensor([77, 2**32 - 100], dtype=torch.uint64)
 

@@ -72,19 +72,20 @@ def test_windows_of_joint_and_discrete_draws(backend):
 
 
 @pytest.mark.kernel
+@pytest.mark.usefixtures("short_loops")
 @pytest.mark.parametrize(
-    ("sampler", "dtype"),
-    [
-        (SAMPLERS[0], torch.float32),
-        (SAMPLERS[0], torch.bfloat16),
-        (SAMPLERS[1], torch.float64),
-        (SAMPLERS[3], torch.bfloat16),
+    ("sampler", "dtype", "shapes"),
+    [  # every layout with one noise; the other noises, which know nothing of layouts, with one of them each
+        (SAMPLERS[0], torch.float32, ((1, 1, 1), (6, 1, 48), SHAPE)),
+        (SAMPLERS[0], torch.bfloat16, (SHAPE,)),
+        (SAMPLERS[1], torch.float64, ((6, 1, 48),)),
+        (SAMPLERS[3], torch.bfloat16, ((1, 1, 1),)),
     ],
     ids=["normal-float32", "normal-bfloat16", "exponential-float64", "student_t-bfloat16"],
 )
-def test_kernels_draw_windows(sampler, dtype, device):
+def test_kernels_draw_windows(sampler, dtype, shapes, device):
     with use_backend("triton"):
-        check_window(sampler, dtype, device, shapes=((1, 1, 1), (6, 1, 48), SHAPE))
+        check_window(sampler, dtype, device, shapes)
 
 
 @pytest.mark.kernel

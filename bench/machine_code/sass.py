@@ -79,14 +79,13 @@ class Sass:
         with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
             cubin.write(compiled.asm["cubin"])
             cubin.flush()
-            self._text = _run("cuobjdump", "-sass", cubin.name)
-            usage = _run("cuobjdump", "-res-usage", cubin.name)
+            text = _run("cuobjdump", "-sass", "-res-usage", cubin.name)
         self.instructions = [
             Instruction(int(address, 16), opcode, operands)
-            for address, opcode, operands in _INSTRUCTION.findall(self._text)
+            for address, opcode, operands in _INSTRUCTION.findall(text)
             if opcode != "NOP"
         ]
-        self.resources = {name: int(n) for name, n in re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", usage)}
+        self.resources = {name: int(n) for name, n in re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", text)}
 
     @cached_property
     def loops(self) -> list[list[Instruction]]:
