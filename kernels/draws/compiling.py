@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 
 LOGGER = logging.getLogger("rsample")
 # The folders and files whose text decides on what a fused draw computes.
-_SOURCES = ("formula", "stream", "laws", "engines/triton", "draws/keys.py", "draws/lowerings.py")
+_SOURCES = ("formula", "stream", "laws", "engines/triton", "draws/native_core.py", "draws/lowerings.py")
 # Whose private interfaces the lowerings have been tested with.
 _TESTED = ("2.11", "2.15")
 

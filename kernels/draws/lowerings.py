@@ -36,6 +36,7 @@ from ..formula.device_functions import imported, inlined
 from ..laws.law import Law
 from ..stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
 from ..stream.philox_key import Key
+from .native_core import NATIVE_LAWS
 
 LOGGER = logging.getLogger("rsample")
 ops: Any = operations  # which knows ours too, once they are added
@@ -207,8 +208,11 @@ def register_reservations(current: str) -> None:
 
     def reserve(blocks: Any, **options: Any) -> Any:
         if options.get("version") == current and options.get("generator") is None and not V.graph.cpp_wrapper:
+            device = options["device"]
             try:
-                return ir.TensorBox.create(_Reservation(blocks, options["device"]))
+                return ir.TensorBox.create(
+                    _Called("reserve_key", ir.FixedLayout(device, torch.uint64, [2]), (), blocks, device)
+                )
             except Exception as error:
                 LOGGER.warning("a compiled draw's key is taken by the operator: %r", error)
         return lowering.fallback_handler(operator, add_to_fallback_set=False)(blocks, **options)
@@ -216,22 +220,20 @@ def register_reservations(current: str) -> None:
     lowering.register_lowering(operator, type_promotion_kind=None)(reserve)
 
 
-class _Reservation(ir.ExternKernelAlloc):  # type: ignore[misc]
-    """A key that generated code asks of Python and not of the dispatcher, which costs more than all else of it."""
+class _Called(ir.ExternKernelAlloc):
+    """What generated code asks of :mod:`draws.native_core`, whose function it calls: no dispatcher is asked."""
 
-    def __init__(self, blocks: Any, device: torch.device) -> None:
-        super().__init__(
-            ir.FixedLayout(device, torch.uint64, [2]),
-            inputs=[],
-            constant_args=[blocks, device],
-            python_kernel_name="rsample_reserve_key",
-        )
+    def __init__(self, function: str, layout: Any, inputs: Any, *constants: Any) -> None:
+        self._function = function
+        name = f"rsample_{function}"
+        super().__init__(layout, [self.realize_input(x) for x in inputs], constants, python_kernel_name=name)
 
     def codegen(self, wrapper: Any) -> None:
         outermost = wrapper
         while getattr(outermost, "parent_wrapper", None) is not None:
             outermost = outermost.parent_wrapper
-        outermost.add_import_once("from rsample.kernels.draws.native_core import reserve_key as rsample_reserve_key")
+        function = self._function
+        outermost.add_import_once(f"from rsample.kernels.draws.native_core import {function} as rsample_{function}")
         super().codegen(wrapper)
 
     def codegen_size_asserts(self, wrapper: Any) -> None:
@@ -314,7 +316,7 @@ def _draw(law: Law, key: Sequence[Any], *args: Any) -> Any:
     *params, shape, dtype = args
     numbers = _numbers(law, key, params, shape, dtype)
     if numbers is None:
-        return None
+        return _call(law, key, params, shape, dtype)
     params = [lowering.expand(p, list(shape)) for p in params]
     bounds = bound_constants(law, dtype)
     transform, end = law.definition("transform"), law.definition_of_end(dtype)
@@ -339,10 +341,39 @@ def _draw(law: Law, key: Sequence[Any], *args: Any) -> Any:
     return tuple(drawn) if law.joint else drawn[0]
 
 
+def _call(law: Law, key: Sequence[Any], params: Sequence[Any], shape: Sequence[Any], dtype: torch.dtype) -> Any:
+    """A draw on the CPU: a call of its loop, which is faster than generated ones. None where the operator makes it."""
+    if law.outputs > 1 or not _is_callable(law, key, params):
+        return None
+    layout = ir.FixedLayout(torch.device("cpu"), dtype, list(shape))
+    return ir.TensorBox.create(_Called("draw_of_key", layout, (*key, *params), law.name, list(shape), dtype))
+
+
+def _call_gradients(law: Law, key: Sequence[Any], tensors: Sequence[Any], needs: Sequence[bool]) -> Any:
+    """The same of its gradients; `tensors` are the gradients of outputs and the parameters."""
+    if not _is_callable(law, key, tensors):
+        return None
+    cpu = torch.device("cpu")
+    called = _Called("gradients_of_key", ir.MultiOutputLayout(device=cpu), (*key, *tensors), law.name, list(needs))
+    params = tensors[len(law.cotangents) :]
+    layouts = [ir.FixedLayout(cpu, p.get_dtype(), p.get_size()) for p, need in zip(params, needs, strict=True) if need]
+    called.outputs = [ir.MultiOutput(layout, called, [(list, i)], True) for i, layout in enumerate(layouts)]
+    return [ir.TensorBox.create(output) for output in called.outputs]
+
+
+def _is_callable(law: Law, key: Sequence[Any], tensors: Sequence[Any]) -> bool:
+    """Whether :mod:`draws.native_core` knows a law, and all that it takes is on the CPU."""
+    if len(key) > 1 or law.name not in NATIVE_LAWS or V.graph.cpp_wrapper:
+        return False
+    return all(x.get_device_or_error().type == "cpu" for x in (*key, *tensors))
+
+
 def _gradients(law: Law, key: Sequence[Any], *args: Any) -> Any:
     """What a backward operator becomes."""
     number = len(law.cotangents)
     given, params, needs = args[:number], args[number:-1], args[-1]
+    if (called := _call_gradients(law, key, args[:-1], needs)) is not None:
+        return called
     shape, dtype = list(given[0].get_size()), given[0].get_dtype()
     numbers = _numbers(law, key, (*given, *params), shape, dtype)
     axes = [_summed(shape, list(p.get_size())) for p in params]

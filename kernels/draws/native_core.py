@@ -35,6 +35,7 @@ from ..runtime import backend
 from ..runtime.language import HAS_TRITON, triton
 from . import keys, plans
 from .lean_function import stand_ins
+from .operators import fresh
 from .ops import LawOperators, kernels_of
 from .plans import TritonDraw
 from .rows.autograd import COPIED
@@ -46,26 +47,47 @@ _NAME = "rsample_native_core"
 _SOURCE = Path(__file__).with_name("native") / "core.cpp"
 
 
+# By the names of their operators, for what generated code calls.
+NATIVE_LAWS: dict[str, NativeLaw] = {}
+
+
 class NativeLaw:
     """A law as the core knows it."""
 
     def __init__(self, operators: LawOperators) -> None:
         self.operators = operators
         self._handle: int | None = None
+        NATIVE_LAWS[operators.name] = self
 
     def draw(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool) -> Any:
         """A draw from the default generator, or None where it is left to Python."""
+        return self._drawn(params, shape, differentiable)
+
+    def draw_of_key(self, key: Tensor, params: Sequence[Tensor], shape: Sequence[int]) -> Any:
+        """A draw on the CPU of a packed key, outside of any graph, or None where it is left to Python."""
+        return self._drawn(params, shape, False, key)
+
+    def _drawn(self, params: Sequence[Tensor], shape: Sequence[int], differentiable: bool, *key: Tensor) -> Any:
         if CORE is None:
             return None
         handle = self._handle
         if handle is None:
             handle = self._handle = self._introduced()
-        drawn = CORE.draw(handle, params, shape, differentiable)
+        drawn = CORE.draw(handle, params, shape, differentiable, *key)
         if drawn is False:
             self._learn_engine(handle, params[0].dtype, torch.Size(shape).numel())
         elif drawn is not True or not self._learn_launch(handle, params, shape):
             return None if drawn is True else drawn
-        return CORE.draw(handle, params, shape, differentiable)
+        return CORE.draw(handle, params, shape, differentiable, *key)
+
+    def gradients_of_key(
+        self, key: Tensor, given: Sequence[Tensor], params: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor] | None:
+        """The gradients that `needs` marks of a draw on the CPU, or None where they are left to Python."""
+        if CORE is None or self._handle is None:
+            return None
+        found = CORE.gradients(self._handle, key, given, params, needs)
+        return None if found is None else fresh(found, (*given, *params))
 
     def _introduced(self) -> int:
         law = self.operators.law
@@ -205,6 +227,38 @@ def reserve_key(blocks: int, device: torch.device) -> Tensor:
         CORE.drive(*driver())
         CORE.learn_launch(0, (packed,), (), None, *parts(Launched(program, (1,), ()), device), ())
     return packed
+
+
+def draw_of_key(key: Tensor, *args: Any) -> Tensor:
+    """What the operator of a draw on the CPU gives, as compiled code asks for it.
+
+    Args:
+        key: packed, on the CPU.
+        args: the parameters, the operator's name, the shape and the dtype.
+    """
+    *params, name, shape, dtype = args
+    law = NATIVE_LAWS[name]
+    drawn = law.draw_of_key(key, params, tuple(shape)) if dtype == params[0].dtype else None
+    if drawn is None:
+        begin()
+        drawn = law.operators.forward_op([key], *params, shape, dtype)
+    return drawn
+
+
+def gradients_of_key(key: Tensor, *args: Any) -> list[Tensor]:
+    """What the operator of a gradient on the CPU gives, as compiled code asks for it.
+
+    Args:
+        key: packed, on the CPU.
+        args: the gradients of outputs, the parameters, the operator's name, and which gradients are needed.
+    """
+    *tensors, name, needs = args
+    law = NATIVE_LAWS[name]
+    number = len(law.operators.law.cotangents)
+    found = law.gradients_of_key(key, tensors[:number], tensors[number:], needs)
+    if found is None:
+        found = law.operators.backward_op([key], *tensors, needs)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------ building

@@ -142,6 +142,7 @@ PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t))
 
 PyMethodDef methods[] = {
     {"draw", fast(draw), METH_FASTCALL, nullptr},
+    {"gradients", fast(gradients), METH_FASTCALL, nullptr},
     {"draw_product", fast(draw_product), METH_FASTCALL, nullptr},
     {"reserve_key", fast(reserve_key), METH_FASTCALL, nullptr},
     {"satisfies", fast(satisfies), METH_FASTCALL, nullptr},

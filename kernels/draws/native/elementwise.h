@@ -197,9 +197,9 @@ struct ElementwiseDraw : Recorded {
   }
 };
 
-// draw(law, params, shape, differentiable): the draw; None where it is left to Python; False where the law has no engine
-// for it yet, True where it has no launch.
-PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
+// draw(law, params, shape, differentiable[, key]): the draw, of a packed key or the default generator; None where it is left
+// to Python; False where the law has no engine for it yet, True where it has no launch.
+PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t number) {
   HANDLE_TH_ERRORS
   Law& law = *static_cast<Law*>(PyLong_AsVoidPtr(args[0]));
   // Another number of parameters is an error of Python's.
@@ -213,6 +213,8 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   const auto dtype = request.dtype;
   const auto device = request.device;
   const Engine* engine = nullptr;
+  const Tensor* given = number > 4 ? &THPVariable_Unpack(args[4]) : nullptr;
+  if (given && (!device.is_cpu() || !given->is_cpu() || !given->is_contiguous())) Py_RETURN_NONE;
   Key key;
   if (device.is_cuda()) {
     const int64_t per_block = law.per_block(dtype);
@@ -228,7 +230,12 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
     engine = &law.engine(dtype, numel);
     if (!engine->known) Py_RETURN_FALSE;
     if (!engine->forward.address) Py_RETURN_NONE;
-    key = reserved();
+    if (given) {
+      const auto* words = static_cast<const uint64_t*>(given->const_data_ptr());
+      key = {words[0], words[1]};
+    } else {
+      key = reserved();
+    }
   }
 
   c10::SmallVector<Tensor, MOST_OUTPUTS> outputs;
@@ -253,6 +260,40 @@ PyObject* draw(PyObject*, PyObject* const* args, Py_ssize_t) {
   PyObject* result = PyTuple_New(outputs.size());
   for (size_t k = 0; k < outputs.size(); ++k) PyTuple_SET_ITEM(result, k, THPVariable_Wrap(std::move(outputs[k])));
   return result;
+  END_HANDLE_TH_ERRORS
+}
+
+// gradients(law, key, given, params, needs): a list of those that `needs` marks, of a draw on the CPU of a packed key;
+// None where it is left to Python. Of the outputs that gradients reach the parameters through all are given.
+PyObject* gradients(PyObject*, PyObject* const* args, Py_ssize_t) {
+  HANDLE_TH_ERRORS
+  Law& law = *static_cast<Law*>(PyLong_AsVoidPtr(args[0]));
+  const Tensor& key = THPVariable_Unpack(args[1]);
+  const variable_list given = tensors_of(args[2]), params = tensors_of(args[3]);
+  const auto dtype = given[0].scalar_type();
+  if (!key.is_cpu() || !key.is_contiguous() || (dtype != at::kFloat && dtype != at::kDouble)) Py_RETURN_NONE;
+  for (const Tensor& t : params) {
+    if (!is_plain(t) || !t.is_cpu() || t.scalar_type() != dtype) Py_RETURN_NONE;
+  }
+  variable_list outputs(law.outputs);
+  for (size_t i = 0; i < given.size(); ++i) outputs[law.cotangents[i]] = given[i];
+  std::vector<const Tensor*> pointers;
+  for (const Tensor& t : params) pointers.push_back(&t);
+  const auto wanted = integers(args[4]);
+  Needs needs;
+  for (size_t i = 0; i < wanted.size(); ++i) needs[i] = wanted[i];
+  const auto* words = static_cast<const uint64_t*>(key.const_data_ptr());
+  const ElementwiseDraw draw(law, words[0], words[1], dtype, given[0].device(), given[0].sizes(), Tensors(pointers));
+  variable_list found;
+  {
+    pybind11::gil_scoped_release released;
+    found = gradients_of(draw, outputs, law.linear ? variable_list() : params, needs);
+  }
+  pybind11::list result;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (needs[i]) result.append(pybind11::reinterpret_steal<pybind11::object>(THPVariable_Wrap(std::move(found[i]))));
+  }
+  return result.release().ptr();
   END_HANDLE_TH_ERRORS
 }
 

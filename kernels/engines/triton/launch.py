@@ -96,8 +96,8 @@ def key_arguments(
     seed, offset, intragraph = key
     if on_device(seed):
         return "state", seed, offset, 1, 0, 0, int(intragraph)
-    words = (offset.item() + intragraph.item()) & _MASK64
-    number = seed.item() & _MASK64
+    words = (int(offset) + int(intragraph)) & _MASK64
+    number = int(seed) & _MASK64
     nothing = unread(device)
     return "state", nothing, nothing, 0, number & MASK32, number >> 32, words
 
