@@ -78,6 +78,21 @@ def test_are_eager_draws(cls, params):
     assert "torch.ops.rsample" not in code
 
 
+def test_a_draw_with_its_log_density_is_one_call():
+    def function(loc, scale):
+        x, log_prob = dist.Normal(loc, scale, validate_args=False).rsample_with_log_prob(key=KEY)
+        return x * 1, log_prob * 1
+
+    params = positive(N), positive(N, seed=1)
+    for _ in range(2):  # from the second draw of a kind on the core knows it
+        (eager, _) = run(function, params, False)
+    ours, code = run(function, params, True)
+    for a, b in zip(ours, eager, strict=True):
+        assert torch.equal(a, b)
+    assert code.count(" = rsample_draw_of_key(") == code.count(" = rsample_gradients_of_key(") == 1
+    assert "torch.ops.rsample" not in code
+
+
 def test_sizes_that_change_are_not_compiled_again():
     draw = torch.compile(lambda loc, scale: dist.Normal(loc, scale, validate_args=False).rsample(key=KEY), dynamic=True)
     for n in (5, 9, 33):

@@ -41,6 +41,7 @@ from .native_core import NATIVE_LAWS
 LOGGER = logging.getLogger("rsample")
 ops: Any = operations  # which knows ours too, once they are added
 
+_CPU = torch.device("cpu")
 _INLINED = "from rsample.kernels.engines.triton.inlined import noise_of_tile, sample, log_prob, gradient"
 
 # ------------------------------------------------------------------------------------------------------- the operations
@@ -343,21 +344,28 @@ def _draw(law: Law, key: Sequence[Any], *args: Any) -> Any:
 
 def _call(law: Law, key: Sequence[Any], params: Sequence[Any], shape: Sequence[Any], dtype: torch.dtype) -> Any:
     """A draw on the CPU: a call of its loop, which is faster than generated ones. None where the operator makes it."""
-    if law.outputs > 1 or not _is_callable(law, key, params):
+    if not _is_callable(law, key, params):
         return None
-    layout = ir.FixedLayout(torch.device("cpu"), dtype, list(shape))
-    return ir.TensorBox.create(_Called("draw_of_key", layout, (*key, *params), law.name, list(shape), dtype))
+    operands, constants = (*key, *params), (law.name, list(shape), dtype)
+    layout = ir.FixedLayout(_CPU, dtype, list(shape))
+    if law.joint:
+        return tuple(_called("draw_of_key", [layout, layout], operands, *constants))
+    return ir.TensorBox.create(_Called("draw_of_key", layout, operands, *constants))
 
 
 def _call_gradients(law: Law, key: Sequence[Any], tensors: Sequence[Any], needs: Sequence[bool]) -> Any:
     """The same of its gradients; `tensors` are the gradients of outputs and the parameters."""
     if not _is_callable(law, key, tensors):
         return None
-    cpu = torch.device("cpu")
-    called = _Called("gradients_of_key", ir.MultiOutputLayout(device=cpu), (*key, *tensors), law.name, list(needs))
     params = tensors[len(law.cotangents) :]
-    layouts = [ir.FixedLayout(cpu, p.get_dtype(), p.get_size()) for p, need in zip(params, needs, strict=True) if need]
-    called.outputs = [ir.MultiOutput(layout, called, [(list, i)], True) for i, layout in enumerate(layouts)]
+    layouts = [ir.FixedLayout(_CPU, p.get_dtype(), p.get_size()) for p, need in zip(params, needs, strict=True) if need]
+    return _called("gradients_of_key", layouts, (*key, *tensors), law.name, list(needs))
+
+
+def _called(function: str, layouts: Sequence[Any], inputs: Any, *constants: Any) -> list[Any]:
+    """The tensors of a call on the CPU that gives several."""
+    called = _Called(function, ir.MultiOutputLayout(device=_CPU), inputs, *constants)
+    called.outputs = [ir.MultiOutput(layout, called, [(tuple, i)], True) for i, layout in enumerate(layouts)]
     return [ir.TensorBox.create(output) for output in called.outputs]
 
 

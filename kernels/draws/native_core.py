@@ -29,6 +29,7 @@ from torch.nn import Parameter
 from ..engines.cpu import chunks, compiler, cpp
 from ..engines.cpu import elementwise as compiled
 from ..engines.cpu.interpreter import Interpreted
+from ..engines.outputs import Outputs
 from ..engines.triton import checks
 from ..engines.triton.launch import Launched, unread
 from ..runtime import backend
@@ -221,7 +222,7 @@ def reserve_key(blocks: int, device: torch.device) -> Tensor:
     begin()
     reservation = keys.reserve(device, blocks, None)
     if not reservation.is_reservation or not HAS_TRITON:
-        return reservation.packed()
+        return reservation.packed().to(device)
     packed, program = keys.packed_on_device(reservation, device)
     if key is True and program is not None:
         CORE.drive(*driver())
@@ -229,7 +230,7 @@ def reserve_key(blocks: int, device: torch.device) -> Tensor:
     return packed
 
 
-def draw_of_key(key: Tensor, *args: Any) -> Tensor:
+def draw_of_key(key: Tensor, *args: Any) -> Outputs:
     """What the operator of a draw on the CPU gives, as compiled code asks for it.
 
     Args:
@@ -242,7 +243,8 @@ def draw_of_key(key: Tensor, *args: Any) -> Tensor:
     if drawn is None:
         begin()
         drawn = law.operators.forward_op([key], *params, shape, dtype)
-    return drawn
+    outputs: Outputs = drawn
+    return outputs
 
 
 def gradients_of_key(key: Tensor, *args: Any) -> list[Tensor]:
