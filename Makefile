@@ -73,7 +73,8 @@ field: $(VENV)/field.stamp
 bench: $(VENV)/$(if $(PEERS),peers,bench).stamp
 	$(BIN)/python bench/ten.py
 	$(BIN)/python bench/programs.py $(CALLS_ARGS)
-	$(BIN)/python bench/compiled.py
+	$(BIN)/python bench/calls.py --device cuda --shown $(CALLS_ARGS)
+	$(BIN)/python bench/compiled.py $(CALLS_ARGS)
 
 # Instructions are counted anew only where the kernels have changed since.
 bench-all: bench

@@ -132,6 +132,8 @@ def main() -> None:
     parser.add_argument("--shown", action="store_true", help="measure what the table shows alone")
     options = parser.parse_args()
     device = torch.device(options.device)
+    if device.type == "cuda" and not host_time.has_gpu(__file__):
+        return
     host_time.run(
         "calls",
         options,

@@ -3,19 +3,15 @@
     python bench/compiled.py [--numel N] [--number N] [--rounds N] [--require] [--results FOLDER]
 
 Kernels per call; bytes per sample that they read and write, and that are kept for backward; and the host's time,
-measured as host_time.py says. Where there is no GPU, on the stand-in for its driver, if the package `gpu_host` can be
+measured as host_time.py says. Where there is no GPU, on the stand-in for its driver, if the program `gpu_host` can be
 imported: kernels then are compiled and counted, and not run.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import host_time
@@ -168,11 +164,8 @@ def main() -> None:
     parser = host_time.parser(__doc__, number=100, rounds=9)
     parser.add_argument("--numel", type=int, default=2**20)
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        if importlib.util.find_spec("gpu_host") is None or "GPU_HOST_FOLDER" in os.environ or not torch.version.cuda:
-            print("bench/compiled.py needs a GPU, or a CUDA build of torch and the package gpu_host")
-            return
-        os.execv(sys.executable, [sys.executable, "-m", "gpu_host", str(Path(__file__).resolve()), *sys.argv[1:]])
+    if not host_time.has_gpu(__file__):
+        return
     # Both caches would hide what is generated.
     torch._inductor.config.fx_graph_cache = False
     torch._functorch.config.enable_autograd_cache = False

@@ -6,6 +6,8 @@ So other programs on the machine disturb neither. On a GPU it is the host's shar
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +45,22 @@ def paired_us(
                 with context():
                     times.append(timer.seconds(call, number) * 1e6)
     return min(runs[0]), min(runs[1]), statistics.median(a / b for a, b in zip(*runs, strict=True))
+
+
+def has_gpu(script: str) -> bool:
+    """Whether there is a GPU, or a stand-in for its driver, which counts calls and runs nothing.
+
+    Where there is neither, but the program `gpu_host` can be imported, the script is run again with that stand-in.
+    """
+    if torch.cuda.is_available():
+        return True
+    found = importlib.util.find_spec("gpu_host")
+    # Not a mere folder of that name.
+    is_program = found is not None and found.origin is not None
+    if not is_program or "GPU_HOST_FOLDER" in os.environ or not torch.version.cuda:
+        print(f"{Path(script).name}: no GPU; its host's time needs a CUDA build of torch and the program gpu_host")
+        return False
+    os.execv(sys.executable, [sys.executable, "-m", "gpu_host", str(Path(script).resolve()), *sys.argv[1:]])
 
 
 def parser(description: str | None, number: int, rounds: int) -> argparse.ArgumentParser:
