@@ -208,7 +208,7 @@ def register_reservations(current: str) -> None:
     operator = torch.ops.rsample.reserve_key.default
 
     def reserve(blocks: Any, **options: Any) -> Any:
-        if options.get("version") == current and options.get("generator") is None and not V.graph.cpp_wrapper:
+        if options.get("version") == current and options.get("generator") is None and _writes_python():
             device = options["device"]
             try:
                 return ir.TensorBox.create(
@@ -219,6 +219,11 @@ def register_reservations(current: str) -> None:
         return lowering.fallback_handler(operator, add_to_fallback_set=False)(blocks, **options)
 
     lowering.register_lowering(operator, type_promotion_kind=None)(reserve)
+
+
+def _writes_python() -> bool:
+    """Whether the program that calls the kernels is Python: not C++, nor another graph."""
+    return not V.graph.cpp_wrapper and not getattr(V.graph, "fx_wrapper", False)
 
 
 class _Called(ir.ExternKernelAlloc):
@@ -371,7 +376,7 @@ def _called(function: str, layouts: Sequence[Any], inputs: Any, *constants: Any)
 
 def _is_callable(law: Law, key: Sequence[Any], tensors: Sequence[Any]) -> bool:
     """Whether :mod:`draws.native_core` knows a law, and all that it takes is on the CPU."""
-    if len(key) > 1 or law.name not in NATIVE_LAWS or V.graph.cpp_wrapper:
+    if len(key) > 1 or law.name not in NATIVE_LAWS or not _writes_python():
         return False
     return all(x.get_device_or_error().type == "cpu" for x in (*key, *tensors))
 
