@@ -94,7 +94,7 @@ def test_streams_of_neighbouring_seeds_are_independent(backend):
 def law_of(example):
     """The distribution with the middle of each range as its parameters, and its law."""
     numbers = {name: (low + high) / 2 + 0.1 for name, (low, high) in example.ranges.items()}
-    return numbers, example.law(**numbers)
+    return numbers, example.scipy_law(**numbers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -125,7 +125,7 @@ def test_halves_fit_up_to_rounding(example, dtype, backend):
     """Quantiles of the rounded sample: each lies between the law's own, moved by a rounding and six deviations."""
     numbers, law = law_of(example)
     values = [torch.tensor(v).to(dtype) for v in numbers.values()]
-    law = example.law(**dict(zip(numbers, (v.item() for v in values), strict=True)))
+    law = example.scipy_law(**dict(zip(numbers, (v.item() for v in values), strict=True)))
     x = np.sort(drawn(example.make(*values)))
     eps = torch.finfo(dtype).eps
     for q in (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999):
