@@ -36,7 +36,6 @@ from ..formula.device_functions import imported, inlined
 from ..laws.law import Law
 from ..stream.noise import SIGNIFICAND_BITS, NoisePair, compute_dtype
 from ..stream.philox_key import Key
-from .native_core import NATIVE_LAWS
 
 LOGGER = logging.getLogger("rsample")
 ops: Any = operations  # which knows ours too, once they are added
@@ -349,7 +348,7 @@ def _draw(law: Law, key: Sequence[Any], *args: Any) -> Any:
 
 def _call(law: Law, key: Sequence[Any], params: Sequence[Any], shape: Sequence[Any], dtype: torch.dtype) -> Any:
     """A draw on the CPU: a call of its loop, which is faster than generated ones. None where the operator makes it."""
-    if not _is_callable(law, key, params):
+    if not _is_callable(key, params):
         return None
     operands, constants = (*key, *params), (law.name, list(shape), dtype)
     layout = ir.FixedLayout(_CPU, dtype, list(shape))
@@ -360,7 +359,7 @@ def _call(law: Law, key: Sequence[Any], params: Sequence[Any], shape: Sequence[A
 
 def _call_gradients(law: Law, key: Sequence[Any], tensors: Sequence[Any], needs: Sequence[bool]) -> Any:
     """The same of its gradients; `tensors` are the gradients of outputs and the parameters."""
-    if not _is_callable(law, key, tensors):
+    if not _is_callable(key, tensors):
         return None
     params = tensors[len(law.cotangents) :]
     layouts = [ir.FixedLayout(_CPU, p.get_dtype(), p.get_size()) for p, need in zip(params, needs, strict=True) if need]
@@ -374,11 +373,10 @@ def _called(function: str, layouts: Sequence[Any], inputs: Any, *constants: Any)
     return [ir.TensorBox.create(output) for output in called.outputs]
 
 
-def _is_callable(law: Law, key: Sequence[Any], tensors: Sequence[Any]) -> bool:
-    """Whether :mod:`draws.native_core` knows a law, and all that it takes is on the CPU."""
-    if len(key) > 1 or law.name not in NATIVE_LAWS or not _writes_python():
-        return False
-    return all(x.get_device_or_error().type == "cpu" for x in (*key, *tensors))
+def _is_callable(key: Sequence[Any], tensors: Sequence[Any]) -> bool:
+    """Whether the core may be asked: all that a draw takes is on the CPU, and it is a whole one."""
+    on_cpu = all(x.get_device_or_error().type == "cpu" for x in (*key, *tensors))
+    return on_cpu and len(key) == 1 and _writes_python()
 
 
 def _gradients(law: Law, key: Sequence[Any], *args: Any) -> Any:

@@ -238,11 +238,11 @@ def draw_of_key(key: Tensor, *args: Any) -> Outputs:
         args: the parameters, the operator's name, the shape and the dtype.
     """
     *params, name, shape, dtype = args
-    law = NATIVE_LAWS[name]
-    drawn = law.draw_of_key(key, params, tuple(shape)) if dtype == params[0].dtype else None
+    law = NATIVE_LAWS.get(name)
+    drawn = law.draw_of_key(key, params, tuple(shape)) if law is not None and dtype == params[0].dtype else None
     if drawn is None:
         begin()
-        drawn = law.operators.forward_op([key], *params, shape, dtype)
+        drawn = getattr(torch.ops.rsample, name)([key], *params, shape, dtype)
     outputs: Outputs = drawn
     return outputs
 
@@ -255,11 +255,11 @@ def gradients_of_key(key: Tensor, *args: Any) -> list[Tensor]:
         args: the gradients of outputs, the parameters, the operator's name, and which gradients are needed.
     """
     *tensors, name, needs = args
-    law = NATIVE_LAWS[name]
-    number = len(law.operators.law.cotangents)
-    found = law.gradients_of_key(key, tensors[:number], tensors[number:], needs)
+    law, given = NATIVE_LAWS.get(name), len(tensors) - len(needs)
+    found = None if law is None else law.gradients_of_key(key, tensors[:given], tensors[given:], needs)
     if found is None:
-        found = law.operators.backward_op([key], *tensors, needs)
+        gradients: list[Tensor] = getattr(torch.ops.rsample, f"{name}_backward")([key], *tensors, needs)
+        return gradients
     return found
 
 
