@@ -32,8 +32,9 @@ SOURCES := $(shell find kernels distributions -type f -not -name '*.pyc' | LC_AL
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What the version of torch or Triton touches.
-VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiled_calls compiled_keys compiler elementwise_kernels keys native_core noise \
-	operators philox plans race_kernels recorded_bits sharded validation vectors windows)
+VERSIONED := $(patsubst %,tests/test_%.py,acceleration autograd backends compiled_calls compiled_keys compiler \
+	elementwise_kernels keys native_core noise operators philox plans race_kernels recorded_bits sharded validation \
+	vectors windows)
 
 .PHONY: help test oldest versioned field bench bench-all calls models gpu readme docs release lint format clean FORCE
 .DELETE_ON_ERROR:

@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 import cases
 import compositions
 import host_time
-import machine
 import torch
-from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
 from progress import tracked
 from results import size_label
@@ -93,8 +91,7 @@ def is_torchs(draw: cases.Draw, shape: cases.Shape, device: torch.device) -> boo
 
 
 def measure(device: torch.device, only_shown: bool, number: int, rounds: int) -> list[Call]:
-    names = machine.describe(device, get_cpu_info().get("brand_raw", "CPU"))
-    names.pop("threads")
+    names = host_time.names(device)
     calls = []
     chosen = list(draws(only_shown))
     for draw, shape in tracked("calls", chosen, lambda call: f"{call[0].name}, {size_label(str(call[1]))}"):

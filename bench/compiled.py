@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import host_time
-import machine
 import torch
 import torch.distributions
 from cases import LIBRARIES
@@ -125,8 +124,7 @@ def counted(library: str, numel: int, device: torch.device) -> tuple[Counted, Co
 
 def measure(numel: int, number: int, rounds: int) -> list[Compiled]:
     device = torch.device("cuda")
-    names = machine.describe(device, "")
-    names.pop("threads")
+    names = host_time.names(device)
     rows = []
     both = [counted(library, numel, device) for library in ("rsample", "torch")]
     for call, ours, theirs in zip(("sample", "training step"), *both, strict=True):

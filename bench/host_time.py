@@ -17,6 +17,7 @@ from typing import Any
 
 import machine
 import torch
+from cpuinfo import get_cpu_info
 from pairing import no_garbage_collection
 from results import write_csv
 from timers import ThreadTimer
@@ -61,6 +62,13 @@ def has_gpu(script: str) -> bool:
         print(f"{Path(script).name}: no GPU; its host's time needs a CUDA build of torch and the program gpu_host")
         return False
     os.execv(sys.executable, [sys.executable, "-m", "gpu_host", str(Path(script).resolve()), *sys.argv[1:]])
+
+
+def names(device: torch.device) -> dict[str, str | int]:
+    """What the fields of a row say of the device and the software; one thread measures."""
+    described = machine.describe(device, get_cpu_info().get("brand_raw", "CPU"))
+    described.pop("threads")
+    return described
 
 
 def parser(description: str | None, number: int, rounds: int) -> argparse.ArgumentParser:

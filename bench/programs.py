@@ -11,10 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import host_time
-import machine
 import torch
 import torch.distributions as td
-from cpuinfo import get_cpu_info
 from markdown_table import pipe_table
 from progress import tracked
 from torch import Tensor, nn
@@ -159,8 +157,7 @@ class Program:
 
 
 def measure(number: int, rounds: int) -> list[Program]:
-    names = machine.describe(torch.device("cpu"), get_cpu_info().get("brand_raw", "CPU"))
-    names.pop("threads")
+    names = host_time.names(torch.device("cpu"))
     programs = []
     for name, make in tracked("programs", list(PROGRAMS.items()), lambda program: program[0]):
         torch.manual_seed(0)

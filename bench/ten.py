@@ -101,7 +101,6 @@ def measure(device: torch.device, exponent: int, budget: float) -> list[Time]:
     for draw, size in tracked("ten draws", jobs, lambda job: f"{job[0].name}, {job[1]}"):
         shape = (large(exponent) if size == "large" else SMALL)[draw.sweep in ROW_SWEEPS]
         timer = ProcessTimer() if on_cpu else EventTimer(device) if size == "large" else ThreadTimer()
-
         found = times(draw, shape, device, timer, budget)
         fastest = min((beside for _, beside in found.values()), key=min)
         for library, (seconds, beside) in {"rsample": (fastest, fastest), **found}.items():

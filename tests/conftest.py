@@ -136,6 +136,17 @@ launch.CONFIGS = launch.BROADCAST_CONFIGS = (launch.Config(unroll=1),)
 """
 
 
+@pytest.fixture(params=["core", "Python"])
+def short_way(request, monkeypatch):
+    """Has small draws made by the native core, and by Python alone."""
+    from rsample.kernels.draws import native_core
+
+    if request.param == "Python":
+        monkeypatch.setattr(native_core, "CORE", None)
+    elif native_core.CORE is None:
+        pytest.skip("there is no core: no compiler, or no headers of Python")
+
+
 @pytest.fixture
 def on_a_stub_gpu(tmp_path):
     """Runs a script on a driver that counts calls and executes nothing; returns what it prints, as lines.

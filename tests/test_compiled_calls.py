@@ -7,23 +7,14 @@ from torch._inductor import config as inductor_config
 from torch._inductor.utils import run_and_get_code
 
 import rsample.distributions as dist
-from rsample.kernels.draws import native_core
 
 KEY = torch.tensor([20261201, 2**32 - 100], dtype=torch.uint64)
 N = 37
 
 
-@pytest.fixture(params=["core", "Python"], autouse=True)
-def by(request, monkeypatch):
-    if request.param == "Python":
-        monkeypatch.setattr(native_core, "CORE", None)
-    elif native_core.CORE is None:
-        pytest.skip("there is no core: no compiler, or no headers of Python")
-    torch._dynamo.reset()
-
-
 @pytest.fixture(autouse=True)
-def _nothing_kept():
+def _compiled_anew(short_way):
+    torch._dynamo.reset()
     with inductor_config.patch(fx_graph_cache=False), config.patch(enable_autograd_cache=False):
         yield
 

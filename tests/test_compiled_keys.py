@@ -12,14 +12,6 @@ from rsample.kernels.draws import native_core
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=["core", "Python"])
-def by(request, monkeypatch):
-    if request.param == "Python":
-        monkeypatch.setattr(native_core, "CORE", None)
-    elif native_core.CORE is None:
-        pytest.skip("there is no core: no compiler, or no headers of Python")
-
-
 def taken(take, device):
     """Three keys, and the generator's state after them."""
     torch.manual_seed(3)
@@ -32,7 +24,7 @@ def by_operator(device):
     return lambda blocks: torch.ops.rsample.reserve_key(blocks, device=device)
 
 
-def test_are_the_operators(by):
+def test_are_the_operators(short_way):
     keys, state = taken(lambda blocks: native_core.reserve_key(blocks, CPU), CPU)
     expected, state_after = taken(by_operator(CPU), CPU)
     assert keys == expected
@@ -49,7 +41,7 @@ class Seen(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_a_mode_sees_where_they_come_from(by):
+def test_a_mode_sees_where_they_come_from(short_way):
     with Seen() as seen:
         native_core.reserve_key(1, CPU)
     assert "aten::random_.from" in seen.names
@@ -94,7 +86,7 @@ def test_generated_code_asks_no_dispatcher(on_a_stub_gpu):
 
 
 @pytest.mark.cuda
-def test_are_the_operators_on_a_gpu(by):
+def test_are_the_operators_on_a_gpu(short_way):
     device = torch.device("cuda", torch.cuda.current_device())
     native_core.reserve_key(1, device)  # the core learns the launch
     keys, state = taken(lambda blocks: native_core.reserve_key(blocks, device), device)

@@ -9,6 +9,8 @@ from rsample.kernels import use_backend
 from rsample.kernels.draws import native_core, plans
 from rsample.kernels.draws.plans import Plans
 
+pytestmark = pytest.mark.usefixtures("short_way")
+
 # Enough for the compiled loops, and few.
 SIZES = [5, 1100]
 
@@ -26,14 +28,6 @@ def drawn(d, method):
     torch.default_generator.manual_seed(20261130)  # without the stack that torch.manual_seed keeps for other devices
     outputs = getattr(d, method)()
     return outputs if isinstance(outputs, tuple) else (outputs,)
-
-
-@pytest.fixture(params=["core", "plans"], autouse=True)
-def _short_way(request, monkeypatch):
-    if request.param == "plans":
-        monkeypatch.setattr(native_core, "CORE", None)
-    elif native_core.CORE is None:
-        pytest.skip("there is no core: no compiler, or no headers of Python")
 
 
 @pytest.fixture

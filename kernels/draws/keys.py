@@ -167,6 +167,20 @@ def reserve_traceable(device: torch.device, blocks: int, generator: torch.Genera
     return Key((torch.ops.rsample.reserve_key(blocks, device=device, generator=generator, version=mark),))
 
 
+def reserve_packed(
+    device: torch.device, blocks: int, generator: torch.Generator | None
+) -> tuple[Tensor, Program | None]:
+    """`reserve`, as a packed key on `device`.
+
+    Returns:
+        The key, and what `launch` returned where a kernel has made it.
+    """
+    key = reserve(device, blocks, generator)
+    if key.is_reservation and HAS_TRITON:
+        return packed_on_device(key, device)
+    return key.packed().to(device), None
+
+
 @triton.jit(do_not_specialize=["in_memory", "k0", "k1", "offset"])
 def pack_key_kernel(
     out_ptr,
@@ -218,10 +232,7 @@ _LIBRARY.define(
 def _reserve_key(
     blocks: int, *, device: torch.device, generator: torch.Generator | None = None, version: str | None = None
 ) -> Tensor:
-    key = reserve(device, blocks, generator)
-    if key.is_reservation and HAS_TRITON:
-        return packed_on_device(key, device)[0]
-    return key.packed().to(device)
+    return reserve_packed(device, blocks, generator)[0]
 
 
 def _reserve_key_fake(blocks: int, *, device: torch.device, **options: Any) -> Tensor:

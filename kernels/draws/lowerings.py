@@ -189,35 +189,34 @@ def register(law: Law, forward_op: Any, backward_op: Any, current: str) -> None:
 
 
 def _lowered(
-    operator: Any, lower: Callable[..., Any], current: str, key: Any, *args: Any, version: str | None = None
+    operator: Any, lower: Callable[..., Any], current: str, *args: Any, version: str | None = None, **options: Any
 ) -> Any:
     """What a call of an operator becomes: generated code where that can be, else the call."""
     result = None
     if version == current:
         try:
-            result = lower(key, *args)
+            result = lower(*args, **options)
         except Exception as error:  # of interfaces that are another version's: a program compiles all the same
-            LOGGER.warning("a compiled draw of %s is not fused: %r", operator.name(), error)
-    return lowering.fallback_handler(operator, add_to_fallback_set=False)(key, *args) if result is None else result
+            LOGGER.warning("a compiled call of %s is not fused: %r", operator.name(), error)
+    if result is None:
+        result = lowering.fallback_handler(operator, add_to_fallback_set=False)(*args, **options)
+    return result
 
 
 @functools.cache
 def register_reservations(current: str) -> None:
     """Registers the lowering of `rsample::reserve_key`; calls recorded with another version stay calls."""
     operator = torch.ops.rsample.reserve_key.default
+    lowered = functools.partial(_lowered, operator, _reservation, current)
+    lowering.register_lowering(operator, type_promotion_kind=None)(lowered)
 
-    def reserve(blocks: Any, **options: Any) -> Any:
-        if options.get("version") == current and options.get("generator") is None and _writes_python():
-            device = options["device"]
-            try:
-                return ir.TensorBox.create(
-                    _Called("reserve_key", ir.FixedLayout(device, torch.uint64, [2]), (), blocks, device)
-                )
-            except Exception as error:
-                LOGGER.warning("a compiled draw's key is taken by the operator: %r", error)
-        return lowering.fallback_handler(operator, add_to_fallback_set=False)(blocks, **options)
 
-    lowering.register_lowering(operator, type_promotion_kind=None)(reserve)
+def _reservation(blocks: Any, *, device: torch.device, generator: Any = None) -> Any:
+    """What `reserve_key` becomes."""
+    if generator is not None or not _writes_python():
+        return None
+    layout = ir.FixedLayout(device, torch.uint64, [2])
+    return ir.TensorBox.create(_Called("reserve_key", layout, (), blocks, device))
 
 
 def _writes_python() -> bool:

@@ -220,10 +220,7 @@ def reserve_key(blocks: int, device: torch.device) -> Tensor:
     if key is not None and key is not True:
         return key
     begin()
-    reservation = keys.reserve(device, blocks, None)
-    if not reservation.is_reservation or not HAS_TRITON:
-        return reservation.packed().to(device)
-    packed, program = keys.packed_on_device(reservation, device)
+    packed, program = keys.reserve_packed(device, blocks, None)
     if key is True and program is not None:
         CORE.drive(*driver())
         CORE.learn_launch(0, (packed,), (), None, *parts(Launched(program, (1,), ()), device), ())

@@ -88,7 +88,7 @@ def key_arguments(
     whether its numbers are known or, under graph capture, lie in memory that each replay refills: a kernel first
     needed in a capture could not be loaded there.
     """
-    if not (key if type(key) is Key else Key(key)).is_reservation:
+    if not Key(key).is_reservation:
         if on_device(key[0]):
             return "tensor", key[0].contiguous(), None, 1, 0, 0, 0
         seed, block = key[0].tolist()
@@ -97,9 +97,8 @@ def key_arguments(
     if on_device(seed):
         return "state", seed, offset, 1, 0, 0, int(intragraph)
     words = (int(offset) + int(intragraph)) & _MASK64
-    number = int(seed) & _MASK64
-    nothing = unread(device)
-    return "state", nothing, nothing, 0, number & MASK32, number >> 32, words
+    seed = int(seed) & _MASK64
+    return "state", unread(device), unread(device), 0, seed & MASK32, seed >> 32, words
 
 
 @functools.cache
@@ -110,7 +109,7 @@ def unread(device: torch.device) -> Tensor:
 
 def on_device(tensor: Tensor) -> bool:
     """Whether a key tensor must be read by the kernel, not here."""
-    return not tensor.is_cpu
+    return tensor.device.type != "cpu"
 
 
 def hardware() -> bool:
